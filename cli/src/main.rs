@@ -1,0 +1,3 @@
+//! The `mill` command.
+
+fn main() {}

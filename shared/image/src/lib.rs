@@ -1,0 +1,1 @@
+//! Packages to a root file system, reproducible layers, image configuration, manifest and index.

@@ -1,0 +1,1 @@
+//! Package and image definitions: the melange and apko formats, substitutions and built-in pipelines.

@@ -1,0 +1,1 @@
+//! OCI distribution: an embedded registry over OCI image layouts, its HTTP interface, and a client.

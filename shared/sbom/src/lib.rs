@@ -1,0 +1,1 @@
+//! SPDX documents for packages and images.

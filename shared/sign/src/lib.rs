@@ -1,0 +1,1 @@
+//! Signatures, attestations and their verification: DSSE, in-toto, sigstore bundles.

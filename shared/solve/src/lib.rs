@@ -1,0 +1,1 @@
+//! Which packages satisfy a set of wants, over apk indexes.

@@ -1,0 +1,1 @@
+//! The stages of the factory, one file each, and the rules of versions, tags and days.

@@ -1,0 +1,1 @@
+//! Release providers, source fetch and authenticity checks.
