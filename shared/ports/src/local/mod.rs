@@ -1,0 +1,9 @@
+//! The embedded adapters: one SQLite file for state and queue, plain files for blobs.
+
+mod database;
+mod files;
+mod home;
+
+pub use database::Database;
+pub use files::FileBlobs;
+pub use home::{Home, HomeLock, write_atomically};
