@@ -1,0 +1,4 @@
+//! The rules of versions, tags and days: pure functions that every stage and command shares.
+
+pub mod tags;
+pub mod version;

@@ -1,0 +1,116 @@
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use ports::{Delivery, Queue, Release};
+use serde::Serialize;
+
+use crate::message::dispatch;
+use crate::{Context, Outcome, StageError};
+
+/// How long a stage may hold a message. A package build is the longest.
+const LEASE: Duration = Duration::from_secs(2 * 60 * 60);
+const ATTEMPTS: u32 = 3;
+
+/// How many runs of a stage ended how.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Count {
+    /// Runs that made or changed something.
+    pub done: u64,
+    /// Runs with nothing to do.
+    pub skipped: u64,
+    /// Runs that found their subject bad, or gave up.
+    pub failed: u64,
+}
+
+/// One run of a stage that is worth telling.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Entry {
+    /// The stage.
+    pub stage: String,
+    /// What it was about.
+    pub subject: String,
+    /// What it came to, or why it failed.
+    pub text: String,
+}
+
+/// What a worker has done.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Summary {
+    /// Counts per stage.
+    pub stages: BTreeMap<String, Count>,
+    /// Runs that made or changed something.
+    pub done: Vec<Entry>,
+    /// Runs with nothing to do, with the reason.
+    pub skipped: Vec<Entry>,
+    /// Runs that found their subject bad, or gave up.
+    pub failed: Vec<Entry>,
+}
+
+impl Summary {
+    fn add(&mut self, stage: &str, subject: String, result: &Result<Outcome, StageError>) {
+        let count = self.stages.entry(stage.to_owned()).or_default();
+        let (list, number, text) = match result {
+            Ok(Outcome::Done(text)) => (&mut self.done, &mut count.done, text.clone()),
+            Ok(Outcome::Skipped(text)) => (&mut self.skipped, &mut count.skipped, text.clone()),
+            Ok(Outcome::Failed(text)) => (&mut self.failed, &mut count.failed, text.clone()),
+            Err(error) => (&mut self.failed, &mut count.failed, error.to_string()),
+        };
+        *number += 1;
+        list.push(Entry { stage: stage.to_owned(), subject, text });
+    }
+}
+
+/// Handles messages until none waits: `workers` at once, each message retried after a failure of
+/// the environment and put aside with its reason when that does not help.
+///
+/// # Errors
+/// The first failure of the queue itself.
+pub async fn drain(context: &Arc<Context>, workers: usize) -> Result<Summary, StageError> {
+    let summary = Arc::new(Mutex::new(Summary::default()));
+    let mut tasks = tokio::task::JoinSet::new();
+    for _ in 0..workers.max(1) {
+        let (context, summary) = (Arc::clone(context), Arc::clone(&summary));
+        tasks.spawn(async move { work(&context, &summary).await });
+    }
+    while let Some(task) = tasks.join_next().await {
+        task.map_err(ports::PortError::Task)??;
+    }
+    let summary = summary.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    Ok(summary)
+}
+
+async fn work(context: &Context, summary: &Mutex<Summary>) -> Result<(), StageError> {
+    loop {
+        let Some(delivery) = context.queue.receive(LEASE).await? else {
+            if context.queue.pending().await? == 0 {
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            continue;
+        };
+        let stage = delivery.envelope.stage.clone();
+        let (subject, result) = dispatch(&delivery.envelope, context).await;
+        if settle(context.queue.as_ref(), &delivery, &result).await? {
+            summary.lock().unwrap_or_else(PoisonError::into_inner).add(&stage, subject, &result);
+        }
+    }
+}
+
+/// Answers the queue; true when the message will not be handed out again.
+async fn settle(queue: &dyn Queue, delivery: &Delivery, result: &Result<Outcome, StageError>) -> Result<bool, StageError> {
+    let Err(error) = result else {
+        queue.acknowledge(delivery).await?;
+        return Ok(true);
+    };
+    let reason = error.to_string();
+    tracing::warn!(stage = delivery.envelope.stage, message = %delivery.envelope.id, attempt = delivery.attempt, "{reason}");
+    let again = error.is_transient() && delivery.attempt < ATTEMPTS;
+    let release = if again {
+        Release::Retry { after: Duration::from_millis(250) * 4_u32.pow(delivery.attempt), reason }
+    } else {
+        Release::Dead { reason }
+    };
+    queue.release(delivery, release).await?;
+    Ok(!again)
+}
