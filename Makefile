@@ -1,0 +1,47 @@
+# Everyday habits. `make help` lists them.
+CARGO ?= cargo
+HOME_FOLDER ?= .mill
+LISTEN ?= 127.0.0.1:5000
+VENV ?= .venv
+export PATH := $(abspath $(VENV))/bin:$(PATH):/usr/sbin:/sbin
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+MILL := $(TARGET)/release/mill
+
+.PHONY: help run serve test lint bench doc setup-run setup-test clean
+
+help: ## list the targets
+	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: setup-run ## build the factory and run one whole day on catalog/
+	$(CARGO) build --release --locked -p mill
+	@$(MILL) --home $(HOME_FOLDER) cycle
+
+serve: setup-run ## serve the registry and the packages of the last run
+	$(CARGO) build --release --locked -p mill
+	$(MILL) --home $(HOME_FOLDER) serve --listen $(LISTEN)
+
+test: setup-test ## every test, the real catalog included
+	$(CARGO) test --workspace --locked
+
+lint: setup-test ## formatting, clippy, docs, licences and sources of dependencies
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked
+	infra/setup/deny.sh
+
+bench: ## ratios against named baselines, measured in the same run
+	$(CARGO) bench --workspace --locked
+
+doc: ## the documentation of every crate
+	$(CARGO) doc --workspace --no-deps --locked
+
+setup-run:
+	@infra/setup/debian.sh run
+
+setup-test:
+	@infra/setup/debian.sh test
+	@infra/setup/python.sh $(VENV)
+
+clean: ## remove what builds and runs have left
+	$(CARGO) clean
+	rm -rf $(HOME_FOLDER) $(VENV)

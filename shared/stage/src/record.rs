@@ -1,0 +1,170 @@
+//! The documents that the stages keep in the state, and their keys.
+//!
+//! | partition | sort key | document |
+//! |---|---|---|
+//! | `package#NAME` | `upstream` | [`Upstream`] |
+//! | `package#NAME` | `claim#VERSION` | [`crate::rules::version::Claim`] |
+//! | `package#NAME` | `failure#VERSION#ARCH` | [`Failure`] |
+//! | `package#NAME` | `version#VERSION#ARCH` | [`PublishedPackage`] |
+//! | `repository#ARCH` | `NAME=VERSION` | [`RepositoryEntry`] |
+//! | `image#NAME` | `plan#STREAM` | [`crate::ImagePlanRecord`] |
+//! | `image#NAME` | `stream#STREAM` | [`Published`] |
+//! | `image#NAME` | `release#DIGEST` | [`Release`] |
+//! | `image#NAME` | `failure#STREAM` | [`Failure`] |
+//! | `image#NAME` | `history#TIME#TAG` | [`TagMove`] |
+//! | `event` | `TIME#STAGE#SUBJECT` | [`Event`] |
+
+use std::collections::BTreeMap;
+
+use apk::{Architecture, IndexEntry};
+use jiff::Timestamp;
+use ports::{Digest, Key};
+use serde::{Deserialize, Serialize};
+
+/// What upstream offers for a package, as last seen.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Upstream {
+    /// The version to build instead of the catalog's.
+    pub version: String,
+    /// SHA-256 of its source, in hexadecimal.
+    pub sha256: String,
+    /// When it was found.
+    pub found: Timestamp,
+    /// How the source's authenticity was established.
+    pub evidence: serde_json::Value,
+}
+
+/// A build or test that failed, until one succeeds.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Failure {
+    /// When.
+    pub time: Timestamp,
+    /// Why, for a person.
+    pub reason: String,
+    /// The log, when there is one.
+    pub log: Option<Digest>,
+}
+
+/// A package file in the repository.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RepositoryEntry {
+    /// The index record.
+    pub entry: IndexEntry,
+    /// The signed `.apk` file.
+    pub blob: Digest,
+    /// The package definition that it was built from.
+    pub definition: String,
+    /// Its provenance: a sigstore bundle.
+    pub provenance: Digest,
+}
+
+/// One version of a definition's packages, published for one architecture.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PublishedPackage {
+    /// The full version, `V-rN`.
+    pub version: String,
+    /// Its architecture.
+    pub architecture: Architecture,
+    /// Digest of the definition.
+    pub definition: Digest,
+    /// Names of the packages in the repository, with their `Q1` checksums.
+    pub packages: BTreeMap<String, String>,
+    /// The build's result document.
+    pub build: Digest,
+    /// When it was published.
+    pub time: Timestamp,
+}
+
+/// The newest published build of a stream.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Published {
+    /// Upstream version of the primary package.
+    pub version: String,
+    /// Digest of the image index.
+    pub digest: Digest,
+    /// Digest of the image's definition and tests.
+    pub definition: Digest,
+    /// Packages per architecture: name to `VERSION checksum`.
+    pub lock: BTreeMap<Architecture, BTreeMap<String, String>>,
+}
+
+/// A published digest of an image.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Release {
+    /// The stream it belongs to.
+    pub stream: String,
+    /// Upstream version of the primary package.
+    pub version: String,
+    /// Digest of the image index.
+    pub digest: Digest,
+    /// Digest per architecture.
+    pub platforms: BTreeMap<Architecture, Digest>,
+    /// The immutable timestamp tag.
+    pub timestamp_tag: String,
+    /// The tags it was given when it was published.
+    pub tags: Vec<String>,
+    /// When publishing began.
+    pub time: Timestamp,
+    /// Bytes of config and layers over all architectures.
+    pub size: u64,
+    /// Why it was built.
+    pub reason: String,
+    /// SPDX document of the index and of each architecture.
+    pub sboms: BTreeMap<String, Digest>,
+    /// The test report.
+    pub report: Digest,
+    /// Checks passed, as `passed/all`.
+    pub tests: String,
+    /// Signatures, attestations and tags are all in the registry.
+    pub complete: bool,
+}
+
+/// A tag that began to name another digest.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TagMove {
+    /// The tag.
+    pub tag: String,
+    /// What it named before.
+    pub from: Option<Digest>,
+    /// What it names now.
+    pub to: Digest,
+    /// When.
+    pub time: Timestamp,
+    /// Why.
+    pub reason: String,
+}
+
+/// Something that happened, for people, webhooks and the console.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Event {
+    /// When.
+    pub time: Timestamp,
+    /// What, such as `package.published`.
+    pub kind: String,
+    /// The package or image.
+    pub subject: String,
+    /// A sentence.
+    pub text: String,
+}
+
+impl Event {
+    /// The event's key: ordered by time, and one key per time, kind and subject.
+    pub fn key(&self) -> Key {
+        Key::new("event", format!("{}#{}#{}", self.time, self.kind, self.subject))
+    }
+}
+
+/// The partition of a package definition.
+pub fn package(name: &str) -> String {
+    format!("package#{name}")
+}
+
+/// The partition of an architecture's repository.
+pub fn repository(architecture: Architecture) -> String {
+    format!("repository#{architecture}")
+}
+
+/// The partition of an image.
+pub fn image(name: &str) -> String {
+    format!("image#{name}")
+}
