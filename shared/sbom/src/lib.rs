@@ -1,1 +1,21 @@
-//! SPDX documents for packages and images.
+//! SPDX 2.3 documents for packages and images.
+//!
+//! [`package_document`] writes what a package carries at `/var/lib/db/sbom/NAME-VERSION.spdx.json`.
+//! [`image_document`] merges those documents into one for an image of one platform, and
+//! [`index_document`] describes an image index. All three are pure: the same facts give the same
+//! bytes, the time is given, and the document namespace comes from a digest of the content.
+
+mod document;
+mod error;
+mod identifier;
+mod image;
+mod index;
+mod license;
+mod merge;
+mod package;
+mod purl;
+
+pub use error::Error;
+pub use image::{Distribution, ImageSbom, InstalledPackage, Layer, image_document};
+pub use index::{IndexSbom, PlatformImage, index_document};
+pub use package::{Definition, FileDigests, PackageSbom, Source, package_document};
