@@ -1,0 +1,256 @@
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use ports::Digest;
+use recipe::{Graph, ImageDefinition, PackageDefinition, Pipelines};
+use sandbox::Bootstrap;
+
+use crate::chain;
+
+const MAXIMUM_DEFINITION_BYTES: u64 = 1 << 20;
+const MAXIMUM_FOLDER_BYTES: u64 = 64 << 20;
+const MAXIMUM_FOLDER_DEPTH: usize = 16;
+
+/// The definitions that a factory builds: `packages/NAME.yaml`, `images/NAME/`, `pipelines/` and
+/// `bootstrap/` of one folder.
+#[derive(Debug)]
+pub struct Catalog {
+    root: PathBuf,
+    /// Package definitions by name.
+    pub packages: BTreeMap<String, PackageSource>,
+    /// Image definitions by name.
+    pub images: BTreeMap<String, ImageSource>,
+    /// The built-in pipelines and the catalog's own.
+    pub pipelines: Pipelines,
+    /// What the host's tool chain stands in for.
+    pub bootstrap: Bootstrap,
+    /// Definitions that can't be used, and why. The others are built all the same.
+    pub problems: Vec<Problem>,
+}
+
+/// A definition that can't be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// The definition's name.
+    pub name: String,
+    /// The file, and the line where one is known.
+    pub file: String,
+    /// Line, from 1.
+    pub line: Option<usize>,
+    /// What is wrong.
+    pub error: String,
+}
+
+/// A package definition and the folder of files beside it.
+#[derive(Clone, Debug)]
+pub struct PackageSource {
+    /// The definition as the catalog has it.
+    pub definition: PackageDefinition,
+    /// `packages/NAME/`, whose files are put into the build's workspace.
+    pub folder: Option<PathBuf>,
+    /// Digest of the folder's content.
+    pub folder_digest: Option<Digest>,
+}
+
+/// An image's folder.
+#[derive(Clone, Debug)]
+pub struct ImageSource {
+    /// `images/NAME/`.
+    pub folder: PathBuf,
+    /// `image.yaml`.
+    pub definition: ImageDefinition,
+    /// Text of `apko.yaml`, `${version}` included.
+    pub configuration: String,
+    /// Digest of the whole folder: definition and tests.
+    pub digest: Digest,
+}
+
+/// The catalog as a whole can't be read.
+#[derive(Debug, thiserror::Error)]
+pub enum CatalogError {
+    /// A file can't be read.
+    #[error("read `{}`: {source}", path.display())]
+    File {
+        /// The file or folder.
+        path: PathBuf,
+        /// The operating system's answer.
+        source: std::io::Error,
+    },
+    /// A pipeline of the catalog is wrong.
+    #[error(transparent)]
+    Pipeline(#[from] recipe::Error),
+    /// `bootstrap.yaml` is wrong.
+    #[error(transparent)]
+    Bootstrap(#[from] sandbox::Error),
+    /// A file or folder is larger than a definition may be.
+    #[error("`{}` has more than {limit} bytes or more than {MAXIMUM_FOLDER_DEPTH} levels of folders", path.display())]
+    TooLarge {
+        /// The file or folder.
+        path: PathBuf,
+        /// Bytes allowed.
+        limit: u64,
+    },
+    /// Neither `packages/` nor `images/` is there.
+    #[error("`{}` is no catalog: it has neither a `packages` nor an `images` folder", .0.display())]
+    Empty(PathBuf),
+}
+
+type Result<T> = std::result::Result<T, CatalogError>;
+
+impl Catalog {
+    /// Reads a catalog folder.
+    ///
+    /// # Errors
+    /// When the folder, its pipelines or its bootstrap can't be read. A definition that is wrong
+    /// becomes a [`Problem`] instead.
+    pub fn load(root: &Path) -> Result<Self> {
+        let root = fs::canonicalize(root).map_err(|source| CatalogError::File { path: root.to_owned(), source })?;
+        let (package_folder, image_folder) = (root.join("packages"), root.join("images"));
+        if !package_folder.is_dir() && !image_folder.is_dir() {
+            return Err(CatalogError::Empty(root));
+        }
+        let mut pipelines = Pipelines::built_in()?;
+        let own = root.join("pipelines");
+        if own.is_dir() {
+            pipelines.add_directory(&own)?;
+        }
+        let bootstrap_file = root.join("bootstrap/bootstrap.yaml");
+        let bootstrap =
+            if bootstrap_file.is_file() { Bootstrap::load(&bootstrap_file)? } else { Bootstrap::default() };
+        let mut catalog = Self {
+            packages: BTreeMap::new(),
+            images: BTreeMap::new(),
+            pipelines,
+            bootstrap,
+            problems: Vec::new(),
+            root,
+        };
+        catalog.load_packages(&package_folder)?;
+        catalog.load_images(&image_folder)?;
+        Ok(catalog)
+    }
+
+    /// The folder seen as `/opt/minimill` in builds.
+    pub fn bootstrap_folder(&self) -> PathBuf {
+        self.root.join("bootstrap")
+    }
+
+    /// The graph of the definitions, for build order and dependents.
+    pub fn graph(&self) -> Graph {
+        Graph::new(self.packages.values().map(|package| &package.definition))
+    }
+
+    fn load_packages(&mut self, folder: &Path) -> Result<()> {
+        for path in entries(folder)? {
+            if path.extension().is_none_or(|extension| extension != "yaml") {
+                continue;
+            }
+            let label = self.label(&path);
+            let text = text(&path)?;
+            match PackageDefinition::parse(&text, &label) {
+                Ok(definition) => {
+                    let files = path.with_extension("");
+                    let folder = files.is_dir().then_some(files);
+                    let folder_digest = folder.as_deref().map(folder_digest).transpose()?;
+                    let name = definition.package.name.value.clone();
+                    self.packages.insert(name, PackageSource { definition, folder, folder_digest });
+                }
+                Err(error) => self.problem(stem(&path), label, &error),
+            }
+        }
+        Ok(())
+    }
+
+    fn load_images(&mut self, folder: &Path) -> Result<()> {
+        for path in entries(folder)? {
+            if !path.is_dir() {
+                continue;
+            }
+            let file = path.join("image.yaml");
+            let label = self.label(&file);
+            let digest = folder_digest(&path)?;
+            let configuration = text(&path.join("apko.yaml"))?;
+            match ImageDefinition::parse(&text(&file)?, &label) {
+                Ok(definition) => {
+                    self.images.insert(stem(&path), ImageSource { folder: path, definition, configuration, digest });
+                }
+                Err(error) => self.problem(stem(&path), label, &error),
+            }
+        }
+        Ok(())
+    }
+
+    fn label(&self, path: &Path) -> String {
+        path.strip_prefix(&self.root).unwrap_or(path).display().to_string()
+    }
+
+    fn problem(&mut self, name: String, file: String, error: &recipe::Error) {
+        let line = error.location().map(|location| location.line());
+        self.problems.push(Problem { name, file, line, error: chain(error) });
+    }
+}
+
+fn stem(path: &Path) -> String {
+    path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default()
+}
+
+fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
+    if !folder.is_dir() {
+        return Ok(Vec::new());
+    }
+    let failed = |source| CatalogError::File { path: folder.to_owned(), source };
+    let mut paths = fs::read_dir(folder)
+        .map_err(failed)?
+        .map(|entry| entry.map(|entry| entry.path()))
+        .collect::<std::io::Result<Vec<_>>>()
+        .map_err(failed)?;
+    paths.sort();
+    Ok(paths)
+}
+
+fn text(path: &Path) -> Result<String> {
+    let failed = |source| CatalogError::File { path: path.to_owned(), source };
+    if fs::metadata(path).map_err(failed)?.len() > MAXIMUM_DEFINITION_BYTES {
+        return Err(CatalogError::TooLarge { path: path.to_owned(), limit: MAXIMUM_DEFINITION_BYTES });
+    }
+    fs::read_to_string(path).map_err(failed)
+}
+
+/// A digest over the names, executable bits, link targets and bytes below a folder.
+fn folder_digest(folder: &Path) -> Result<Digest> {
+    let mut content = Vec::new();
+    let mut budget = MAXIMUM_FOLDER_BYTES;
+    describe(folder, folder, 0, &mut budget, &mut content)?;
+    Ok(Digest::of(&content))
+}
+
+fn describe(root: &Path, folder: &Path, depth: usize, budget: &mut u64, content: &mut Vec<u8>) -> Result<()> {
+    let too_large = || CatalogError::TooLarge { path: root.to_owned(), limit: MAXIMUM_FOLDER_BYTES };
+    if depth > MAXIMUM_FOLDER_DEPTH {
+        return Err(too_large());
+    }
+    for path in entries(folder)? {
+        let failed = |source| CatalogError::File { path: path.clone(), source };
+        let metadata = fs::symlink_metadata(&path).map_err(failed)?;
+        let name = path.strip_prefix(root).unwrap_or(&path).display().to_string();
+        if metadata.is_dir() {
+            describe(root, &path, depth + 1, budget, content)?;
+            continue;
+        }
+        let bytes = if metadata.is_symlink() {
+            fs::read_link(&path).map_err(failed)?.into_os_string().into_encoded_bytes()
+        } else {
+            *budget = budget.checked_sub(metadata.len()).ok_or_else(too_large)?;
+            fs::read(&path).map_err(failed)?
+        };
+        let kind = match (metadata.is_symlink(), metadata.permissions().mode() & 0o111) {
+            (true, _) => "link",
+            (false, 0) => "file",
+            (false, _) => "program",
+        };
+        content.extend_from_slice(format!("{kind} {} {}\n{name}\n", name.len(), Digest::of(&bytes)).as_bytes());
+    }
+    Ok(())
+}

@@ -1,0 +1,60 @@
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use apk::Architecture;
+use ports::{Blobs, Clock, Queue, State};
+use registry::Registry;
+use sign::Signer;
+use upstream::Upstreams;
+
+use crate::{Builder, Catalog, PackageRepository, Progress};
+
+/// What the stages work with: made once, lent to every run.
+pub struct Context {
+    /// Documents.
+    pub state: Arc<dyn State>,
+    /// Messages.
+    pub queue: Arc<dyn Queue>,
+    /// Content-addressed bytes.
+    pub blobs: Arc<dyn Blobs>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Definitions.
+    pub catalog: Catalog,
+    /// Releases and sources.
+    pub upstreams: Upstreams,
+    /// Runs package builds.
+    pub builder: Arc<dyn Builder>,
+    /// Where packages are published.
+    pub repository: Arc<dyn PackageRepository>,
+    /// Where images are published, by image name.
+    pub registry: Arc<dyn ImageRegistry>,
+    /// Signs packages and indexes: RSA.
+    pub package_key: Arc<dyn Signer>,
+    /// Signs images and attestations: ECDSA P-256.
+    pub image_key: Arc<dyn Signer>,
+    /// Told what happens.
+    pub progress: Arc<dyn Progress>,
+    /// Choices of whoever runs the factory.
+    pub settings: Settings,
+}
+
+/// Gives the repository of one image.
+pub trait ImageRegistry: Send + Sync {
+    /// The repository called `name`.
+    ///
+    /// # Errors
+    /// When the name is not a repository name, or the repository can't be opened.
+    fn open(&self, name: &str) -> Result<Arc<dyn Registry>, registry::Error>;
+}
+
+/// Choices of whoever runs the factory.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Architectures that are built.
+    pub architectures: Vec<Architecture>,
+    /// `SOURCE_DATE_EPOCH`: overrides the times of packages and images, in seconds since 1970.
+    pub source_date_epoch: Option<i64>,
+    /// Scratch space; what a stage makes there it removes.
+    pub work: PathBuf,
+}
