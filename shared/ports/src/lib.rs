@@ -6,7 +6,6 @@
 
 mod blobs;
 mod clock;
-mod digest;
 mod error;
 mod message;
 mod state;
@@ -15,7 +14,7 @@ pub mod local;
 
 pub use blobs::Blobs;
 pub use clock::{Clock, FixedClock, SystemClock};
-pub use digest::{Digest, InvalidDigest};
 pub use error::PortError;
 pub use message::{Delivery, Envelope, Queue, Release};
+pub use sign::{Digest, InvalidDigest};
 pub use state::{Condition, Document, Key, Page, State, Transaction, Write};

@@ -66,7 +66,7 @@ impl FileBlobs {
 
     fn checked(&self, digest: Digest) -> Result<PathBuf, PortError> {
         let (mut file, path) = self.open(digest)?;
-        let (found, _) = Digest::of_reader(&mut file).map_err(|source| PortError::File {
+        let found = digest_of(&mut file).map_err(|source| PortError::File {
             action: "read",
             path: path.clone(),
             source,
@@ -86,6 +86,17 @@ impl FileBlobs {
         let found = Digest::of(&bytes);
         if found == digest { Ok(bytes) } else { Err(PortError::Damaged { expected: digest, found }) }
     }
+}
+
+fn digest_of(reader: &mut dyn Read) -> std::io::Result<Digest> {
+    let mut hasher = Sha256::new();
+    let mut buffer = vec![0_u8; 128 * 1024];
+    loop {
+        let count = reader.read(&mut buffer)?;
+        let Some(chunk) = buffer.get(..count).filter(|chunk| !chunk.is_empty()) else { break };
+        hasher.update(chunk);
+    }
+    Ok(Digest::from_bytes(hasher.finalize().into()))
 }
 
 #[async_trait]
