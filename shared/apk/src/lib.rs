@@ -4,7 +4,23 @@
 //! every length, path and member count that comes out of one is bounded before it is used.
 
 mod architecture;
+mod archive;
+mod build;
+mod checksum;
+mod error;
+mod index;
 mod information;
+mod key;
+pub mod limits;
+mod record;
 
 pub use architecture::{Architecture, UnknownArchitecture};
+pub use archive::package::{Members, Package, Script};
+pub use archive::reader::{FileEntry, FileKind};
+pub use archive::signature::{Signature, SignatureKind, attach_signature, signature_member};
+pub use build::{BuiltPackage, DIRECTORY_SIZE, PackageSpec, build_package, build_package_file};
+pub use checksum::{Checksum, InvalidChecksum};
+pub use error::{Error, Member, Result};
+pub use index::{Index, ReadIndex, Trust};
 pub use information::{IndexEntry, PackageInformation};
+pub use key::{Keyring, MINIMUM_KEY_BITS, PrivateKey, PublicKey};
