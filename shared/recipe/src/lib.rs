@@ -1,1 +1,57 @@
 //! Package and image definitions: the melange and apko formats, substitutions and built-in pipelines.
+//!
+//! [`PackageDefinition::parse`] reads a definition and keeps every text as written;
+//! [`evaluate`] resolves it for one architecture into a [`BuildPlan`]: what to fetch, which packages the
+//! build runs in, one shell script, and the packages that it makes. Nothing here reads a file (but pipeline
+//! folders), runs a program or looks at the clock.
+//!
+//! ```
+//! use recipe::{Options, PackageDefinition, Pipelines, evaluate};
+//!
+//! let text = "
+//! package:
+//!   name: hello
+//!   version: '2.12'
+//!   epoch: 0
+//! pipeline:
+//!   - runs: install -D hello ${{targets.destdir}}/usr/bin/hello
+//! ";
+//! let definition = PackageDefinition::parse(text, "hello.yaml")?;
+//! let pipelines = Pipelines::built_in()?;
+//! let plan = evaluate(&definition, &Options::new(apk::Architecture::X86_64, &pipelines))?;
+//! assert_eq!(plan.full_version, "2.12-r0");
+//! assert!(plan.script.contains("install -D hello /home/build/melange-out/hello/usr/bin/hello"));
+//! # Ok::<(), recipe::Error>(())
+//! ```
+
+mod bump;
+mod catalog;
+mod condition;
+mod decode;
+mod error;
+mod evaluate;
+mod graph;
+mod image;
+mod package;
+mod pipelines;
+mod plan;
+mod script;
+mod source;
+mod substitute;
+mod text;
+mod variables;
+mod yaml;
+
+pub use bump::{NewChecksum, update_definition_text};
+pub use catalog::{ImageDefinition, Requirement, Stream, Suites, Variant};
+pub use error::Error;
+pub use evaluate::{LibraryC, MissingPipelines, Options, evaluate};
+pub use graph::{Cycle, Graph, Link, LinkKind, Node, NodePackage};
+pub use image::{
+    Accounts, BaseImage, Certificates, Contents, Entrypoint, Group, ImageConfiguration, Layering,
+    NamedContent, PathKind, PathMutation, User,
+};
+pub use package::*;
+pub use pipelines::{Pipeline, Pipelines};
+pub use plan::*;
+pub use text::{Location, Position, Text};

@@ -1,0 +1,238 @@
+//! `if:` conditions: `==`, `!=`, `&&`, `||`, parentheses and quoted texts.
+
+use crate::error::Error;
+use crate::substitute::{Origin, Scope, substitute};
+use crate::text::{Location, Text};
+
+const MAXIMUM_DEPTH: usize = 32;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Token {
+    Value(String),
+    Equal,
+    NotEqual,
+    And,
+    Or,
+    Open,
+    Close,
+}
+
+/// Whether `condition` holds. Substitutions are made inside each operand after the condition has been
+/// taken apart, so a value never changes the condition's shape.
+pub(crate) fn holds(
+    condition: &Text,
+    origin: Origin<'_>,
+    scope: &Scope<'_>,
+) -> Result<bool, Error> {
+    let wrong = |reason: &str| Error::Condition {
+        location: Location::new(origin.file, condition.position),
+        condition: condition.value.clone(),
+        reason: reason.to_owned(),
+    };
+    let mut tokens = Vec::new();
+    for token in tokenize(&condition.value).map_err(wrong)? {
+        tokens.push(match token {
+            Token::Value(value) => Token::Value(substitute(
+                &Text {
+                    value,
+                    position: condition.position,
+                },
+                origin,
+                scope,
+            )?),
+            other => other,
+        });
+    }
+    let mut parser = Parser {
+        tokens: &tokens,
+        depth: 0,
+    };
+    let result = parser.either().map_err(wrong)?;
+    if parser.tokens.is_empty() {
+        Ok(result)
+    } else {
+        Err(wrong(
+            "something follows its end; join parts with `&&` or `||`",
+        ))
+    }
+}
+
+fn tokenize(text: &str) -> Result<Vec<Token>, &'static str> {
+    let mut tokens = Vec::new();
+    let mut rest = text.trim_start();
+    while let Some(first) = rest.chars().next() {
+        let two = rest.get(..2).unwrap_or_default();
+        let (token, length) = match (first, two) {
+            (_, "==") => (Token::Equal, 2),
+            (_, "!=") => (Token::NotEqual, 2),
+            (_, "&&") => (Token::And, 2),
+            (_, "||") => (Token::Or, 2),
+            ('(', _) => (Token::Open, 1),
+            (')', _) => (Token::Close, 1),
+            ('"' | '\'', _) => {
+                let inner = rest.get(1..).unwrap_or_default();
+                let end = inner.find(first).ok_or("a quoted text has no end")?;
+                (
+                    Token::Value(inner.get(..end).unwrap_or_default().to_owned()),
+                    end + 2,
+                )
+            }
+            _ => {
+                let length = bare_length(rest).ok_or("`${{` has no `}}`")?;
+                if length == 0 {
+                    return Err("expected a value, `==`, `!=`, `&&`, `||` or a parenthesis");
+                }
+                (
+                    Token::Value(rest.get(..length).unwrap_or_default().to_owned()),
+                    length,
+                )
+            }
+        };
+        tokens.push(token);
+        rest = rest.get(length..).unwrap_or_default().trim_start();
+    }
+    Ok(tokens)
+}
+
+/// Bytes of the unquoted word at the start of `text`, `${{ ... }}` counting as part of it.
+fn bare_length(text: &str) -> Option<usize> {
+    let mut length = 0;
+    while let Some(rest) = text.get(length..) {
+        if rest.starts_with("${{") {
+            length += rest.find("}}")? + 2;
+            continue;
+        }
+        match rest.chars().next() {
+            Some(next) if !next.is_whitespace() && !"()=!&|\"'".contains(next) => {
+                length += next.len_utf8()
+            }
+            _ => break,
+        }
+    }
+    Some(length)
+}
+
+struct Parser<'t> {
+    tokens: &'t [Token],
+    depth: usize,
+}
+
+impl Parser<'_> {
+    fn take(&mut self) -> Option<&Token> {
+        let (first, rest) = self.tokens.split_first()?;
+        self.tokens = rest;
+        Some(first)
+    }
+
+    fn next_is(&mut self, token: &Token) -> bool {
+        let is = self.tokens.first() == Some(token);
+        if is {
+            self.take();
+        }
+        is
+    }
+
+    fn either(&mut self) -> Result<bool, &'static str> {
+        let mut result = self.both()?;
+        while self.next_is(&Token::Or) {
+            result |= self.both()?;
+        }
+        Ok(result)
+    }
+
+    fn both(&mut self) -> Result<bool, &'static str> {
+        let mut result = self.comparison()?;
+        while self.next_is(&Token::And) {
+            result &= self.comparison()?;
+        }
+        Ok(result)
+    }
+
+    fn comparison(&mut self) -> Result<bool, &'static str> {
+        if self.next_is(&Token::Open) {
+            self.depth += 1;
+            if self.depth > MAXIMUM_DEPTH {
+                return Err("more than 32 nested parentheses");
+            }
+            let result = self.either()?;
+            self.depth -= 1;
+            return if self.next_is(&Token::Close) {
+                Ok(result)
+            } else {
+                Err("a `(` has no `)`")
+            };
+        }
+        let left = self.value()?;
+        let equal = match self.take() {
+            Some(Token::Equal) => true,
+            Some(Token::NotEqual) => false,
+            _ => return Err("a value must be compared with `==` or `!=`"),
+        };
+        Ok((left == self.value()?) == equal)
+    }
+
+    fn value(&mut self) -> Result<String, &'static str> {
+        match self.take() {
+            Some(Token::Value(value)) => Ok(value.clone()),
+            _ => Err("a value is missing; write an empty one as `''`"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(condition: &str) -> Result<bool, String> {
+        let mut scope = Scope::default();
+        scope.set("build.arch", "x86_64");
+        scope.set("odd", "a' == 'a");
+        let origin = Origin {
+            file: "p.yaml",
+            source: condition,
+        };
+        holds(
+            &Text {
+                value: condition.to_owned(),
+                position: Default::default(),
+            },
+            origin,
+            &scope,
+        )
+        .map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn conditions_compare_and_combine() {
+        for (condition, expected) in [
+            ("${{build.arch}} == 'x86_64'", true),
+            ("${{build.arch}} == \"aarch64\"", false),
+            ("${{build.arch}} != aarch64", true),
+            ("'${{build.arch}}-x' == 'x86_64-x'", true),
+            ("'a' == 'b' && 'a' == 'a' || 'c' == 'c'", true),
+            ("'a' == 'b' && ('a' == 'a' || 'c' == 'c')", false),
+            ("${{odd}} == 'a'", false),
+            ("'' == ''", true),
+        ] {
+            assert_eq!(check(condition), Ok(expected), "{condition}");
+        }
+    }
+
+    #[test]
+    fn broken_conditions_say_what_is_wrong() {
+        for (condition, reason) in [
+            ("'a", "no end"),
+            ("'a' ==", "missing"),
+            ("'a'", "compared"),
+            ("('a' == 'a'", "no `)`"),
+            ("'a' == 'a' 'b'", "follows"),
+            ("'a' = 'a'", "expected a value"),
+            ("${{nothing}} == 'a'", "`${{nothing}}` is not defined"),
+            ("${{build.arch == 'a'", "no `}}`"),
+        ] {
+            let message = check(condition).unwrap_err();
+            assert!(message.contains(reason), "{condition}: {message}");
+        }
+        assert!(check(&"(".repeat(100_000)).unwrap_err().contains("32"));
+    }
+}

@@ -1,0 +1,463 @@
+//! In which order definitions must be built.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fmt;
+
+use crate::error::Error;
+use crate::plan::BuildPlan;
+
+/// A definition as the order sees it: what it makes and what it needs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Node {
+    /// The definition's name.
+    pub name: String,
+    /// Wanted packages of the build's environment, constraints and all.
+    pub build: Vec<String>,
+    /// Every package it makes: name, provided names, and runtime dependencies.
+    pub packages: Vec<NodePackage>,
+}
+
+/// A package of a [`Node`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodePackage {
+    /// Package name.
+    pub name: String,
+    /// Names that it provides.
+    pub provides: Vec<String>,
+    /// What it needs at run time.
+    pub runtime: Vec<String>,
+}
+
+impl Node {
+    /// The node of a build plan.
+    #[must_use]
+    pub fn from_plan(plan: &BuildPlan) -> Self {
+        let packages = plan.outputs.iter().map(|output| NodePackage {
+            name: output.name.clone(),
+            provides: output.dependencies.provides.clone(),
+            runtime: output.dependencies.runtime.clone(),
+        });
+        Self {
+            name: plan.name.clone(),
+            build: plan.environment.packages.clone(),
+            packages: packages.collect(),
+        }
+    }
+}
+
+/// Why one definition must be built before another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LinkKind {
+    /// Its package is wanted in the environment.
+    Build,
+    /// Its package is needed at run time by a package of the environment.
+    Runtime,
+}
+
+/// One link of a chain: `from` needs `package`, which `to` makes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Link {
+    /// The definition that needs.
+    pub from: String,
+    /// The definition that must come first.
+    pub to: String,
+    /// What is asked for.
+    pub package: String,
+    /// How it comes to be asked for.
+    pub kind: LinkKind,
+    /// For a runtime need, the package that has it.
+    pub through: Option<String>,
+}
+
+/// Definitions that can't be built because each needs the other first.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub struct Cycle {
+    /// The chain; the last link leads to where the first starts.
+    pub links: Vec<Link>,
+}
+
+impl fmt::Display for Cycle {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("packages need each other to be built: ")?;
+        for link in &self.links {
+            write!(formatter, "{} -> ", link.from)?;
+        }
+        write!(
+            formatter,
+            "{}",
+            self.links.first().map_or("", |link| &link.from)
+        )?;
+        for (index, link) in self.links.iter().enumerate() {
+            formatter.write_str(if index == 0 { " (" } else { "; " })?;
+            match &link.through {
+                None => write!(formatter, "`{}` builds with `{}`", link.from, link.package)?,
+                Some(through) => write!(
+                    formatter,
+                    "`{}` builds with `{through}`, which needs `{}`",
+                    link.from, link.package
+                )?,
+            }
+            if link.package != link.to {
+                write!(formatter, " of `{}`", link.to)?;
+            }
+        }
+        formatter.write_str(")")
+    }
+}
+
+/// The build order of a set of definitions.
+#[derive(Debug, Clone)]
+pub struct Graph {
+    /// What must be built before each definition, with the reason.
+    before: BTreeMap<String, BTreeMap<String, Link>>,
+    external: BTreeMap<String, BTreeSet<String>>,
+}
+
+impl Graph {
+    /// Links definitions by what they make and need.
+    ///
+    /// A build needs the packages of its environment and, because those are installed, what they need at run
+    /// time, and so on. Names that no definition makes are [`external`](Self::external).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::DuplicatePackage`] when two definitions make a package of one name.
+    pub fn new(nodes: &[Node]) -> Result<Self, Error> {
+        let mut makers: BTreeMap<&str, (&Node, &NodePackage)> = BTreeMap::new();
+        for node in nodes {
+            for package in &node.packages {
+                if let Some((first, _)) = makers.insert(&package.name, (node, package)) {
+                    return Err(Error::DuplicatePackage {
+                        package: package.name.clone(),
+                        first: first.name.clone(),
+                        second: node.name.clone(),
+                    });
+                }
+            }
+        }
+        // A name may be provided many times over; any one of them will do, and a package of that name wins.
+        let mut providers: BTreeMap<&str, (&Node, &NodePackage)> = BTreeMap::new();
+        for node in nodes {
+            for package in &node.packages {
+                for provided in &package.provides {
+                    providers
+                        .entry(bare_name(provided))
+                        .or_insert((node, package));
+                }
+            }
+        }
+        let mut graph = Self {
+            before: BTreeMap::new(),
+            external: BTreeMap::new(),
+        };
+        for node in nodes {
+            let links = graph.links(node, &makers, &providers);
+            graph.before.insert(node.name.clone(), links);
+        }
+        Ok(graph)
+    }
+
+    fn links(
+        &mut self,
+        node: &Node,
+        makers: &BTreeMap<&str, (&Node, &NodePackage)>,
+        providers: &BTreeMap<&str, (&Node, &NodePackage)>,
+    ) -> BTreeMap<String, Link> {
+        let mut links: BTreeMap<String, Link> = BTreeMap::new();
+        let mut seen: BTreeSet<&str> = BTreeSet::new();
+        let mut queue: VecDeque<(&str, Option<&str>)> = node
+            .build
+            .iter()
+            .map(|want| (bare_name(want), None))
+            .collect();
+        while let Some((want, through)) = queue.pop_front() {
+            if want.is_empty() || !seen.insert(want) {
+                continue;
+            }
+            let Some((maker, package)) = makers.get(want).or_else(|| providers.get(want)) else {
+                if through.is_none() {
+                    self.external
+                        .entry(want.to_owned())
+                        .or_default()
+                        .insert(node.name.clone());
+                }
+                continue;
+            };
+            links.entry(maker.name.clone()).or_insert_with(|| Link {
+                from: node.name.clone(),
+                to: maker.name.clone(),
+                package: want.to_owned(),
+                kind: if through.is_none() {
+                    LinkKind::Build
+                } else {
+                    LinkKind::Runtime
+                },
+                through: through.map(str::to_owned),
+            });
+            queue.extend(
+                package
+                    .runtime
+                    .iter()
+                    .map(|need| (bare_name(need), Some(package.name.as_str()))),
+            );
+        }
+        links
+    }
+
+    /// Definitions in groups: each group needs only earlier ones, so its members may be built at the same
+    /// time. Names in a group are a to z.
+    ///
+    /// # Errors
+    ///
+    /// The shortest chain of the first definition, a to z, that is part of one.
+    pub fn order(&self) -> Result<Vec<Vec<String>>, Cycle> {
+        let (groups, left) = self.peel();
+        match left
+            .iter()
+            .find_map(|name| self.shortest_cycle(name, &left))
+        {
+            Some(cycle) => Err(cycle),
+            None => Ok(groups),
+        }
+    }
+
+    /// One chain for each set of definitions that need each other; empty when all can be ordered.
+    #[must_use]
+    pub fn cycles(&self) -> Vec<Cycle> {
+        let (_, mut left) = self.peel();
+        let mut cycles = Vec::new();
+        while let Some(name) = left.first().cloned() {
+            match self.shortest_cycle(&name, &left) {
+                None => {
+                    left.remove(&name);
+                }
+                Some(cycle) => {
+                    let forward = self.reachable(&name, &left);
+                    // The set is every definition that leads here and is led to from here.
+                    let set: Vec<String> = forward
+                        .iter()
+                        .filter(|other| self.reachable(other, &left).contains(&name))
+                        .cloned()
+                        .collect();
+                    for member in set {
+                        left.remove(&member);
+                    }
+                    left.remove(&name);
+                    cycles.push(cycle);
+                }
+            }
+        }
+        cycles
+    }
+
+    /// Every definition that must be built before `name`, directly or not.
+    #[must_use]
+    pub fn build_dependencies(&self, name: &str) -> BTreeSet<String> {
+        let all = self.before.keys().cloned().collect();
+        self.reachable(name, &all)
+    }
+
+    /// Every definition that must be built again when `name` changes, directly or not.
+    #[must_use]
+    pub fn dependents(&self, name: &str) -> BTreeSet<String> {
+        self.before
+            .keys()
+            .filter(|other| self.build_dependencies(other).contains(name))
+            .cloned()
+            .collect()
+    }
+
+    /// Wanted names that no definition makes, each with the definitions whose environment wants it.
+    #[must_use]
+    pub fn external(&self) -> &BTreeMap<String, BTreeSet<String>> {
+        &self.external
+    }
+
+    /// Takes away what needs nothing that is left, again and again.
+    fn peel(&self) -> (Vec<Vec<String>>, BTreeSet<String>) {
+        let mut left: BTreeSet<String> = self.before.keys().cloned().collect();
+        let mut groups = Vec::new();
+        loop {
+            let free: Vec<String> = left
+                .iter()
+                .filter(|name| {
+                    self.before
+                        .get(*name)
+                        .is_none_or(|links| links.keys().all(|to| !left.contains(to)))
+                })
+                .cloned()
+                .collect();
+            if free.is_empty() {
+                return (groups, left);
+            }
+            for name in &free {
+                left.remove(name);
+            }
+            groups.push(free);
+        }
+    }
+
+    fn reachable(&self, from: &str, within: &BTreeSet<String>) -> BTreeSet<String> {
+        let mut reached = BTreeSet::new();
+        let mut queue = vec![from];
+        while let Some(name) = queue.pop() {
+            for to in self.before.get(name).into_iter().flat_map(BTreeMap::keys) {
+                if within.contains(to) && reached.insert(to.clone()) {
+                    queue.push(to);
+                }
+            }
+        }
+        reached
+    }
+
+    fn shortest_cycle(&self, start: &str, within: &BTreeSet<String>) -> Option<Cycle> {
+        let mut arrived: BTreeMap<&str, &Link> = BTreeMap::new();
+        let mut queue = VecDeque::from([start]);
+        while let Some(name) = queue.pop_front() {
+            for (to, link) in self.before.get(name).into_iter().flatten() {
+                if to == start {
+                    let mut links = vec![link.clone()];
+                    let mut at = name;
+                    while let Some(link) = arrived.get(at).filter(|_| at != start) {
+                        links.push((*link).clone());
+                        at = &link.from;
+                    }
+                    links.reverse();
+                    return Some(Cycle { links });
+                }
+                if within.contains(to) && !arrived.contains_key(to.as_str()) {
+                    arrived.insert(to, link);
+                    queue.push_back(to);
+                }
+            }
+        }
+        None
+    }
+}
+
+/// The name in a want such as `name=1.2-r0`, `name~1.2` or `name@edge`; empty for a conflict (`!name`), which
+/// needs nothing.
+fn bare_name(want: &str) -> &str {
+    if want.starts_with('!') {
+        return "";
+    }
+    want.split(['=', '<', '>', '~', '@'])
+        .next()
+        .unwrap_or_default()
+        .trim()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node(name: &str, build: &[&str], packages: &[(&str, &[&str], &[&str])]) -> Node {
+        let owned = |names: &[&str]| {
+            names
+                .iter()
+                .map(|name| (*name).to_owned())
+                .collect::<Vec<_>>()
+        };
+        Node {
+            name: name.to_owned(),
+            build: owned(build),
+            packages: packages
+                .iter()
+                .map(|(name, provides, runtime)| NodePackage {
+                    name: (*name).to_owned(),
+                    provides: owned(provides),
+                    runtime: owned(runtime),
+                })
+                .collect(),
+        }
+    }
+
+    #[test]
+    fn order_follows_build_wants_and_what_they_need_at_run_time() {
+        let graph = Graph::new(&[
+            node("nginx", &["pcre2-dev", "make"], &[("nginx", &[], &[])]),
+            node(
+                "pcre2",
+                &["musl-dev~1.2"],
+                &[
+                    ("pcre2", &[], &[]),
+                    ("pcre2-dev", &[], &["pcre2=10", "zlib"]),
+                ],
+            ),
+            node("zlib", &["libc-headers"], &[("zlib", &[], &[])]),
+            node(
+                "musl",
+                &[],
+                &[
+                    ("musl", &[], &["!glibc"]),
+                    ("musl-dev", &["libc-headers=1"], &["musl"]),
+                ],
+            ),
+        ])
+        .unwrap();
+        assert_eq!(
+            graph.order().unwrap(),
+            [vec!["musl"], vec!["pcre2", "zlib"], vec!["nginx"]]
+        );
+        assert_eq!(
+            graph
+                .build_dependencies("nginx")
+                .into_iter()
+                .collect::<Vec<_>>(),
+            ["musl", "pcre2", "zlib"]
+        );
+        assert_eq!(
+            graph.dependents("zlib").into_iter().collect::<Vec<_>>(),
+            ["nginx"]
+        );
+        assert_eq!(graph.external().keys().collect::<Vec<_>>(), ["make"]);
+        assert!(graph.cycles().is_empty());
+    }
+
+    #[test]
+    fn a_cycle_is_told_as_a_chain_of_what_asks_for_what() {
+        let graph = Graph::new(&[
+            node("a", &["b-dev"], &[("a", &[], &[])]),
+            node("b", &["c"], &[("b", &[], &[]), ("b-dev", &[], &[])]),
+            node("c", &["tool"], &[("c", &[], &[])]),
+            node("tool", &[], &[("tool", &[], &["a"])]),
+            node("self", &["self"], &[("self", &[], &[])]),
+            node("free", &[], &[("free", &[], &[])]),
+        ])
+        .unwrap();
+        let message = graph.order().unwrap_err().to_string();
+        assert_eq!(
+            message,
+            "packages need each other to be built: a -> b -> c -> a (`a` builds with `b-dev` of `b`; `b` builds with `c`; `c` builds with `tool`, which needs `a`)"
+        );
+        assert_eq!(graph.cycles().len(), 2);
+        assert!(
+            graph.cycles()[1]
+                .to_string()
+                .starts_with("packages need each other to be built: self -> self")
+        );
+    }
+
+    #[test]
+    fn runtime_needs_alone_make_no_cycle() {
+        let graph = Graph::new(&[
+            node("a", &[], &[("a", &[], &["b"])]),
+            node("b", &[], &[("b", &[], &["a"])]),
+            node("c", &["a"], &[("c", &[], &[])]),
+        ])
+        .unwrap();
+        assert_eq!(graph.order().unwrap(), [vec!["a", "b"], vec!["c"]]);
+    }
+
+    #[test]
+    fn one_name_has_one_maker() {
+        let nodes = [
+            node("a", &[], &[("x", &[], &[])]),
+            node("b", &[], &[("x", &[], &[])]),
+        ];
+        assert_eq!(
+            Graph::new(&nodes).unwrap_err().to_string(),
+            "package `x` is made by both `a` and `b`; rename one"
+        );
+    }
+}

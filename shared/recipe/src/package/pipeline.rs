@@ -1,0 +1,136 @@
+//! Steps of a pipeline.
+
+use crate::decode::Fields;
+use crate::error::Error;
+use crate::text::{Position, Text};
+use crate::yaml::Node;
+
+/// One step: a script, a named pipeline, or a group of steps.
+#[derive(Debug, Clone)]
+pub struct Step {
+    /// Where it starts.
+    pub position: Position,
+    /// `if`: the step is left out when this is false.
+    pub condition: Option<Text>,
+    /// `name`.
+    pub name: Option<Text>,
+    /// `uses`: a named pipeline.
+    pub uses: Option<Text>,
+    /// `with`: inputs of that pipeline.
+    pub with: Vec<(Text, Text)>,
+    /// `runs`: shell text.
+    pub runs: Option<Text>,
+    /// `pipeline`: steps run after `runs`, in this step's directory and environment.
+    pub pipeline: Vec<Step>,
+    /// `inputs` that this step declares.
+    pub inputs: Vec<Input>,
+    /// `needs.packages`: packages that the environment must have.
+    pub needs: Vec<Text>,
+    /// `label`.
+    pub label: Option<Text>,
+    /// `assertions.required-steps`.
+    pub required_steps: Option<u64>,
+    /// `working-directory`, relative to the build's workspace.
+    pub working_directory: Option<Text>,
+    /// `environment`: variables for this step and the steps in it.
+    pub environment: Vec<(Text, Text)>,
+}
+
+/// An input that a pipeline declares.
+#[derive(Debug, Clone)]
+pub struct Input {
+    /// Its name.
+    pub name: Text,
+    /// What it is for.
+    pub description: String,
+    /// The value when none is given; may be templated.
+    pub default: Option<Text>,
+    /// Whether one must be given.
+    pub required: bool,
+}
+
+const STEP: &[&str] = &[
+    "if",
+    "name",
+    "uses",
+    "with",
+    "runs",
+    "pipeline",
+    "inputs",
+    "needs",
+    "label",
+    "assertions",
+    "working-directory",
+    "environment",
+];
+
+pub(super) fn decode_steps(fields: &Fields<'_>, key: &str, file: &str) -> Result<Vec<Step>, Error> {
+    fields.list(key, |node, path| decode_step(node, file, path, false))
+}
+
+/// Reads a step, which is also what a pipeline's file holds. `own` allows the key `source`.
+pub(crate) fn decode_step(
+    node: &Node,
+    file: &str,
+    section: &str,
+    own: bool,
+) -> Result<Step, Error> {
+    let known = if own {
+        [STEP, &["source"]].concat()
+    } else {
+        STEP.to_vec()
+    };
+    let fields = Fields::open(node, file, section, &known)?;
+    let required_steps = match fields.node("assertions") {
+        None => None,
+        Some(node) => Fields::open(node, file, &fields.path("assertions"), &["required-steps"])?
+            .integer("required-steps")?,
+    };
+    Ok(Step {
+        position: fields.position(),
+        condition: fields.text("if")?.filter(|text| !text.trim().is_empty()),
+        name: fields.text("name")?,
+        uses: fields.text("uses")?.filter(|text| !text.is_empty()),
+        with: fields.texts_by_name("with")?,
+        runs: fields.text("runs")?.filter(|text| !text.trim().is_empty()),
+        pipeline: decode_steps(&fields, "pipeline", file)?,
+        inputs: decode_inputs(&fields, file)?,
+        needs: decode_needs(&fields, file)?,
+        label: fields.text("label")?,
+        required_steps,
+        working_directory: fields
+            .text("working-directory")?
+            .filter(|text| !text.is_empty()),
+        environment: fields.texts_by_name("environment")?,
+    })
+}
+
+fn decode_inputs(fields: &Fields<'_>, file: &str) -> Result<Vec<Input>, Error> {
+    let Some(node) = fields.node("inputs") else {
+        return Ok(Vec::new());
+    };
+    let outer = Fields::open_any(node, file, &fields.path("inputs"))?;
+    let mut inputs = Vec::new();
+    for (name, node) in outer.entries() {
+        let input = Fields::open(
+            node,
+            file,
+            &outer.path(name),
+            &["description", "default", "required"],
+        )?;
+        inputs.push(Input {
+            name: name.clone(),
+            description: input.text("description")?.unwrap_or_default().value,
+            default: input.text("default")?,
+            required: input.flag("required")?,
+        });
+    }
+    Ok(inputs)
+}
+
+fn decode_needs(fields: &Fields<'_>, file: &str) -> Result<Vec<Text>, Error> {
+    let Some(node) = fields.node("needs") else {
+        return Ok(Vec::new());
+    };
+    Fields::open(node, file, &fields.path("needs"), &["packages"])?.texts("packages")
+}

@@ -1,0 +1,252 @@
+//! Named pipelines: the built-in ones, and those of the user's folders.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::decode::Fields;
+use crate::error::{Error, nearest};
+use crate::package::{Step, decode_step};
+use crate::text::Text;
+use crate::yaml;
+
+const MAXIMUM_DEPTH: usize = 8;
+const MAXIMUM_FILES: usize = 10_000;
+
+/// What a pipeline takes from outside the build.
+///
+/// Said by the key `source` that Minimill's own pipeline files have beside melange's keys. Such a
+/// pipeline's script finds the fetched file through `${{source.path}}`, and its own name through
+/// `${{source.name}}`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum SourceKind {
+    /// A file at the input `uri`.
+    File,
+    /// A git tree of the input `repository`.
+    Git,
+}
+
+/// One named pipeline.
+#[derive(Debug, Clone)]
+pub struct Pipeline {
+    pub(crate) file: String,
+    pub(crate) text: String,
+    pub(crate) step: Step,
+    pub(crate) source: Option<SourceKind>,
+}
+
+impl Pipeline {
+    /// What the pipeline declares: inputs, needed packages and steps.
+    #[must_use]
+    pub fn step(&self) -> &Step {
+        &self.step
+    }
+}
+
+/// The pipelines that `uses:` may name.
+#[derive(Debug, Clone)]
+pub struct Pipelines {
+    by_name: BTreeMap<String, Pipeline>,
+}
+
+macro_rules! built_in {
+    ($($name:literal),* $(,)?) => {
+        const BUILT_IN: &[(&str, &str)] = &[$(($name, include_str!(concat!("../pipelines/", $name, ".yaml")))),*];
+    };
+}
+
+built_in![
+    "autoconf/configure",
+    "autoconf/make",
+    "autoconf/make-install",
+    "cmake/build",
+    "cmake/configure",
+    "cmake/install",
+    "fetch",
+    "git-checkout",
+    "meson/compile",
+    "meson/configure",
+    "meson/install",
+    "patch",
+    "split/alldocs",
+    "split/bin",
+    "split/debug",
+    "split/dev",
+    "split/docs",
+    "split/infodir",
+    "split/lib",
+    "split/locales",
+    "split/manpages",
+    "split/static",
+    "strip",
+];
+
+impl Pipelines {
+    /// The pipelines that come with Minimill.
+    ///
+    /// # Errors
+    ///
+    /// A built-in file that does not parse, which the crate's tests rule out.
+    pub fn built_in() -> Result<Self, Error> {
+        let mut pipelines = Self {
+            by_name: BTreeMap::new(),
+        };
+        for (name, text) in BUILT_IN {
+            pipelines.insert(name, text, &format!("built-in pipeline {name}"), true)?;
+        }
+        Ok(pipelines)
+    }
+
+    /// Adds every `NAME.yaml` below `directory`; `a/b.yaml` is `uses: a/b`. One that has a built-in's
+    /// name, or the name of one added before, takes its place.
+    ///
+    /// # Errors
+    ///
+    /// An unreadable folder, more than 10,000 files or 8 levels, or a file that does not parse.
+    pub fn add_directory(&mut self, directory: &Path) -> Result<(), Error> {
+        let mut files = Vec::new();
+        collect(directory, String::new(), 0, &mut files)?;
+        files.sort();
+        for (name, path) in files {
+            let text = fs::read_to_string(&path).map_err(|source| Error::Read {
+                path: path.clone(),
+                source,
+            })?;
+            self.add(&name, &text, &path.display().to_string())?;
+        }
+        Ok(())
+    }
+
+    /// Adds one pipeline from its text. `file` is the name that errors give.
+    ///
+    /// # Errors
+    ///
+    /// A text that is not a pipeline.
+    pub fn add(&mut self, name: &str, text: &str, file: &str) -> Result<(), Error> {
+        self.insert(name, text, file, false)
+    }
+
+    fn insert(&mut self, name: &str, text: &str, file: &str, own: bool) -> Result<(), Error> {
+        let node = yaml::parse(text, file)?;
+        let step = decode_step(&node, file, "", own)?;
+        let source = match Fields::open_any(&node, file, "")?.text("source")? {
+            Some(kind) if own => source_kind(&kind),
+            _ => None,
+        };
+        let pipeline = Pipeline {
+            file: file.to_owned(),
+            text: text.to_owned(),
+            step,
+            source,
+        };
+        self.by_name.insert(name.to_owned(), pipeline);
+        Ok(())
+    }
+
+    /// The names, a to z.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.by_name.keys().map(String::as_str)
+    }
+
+    /// The pipeline called `name`.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&Pipeline> {
+        self.by_name.get(name)
+    }
+
+    pub(crate) fn nearest(&self, name: &str) -> Vec<String> {
+        nearest(name, self.names())
+    }
+}
+
+fn source_kind(text: &Text) -> Option<SourceKind> {
+    match text.as_str() {
+        "file" => Some(SourceKind::File),
+        "git" => Some(SourceKind::Git),
+        _ => None,
+    }
+}
+
+fn collect(
+    directory: &Path,
+    prefix: String,
+    depth: usize,
+    files: &mut Vec<(String, PathBuf)>,
+) -> Result<(), Error> {
+    let failed = |source| Error::Read {
+        path: directory.to_owned(),
+        source,
+    };
+    if depth > MAXIMUM_DEPTH {
+        return Err(failed(std::io::Error::other(
+            "more than 8 levels of folders; name the folder that holds the pipelines",
+        )));
+    }
+    for entry in fs::read_dir(directory).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        let Ok(name) = entry.file_name().into_string() else {
+            continue;
+        };
+        let kind = entry.file_type().map_err(failed)?;
+        if kind.is_dir() && !name.starts_with('.') {
+            collect(&entry.path(), format!("{prefix}{name}/"), depth + 1, files)?;
+        } else if let (true, Some(stem)) = (kind.is_file(), name.strip_suffix(".yaml")) {
+            if files.len() >= MAXIMUM_FILES {
+                return Err(failed(std::io::Error::other(
+                    "more than 10,000 files; name the folder that holds the pipelines",
+                )));
+            }
+            files.push((format!("{prefix}{stem}"), entry.path()));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_built_in_file_is_listed_and_parses() {
+        let folder = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/pipelines"));
+        let mut files = Vec::new();
+        collect(folder, String::new(), 0, &mut files).unwrap();
+        let mut on_disk: Vec<String> = files.into_iter().map(|(name, _)| name).collect();
+        on_disk.sort();
+        let pipelines = Pipelines::built_in().unwrap();
+        assert_eq!(pipelines.names().collect::<Vec<_>>(), on_disk);
+    }
+
+    #[test]
+    fn a_folder_replaces_and_adds() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("py")).unwrap();
+        fs::write(
+            folder.path().join("py/build.yaml"),
+            "pipeline: [{runs: build}]",
+        )
+        .unwrap();
+        fs::write(
+            folder.path().join("strip.yaml"),
+            "pipeline: [{runs: own strip}]",
+        )
+        .unwrap();
+        let mut pipelines = Pipelines::built_in().unwrap();
+        pipelines.add_directory(folder.path()).unwrap();
+        assert_eq!(
+            pipelines.get("strip").unwrap().step().pipeline[0]
+                .runs
+                .as_deref()
+                .unwrap(),
+            "own strip"
+        );
+        assert!(pipelines.get("py/build").is_some());
+        assert!(
+            pipelines
+                .add("x", "source: file", "x.yaml")
+                .unwrap_err()
+                .to_string()
+                .starts_with("x.yaml:1:1: unknown key")
+        );
+    }
+}

@@ -1,0 +1,154 @@
+//! Every definition of the corpus parses, evaluates for both architectures, and gives a script that a shell
+//! can read.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout
+)]
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use recipe::{LibraryC, MissingPipelines, Options, PackageDefinition, Pipelines, evaluate};
+
+fn definitions() -> Option<Vec<(String, String)>> {
+    let root = std::env::var("MINIMILL_CORPUS").unwrap_or_else(|_| {
+        concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/corpus").to_owned()
+    });
+    let folder = PathBuf::from(root).join("wolfi-packages");
+    let Ok(entries) = std::fs::read_dir(&folder) else {
+        println!("not run: no corpus at {}", folder.display());
+        return None;
+    };
+    let mut files: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+    files.retain(|path| {
+        path.extension()
+            .is_some_and(|extension| extension == "yaml")
+    });
+    files.sort();
+    assert!(!files.is_empty(), "no definitions in {}", folder.display());
+    let read = |path: PathBuf| {
+        (
+            path.file_name().unwrap().to_string_lossy().into_owned(),
+            std::fs::read_to_string(path).unwrap(),
+        )
+    };
+    Some(files.into_iter().map(read).collect())
+}
+
+fn shell_reads(script: &str) -> Result<(), String> {
+    let mut shell = Command::new("sh")
+        .arg("-n")
+        .stdin(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    shell
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(script.as_bytes())
+        .unwrap();
+    let output = shell.wait_with_output().unwrap();
+    if output.status.success() {
+        Ok(())
+    } else {
+        Err(String::from_utf8_lossy(&output.stderr).into_owned())
+    }
+}
+
+#[test]
+fn all_of_the_corpus_parses_and_resolves() {
+    let Some(definitions) = definitions() else {
+        return;
+    };
+    let pipelines = Pipelines::built_in().unwrap();
+    let mut failures = Vec::new();
+    let mut missing: BTreeMap<String, usize> = BTreeMap::new();
+    let (mut parsed, mut evaluated, mut outputs, mut sources) = (0, 0, 0, 0);
+    let started = std::time::Instant::now();
+    for (file, text) in &definitions {
+        let definition = match PackageDefinition::parse(text, file) {
+            Ok(definition) => definition,
+            Err(error) => {
+                failures.push(error.to_string());
+                continue;
+            }
+        };
+        parsed += 1;
+        for architecture in apk::Architecture::ALL {
+            let options = Options {
+                libc: LibraryC::Glibc,
+                missing_pipelines: MissingPipelines::Report,
+                ..Options::new(architecture, &pipelines)
+            };
+            match evaluate(&definition, &options) {
+                Ok(plan) => {
+                    evaluated += 1;
+                    outputs += plan.outputs.len();
+                    sources += plan.sources.len();
+                    for pipeline in &plan.missing_pipelines {
+                        *missing.entry(pipeline.name.clone()).or_default() += 1;
+                    }
+                    assert!(
+                        !plan.script.contains("${{"),
+                        "{file}: a substitution is left in the script"
+                    );
+                }
+                Err(error) => failures.push(format!("{architecture}: {error}")),
+            }
+        }
+    }
+    println!(
+        "{parsed} of {} parsed, {evaluated} of {} evaluated, {outputs} outputs, {sources} sources, in {:?}",
+        definitions.len(),
+        definitions.len() * 2,
+        started.elapsed()
+    );
+    println!("pipelines not found: {missing:?}");
+    assert!(
+        failures.is_empty(),
+        "{} failures:\n{}",
+        failures.len(),
+        failures.join("\n")
+    );
+    assert_eq!(parsed, definitions.len());
+}
+
+#[test]
+fn every_script_of_the_corpus_is_one_that_a_shell_can_read() {
+    let Some(definitions) = definitions() else {
+        return;
+    };
+    let pipelines = Pipelines::built_in().unwrap();
+    let mut failures = Vec::new();
+    let mut scripts = 0;
+    for (file, text) in &definitions {
+        let definition = PackageDefinition::parse(text, file).unwrap();
+        let options = Options {
+            missing_pipelines: MissingPipelines::Report,
+            ..Options::new(apk::Architecture::X86_64, &pipelines)
+        };
+        let plan = evaluate(&definition, &options).unwrap();
+        let tests = plan
+            .outputs
+            .iter()
+            .filter_map(|output| output.test.as_ref())
+            .map(|test| &test.script);
+        for script in std::iter::once(&plan.script).chain(tests) {
+            scripts += 1;
+            if let Err(message) = shell_reads(script) {
+                failures.push(format!("{file}: {message}"));
+            }
+        }
+    }
+    println!(
+        "{scripts} scripts read, {} refused:\n{}",
+        failures.len(),
+        failures.join("\n")
+    );
+    assert!(failures.is_empty());
+}
