@@ -66,30 +66,19 @@ pub fn build_package(
 ) -> Result<BuiltPackage> {
     let spool_error = |error| Error::io("spool file", error);
     spool.seek(SeekFrom::Start(0)).map_err(spool_error)?;
-    let mut hashing = Hashing {
-        into: io::BufWriter::new(&mut *spool),
-        sha256: Sha256::new(),
-        size: 0,
-    };
+    let mut hashing = Hashing { into: io::BufWriter::new(&mut *spool), sha256: Sha256::new(), size: 0 };
     let installed_size = write_data(spec, root, &mut hashing)?;
     hashing.into.flush().map_err(spool_error)?;
     let (data_size, data_hash) = (hashing.size, hex::encode(hashing.sha256.finalize_reset()));
     drop(hashing);
-    let information = PackageInformation {
-        installed_size,
-        data_hash,
-        ..spec.information.clone()
-    };
+    let information = PackageInformation { installed_size, data_hash, ..spec.information.clone() };
     let control = control_member(spec, &information)?;
     let output_error = |error| Error::io(information.file_name(), error);
     writer.write_all(&control).map_err(output_error)?;
     spool.seek(SeekFrom::Start(0)).map_err(spool_error)?;
     let copied = io::copy(&mut spool.take(data_size), writer).map_err(output_error)?;
     if copied != data_size {
-        return Err(Error::Io {
-            what: "spool file".to_owned(),
-            source: io::ErrorKind::UnexpectedEof.into(),
-        });
+        return Err(Error::Io { what: "spool file".to_owned(), source: io::ErrorKind::UnexpectedEof.into() });
     }
     Ok(BuiltPackage {
         control_sha256: Sha256::digest(&control).into(),
@@ -103,42 +92,27 @@ pub fn build_package(
 ///
 /// Its temporary files lie in the same folder and have names that begin with a dot.
 pub fn build_package_file(spec: &PackageSpec, root: &Path, path: &Path) -> Result<BuiltPackage> {
-    let folder = path
-        .parent()
-        .filter(|folder| !folder.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut spool = tempfile::tempfile_in(folder).map_err(Error::at(folder))?;
-    let mut output = tempfile::Builder::new()
-        .prefix(".apk-")
-        .tempfile_in(folder)
-        .map_err(Error::at(folder))?;
+    let mut output = tempfile::Builder::new().prefix(".apk-").tempfile_in(folder).map_err(Error::at(folder))?;
     let built = build_package(spec, root, &mut spool, &mut output)?;
     let file = output.as_file();
-    file.set_permissions(fs::Permissions::from_mode(0o644))
-        .map_err(Error::at(path))?;
+    file.set_permissions(fs::Permissions::from_mode(0o644)).map_err(Error::at(path))?;
     file.sync_all().map_err(Error::at(path))?;
-    output
-        .persist(path)
-        .map_err(|error| Error::io(path.display(), error.error))?;
+    output.persist(path).map_err(|error| Error::io(path.display(), error.error))?;
     Ok(built)
 }
 
 fn control_member(spec: &PackageSpec, information: &PackageInformation) -> Result<Vec<u8>> {
     let mut tar = TarWriter::new(gzip(Vec::new()), spec.source_date_epoch);
-    tar.control_file(
-        ".PKGINFO",
-        0o644,
-        information.write(&spec.vendored)?.as_bytes(),
-    )?;
+    tar.control_file(".PKGINFO", 0o644, information.write(&spec.vendored)?.as_bytes())?;
     if let Some(definition) = &spec.definition {
         tar.control_file(".melange.yaml", 0o644, definition.as_bytes())?;
     }
     for (script, content) in &spec.scripts {
         tar.control_file(script.entry_name(), 0o755, content.as_bytes())?;
     }
-    tar.into_inner()
-        .finish()
-        .map_err(|error| Error::io("control member", error))
+    tar.into_inner().finish().map_err(|error| Error::io("control member", error))
 }
 
 /// Writes the data member and returns the installed size.
@@ -146,21 +120,14 @@ fn write_data(spec: &PackageSpec, root: &Path, into: &mut impl Write) -> Result<
     let files = walk(root)?;
     for path in spec.owners.keys().chain(spec.xattrs.keys()) {
         if !files.iter().any(|file| file.path == *path) {
-            return Err(Error::tree(
-                &root.join(path),
-                "an owner or attribute is stated for it, but it isn't there",
-            ));
+            return Err(Error::tree(&root.join(path), "an owner or attribute is stated for it, but it isn't there"));
         }
     }
     let mut tar = TarWriter::new(gzip(into), spec.source_date_epoch);
     let mut installed_size = DIRECTORY_SIZE;
     let mut first_names: HashMap<(u64, u64), String> = HashMap::new();
     for found in files {
-        let Found {
-            path,
-            absolute,
-            metadata,
-        } = found;
+        let Found { path, absolute, metadata } = found;
         let (uid, gid) = spec.owners.get(&path).copied().unwrap_or_default();
         let mut entry = FileEntry {
             kind: FileKind::Directory,
@@ -181,9 +148,7 @@ fn write_data(spec: &PackageSpec, root: &Path, into: &mut impl Write) -> Result<
         installed_size += metadata.len();
         if metadata.is_symlink() {
             let target = fs::read_link(&absolute).map_err(Error::at(&absolute))?;
-            let target = target
-                .to_str()
-                .ok_or_else(|| Error::tree(&absolute, "its link target is not UTF-8"))?;
+            let target = target.to_str().ok_or_else(|| Error::tree(&absolute, "its link target is not UTF-8"))?;
             entry.mode = 0o777;
             entry.checksum = Some(Checksum::of(target.as_bytes()));
             entry.kind = FileKind::Symlink(target.to_owned());
@@ -206,9 +171,7 @@ fn write_data(spec: &PackageSpec, root: &Path, into: &mut impl Write) -> Result<
         tar.entry(&entry, &mut content)?;
     }
     tar.end()?;
-    tar.into_inner()
-        .finish()
-        .map_err(|error| Error::io("data member", error))?;
+    tar.into_inner().finish().map_err(|error| Error::io("data member", error))?;
     Ok(installed_size)
 }
 
@@ -226,18 +189,12 @@ fn walk(root: &Path) -> Result<Vec<Found>> {
         let metadata = fs::symlink_metadata(&absolute).map_err(Error::at(&absolute))?;
         let kind = metadata.file_type();
         for (refused, what) in [
-            (
-                kind.is_block_device() || kind.is_char_device(),
-                "device nodes",
-            ),
+            (kind.is_block_device() || kind.is_char_device(), "device nodes"),
             (kind.is_fifo(), "named pipes"),
             (kind.is_socket(), "sockets"),
         ] {
             if refused {
-                return Err(Error::tree(
-                    &absolute,
-                    format_args!("{what} can't be packaged"),
-                ));
+                return Err(Error::tree(&absolute, format_args!("{what} can't be packaged")));
             }
         }
         if kind.is_dir() {
@@ -253,44 +210,26 @@ fn walk(root: &Path) -> Result<Vec<Found>> {
             return Err(Error::tree(&absolute, "expected a directory"));
         }
         if !path.is_empty() {
-            found.push(Found {
-                path,
-                absolute,
-                metadata,
-            });
+            found.push(Found { path, absolute, metadata });
         }
         if found.len() as u64 > limits::ENTRIES {
-            return Err(Error::limit(
-                &root.display().to_string(),
-                "the tree in entries",
-                limits::ENTRIES,
-            ));
+            return Err(Error::limit(&root.display().to_string(), "the tree in entries", limits::ENTRIES));
         }
     }
     Ok(found)
 }
 
 fn child_path(parent: &str, absolute: &Path, child: &OsStr) -> Result<String> {
-    let name = child
-        .to_str()
-        .ok_or_else(|| Error::tree(&absolute.join(child), "its name is not UTF-8"))?;
-    let path = if parent.is_empty() {
-        name.to_owned()
-    } else {
-        format!("{parent}/{name}")
-    };
+    let name = child.to_str().ok_or_else(|| Error::tree(&absolute.join(child), "its name is not UTF-8"))?;
+    let path = if parent.is_empty() { name.to_owned() } else { format!("{parent}/{name}") };
     if path.len() > limits::PATH_BYTES {
-        return Err(Error::tree(
-            &absolute.join(child),
-            "its path in the package is longer than 4096 bytes",
-        ));
+        return Err(Error::tree(&absolute.join(child), "its path in the package is longer than 4096 bytes"));
     }
     Ok(path)
 }
 
 fn file_checksum(path: &Path, size: u64) -> Result<Checksum> {
-    let mut content =
-        BufReader::with_capacity(128 << 10, File::open(path).map_err(Error::at(path))?);
+    let mut content = BufReader::with_capacity(128 << 10, File::open(path).map_err(Error::at(path))?);
     let mut sha1 = Sha1::new();
     let mut read = 0;
     loop {
@@ -304,10 +243,7 @@ fn file_checksum(path: &Path, size: u64) -> Result<Checksum> {
         read += count as u64;
     }
     if read != size {
-        return Err(Error::tree(
-            path,
-            format_args!("it changed from {size} to {read} bytes while it was read"),
-        ));
+        return Err(Error::tree(path, format_args!("it changed from {size} to {read} bytes while it was read")));
     }
     Ok(Checksum(sha1.finalize().into()))
 }

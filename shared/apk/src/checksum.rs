@@ -72,10 +72,7 @@ mod tests {
     #[test]
     fn text_and_hex_round_trip() {
         let checksum = Checksum::of(b"abc");
-        assert_eq!(
-            checksum.to_hex(),
-            "a9993e364706816aba3e25717850c26c9cd0d89d"
-        );
+        assert_eq!(checksum.to_hex(), "a9993e364706816aba3e25717850c26c9cd0d89d");
         assert_eq!(checksum.to_string(), "Q1qZk+NkcGgWq6PiVxeFDCbJzQ2J0=");
         assert_eq!(checksum.to_string().parse(), Ok(checksum));
         assert_eq!(Checksum::from_hex(&checksum.to_hex()), Ok(checksum));
@@ -90,10 +87,7 @@ mod tests {
             "Q1qZk+NkcGgWq6PiVxeFDCbJzQ2J0",
             "Q1qZk+NkcGgWq6PiVxeFDCbJzQ2J0==",
         ] {
-            assert_eq!(
-                text.parse::<Checksum>(),
-                Err(InvalidChecksum(text.to_owned()))
-            );
+            assert_eq!(text.parse::<Checksum>(), Err(InvalidChecksum(text.to_owned())));
         }
     }
 }

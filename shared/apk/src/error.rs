@@ -124,9 +124,7 @@ pub enum Error {
         file: String,
     },
     /// Only signatures of kinds that aren't verified (DSA, RSA512) are there.
-    #[error(
-        "{file}: no usable signature: `{found}` is of a kind that isn't verified; sign with RSA256"
-    )]
+    #[error("{file}: no usable signature: `{found}` is of a kind that isn't verified; sign with RSA256")]
     UnusableSignature {
         /// The file.
         file: String,
@@ -176,10 +174,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
     pub(crate) fn io(what: impl fmt::Display, source: io::Error) -> Self {
-        Self::Io {
-            what: what.to_string(),
-            source,
-        }
+        Self::Io { what: what.to_string(), source }
     }
 
     pub(crate) fn at(path: &Path) -> impl FnOnce(io::Error) -> Self + '_ {
@@ -187,40 +182,22 @@ impl Error {
     }
 
     pub(crate) fn damaged(file: &str, member: Member, problem: impl fmt::Display) -> Self {
-        Self::Damaged {
-            file: file.to_owned(),
-            member,
-            problem: problem.to_string(),
-        }
+        Self::Damaged { file: file.to_owned(), member, problem: problem.to_string() }
     }
 
     pub(crate) fn limit(file: &str, what: impl fmt::Display, limit: u64) -> Self {
-        Self::Limit {
-            file: file.to_owned(),
-            what: what.to_string(),
-            limit,
-        }
+        Self::Limit { file: file.to_owned(), what: what.to_string(), limit }
     }
 
     pub(crate) fn missing(file: &str, what: impl fmt::Display) -> Self {
-        Self::Missing {
-            file: file.to_owned(),
-            what: what.to_string(),
-        }
+        Self::Missing { file: file.to_owned(), what: what.to_string() }
     }
 
     pub(crate) fn line(file: &str, line: usize, problem: impl fmt::Display) -> Self {
-        Self::Line {
-            file: file.to_owned(),
-            line,
-            problem: problem.to_string(),
-        }
+        Self::Line { file: file.to_owned(), line, problem: problem.to_string() }
     }
 
     pub(crate) fn tree(path: &Path, problem: impl fmt::Display) -> Self {
-        Self::Tree {
-            path: path.display().to_string(),
-            problem: problem.to_string(),
-        }
+        Self::Tree { path: path.display().to_string(), problem: problem.to_string() }
     }
 }

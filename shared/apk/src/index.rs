@@ -71,37 +71,25 @@ impl Index {
         for (number, line) in (1..).zip(text.lines()) {
             last = number;
             if line.len() > limits::LINE_BYTES {
-                return Err(Error::limit(
-                    file,
-                    format_args!("line {number} in bytes"),
-                    limits::LINE_BYTES as u64,
-                ));
+                return Err(Error::limit(file, format_args!("line {number} in bytes"), limits::LINE_BYTES as u64));
             }
             if line.is_empty() {
                 if !letters.is_empty() {
                     entries.push(finished(file, number, std::mem::take(&mut entry))?);
                     letters = Letters::default();
                     if entries.len() > limits::RECORDS {
-                        return Err(Error::limit(
-                            file,
-                            "the index in records",
-                            limits::RECORDS as u64,
-                        ));
+                        return Err(Error::limit(file, "the index in records", limits::RECORDS as u64));
                     }
                 }
                 continue;
             }
-            let (letter, value) =
-                record::split(line).map_err(|problem| Error::line(file, number, problem))?;
+            let (letter, value) = record::split(line).map_err(|problem| Error::line(file, number, problem))?;
             if !letters.first(letter) {
-                let problem = format_args!(
-                    "`{}:` comes twice in one record; a blank line ends a record",
-                    char::from(letter)
-                );
+                let problem =
+                    format_args!("`{}:` comes twice in one record; a blank line ends a record", char::from(letter));
                 return Err(Error::line(file, number, problem));
             }
-            record::set(&mut entry, letter, value)
-                .map_err(|problem| Error::line(file, number, problem))?;
+            record::set(&mut entry, letter, value).map_err(|problem| Error::line(file, number, problem))?;
         }
         if !letters.is_empty() {
             entries.push(finished(file, last, entry)?);
@@ -154,10 +142,7 @@ impl Index {
     pub fn read(file: &str, source: impl Read, trust: Trust<'_>) -> Result<ReadIndex> {
         let mut bytes = Vec::new();
         let limit = limits::INDEX_COMPRESSED_BYTES;
-        source
-            .take(limit + 1)
-            .read_to_end(&mut bytes)
-            .map_err(|error| Error::io(file, error))?;
+        source.take(limit + 1).read_to_end(&mut bytes).map_err(|error| Error::io(file, error))?;
         if bytes.len() as u64 > limit {
             return Err(Error::limit(file, "the index in bytes", limit));
         }
@@ -168,11 +153,7 @@ impl Index {
         while let Some((found, after)) = signature_member(file, rest)? {
             members += 1;
             if members > limits::SIGNATURE_MEMBERS {
-                return Err(Error::limit(
-                    file,
-                    "signature members",
-                    limits::SIGNATURE_MEMBERS as u64,
-                ));
+                return Err(Error::limit(file, "signature members", limits::SIGNATURE_MEMBERS as u64));
             }
             signatures.extend(found);
             rest = after;
@@ -181,10 +162,7 @@ impl Index {
             Trust::Unverified => None,
             Trust::Keyring(keyring) => {
                 let signed = Measured::of(rest);
-                Some(
-                    signature::verify(file, Member::Index, &signatures, &signed, keyring)?
-                        .to_owned(),
-                )
+                Some(signature::verify(file, Member::Index, &signatures, &signed, keyring)?.to_owned())
             }
         };
         let mut meter = Meter::new(rest);
@@ -192,10 +170,7 @@ impl Index {
         if !meter.at_end().map_err(|error| Error::io(file, error))? {
             return Err(Error::damaged(file, Member::Index, "something follows it"));
         }
-        Ok(ReadIndex {
-            index: Self::from_tar(file, &content)?,
-            signed_by,
-        })
+        Ok(ReadIndex { index: Self::from_tar(file, &content)?, signed_by })
     }
 
     fn from_tar(file: &str, content: &[u8]) -> Result<Self> {
@@ -207,18 +182,12 @@ impl Index {
                 return Err(reader.refused(&entry.path, "an index holds only regular files"));
             }
             let bytes = reader.content()?;
-            let text = String::from_utf8(bytes)
-                .map_err(|_| reader.refused(&entry.path, "it is not UTF-8"))?;
+            let text = String::from_utf8(bytes).map_err(|_| reader.refused(&entry.path, "it is not UTF-8"))?;
             let again = match entry.path.as_str() {
-                "APKINDEX" => entries
-                    .replace(Self::parse_text(&format!("{file}: APKINDEX"), &text)?)
-                    .is_some(),
+                "APKINDEX" => entries.replace(Self::parse_text(&format!("{file}: APKINDEX"), &text)?).is_some(),
                 "DESCRIPTION" => description.replace(text).is_some(),
                 _ => {
-                    return Err(reader.refused(
-                        &entry.path,
-                        "an index holds only `APKINDEX` and `DESCRIPTION`",
-                    ));
+                    return Err(reader.refused(&entry.path, "an index holds only `APKINDEX` and `DESCRIPTION`"));
                 }
             };
             if again {
@@ -226,10 +195,7 @@ impl Index {
             }
         }
         let entries = entries.ok_or_else(|| Error::missing(file, "`APKINDEX`"))?;
-        Ok(Self {
-            description: description.unwrap_or_default(),
-            entries,
-        })
+        Ok(Self { description: description.unwrap_or_default(), entries })
     }
 
     /// The unsigned `APKINDEX.tar.gz`. The same index gives the same bytes; its SHA-256 is what a
@@ -238,31 +204,17 @@ impl Index {
     /// `mtime` is the time of its entries, in seconds since 1970-01-01 UTC.
     pub fn write(&self, mtime: u64) -> Result<Vec<u8>> {
         let mut tar = TarWriter::new(gzip(Vec::new()), mtime);
-        tar.control_file(
-            "APKINDEX",
-            0o644,
-            Self::write_text(&self.entries)?.as_bytes(),
-        )?;
+        tar.control_file("APKINDEX", 0o644, Self::write_text(&self.entries)?.as_bytes())?;
         tar.control_file("DESCRIPTION", 0o644, self.description.as_bytes())?;
         tar.end()?;
-        tar.into_inner()
-            .finish()
-            .map_err(|error: io::Error| Error::io("APKINDEX.tar.gz", error))
+        tar.into_inner().finish().map_err(|error: io::Error| Error::io("APKINDEX.tar.gz", error))
     }
 }
 
 fn finished(file: &str, line: usize, entry: IndexEntry) -> Result<IndexEntry> {
-    for (letter, value) in [
-        ("P", &entry.information.name),
-        ("V", &entry.information.version),
-    ] {
-        check_name(letter, value).map_err(|error| {
-            Error::line(
-                file,
-                line,
-                format_args!("the record that ends here: {error}"),
-            )
-        })?;
+    for (letter, value) in [("P", &entry.information.name), ("V", &entry.information.version)] {
+        check_name(letter, value)
+            .map_err(|error| Error::line(file, line, format_args!("the record that ends here: {error}")))?;
     }
     Ok(entry)
 }
@@ -278,8 +230,5 @@ fn signature_member<'b>(file: &str, bytes: &'b [u8]) -> Result<Option<(Vec<Signa
     let mut meter = Meter::new(bytes);
     let (content, measured) = meter.inflate(file, Member::Signature)?;
     let end = usize::try_from(measured.end).unwrap_or(usize::MAX);
-    Ok(Some((
-        signature::parse(file, &content)?,
-        bytes.get(end..).unwrap_or_default(),
-    )))
+    Ok(Some((signature::parse(file, &content, &measured)?, bytes.get(end..).unwrap_or_default())))
 }

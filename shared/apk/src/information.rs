@@ -74,31 +74,20 @@ impl PackageInformation {
         let mut information = Self::default();
         for (number, line) in (1..).zip(text.lines()) {
             if line.len() > limits::LINE_BYTES {
-                return Err(Error::limit(
-                    file,
-                    format_args!("line {number} in bytes"),
-                    limits::LINE_BYTES as u64,
-                ));
+                return Err(Error::limit(file, format_args!("line {number} in bytes"), limits::LINE_BYTES as u64));
             }
             let line = line.trim();
             if line.is_empty() || line.starts_with('#') {
                 continue;
             }
             let (key, value) = line.split_once('=').ok_or_else(|| {
-                Error::line(
-                    file,
-                    number,
-                    format_args!("expected `key = value`, found `{}`", line.escape_debug()),
-                )
+                Error::line(file, number, format_args!("expected `key = value`, found `{}`", line.escape_debug()))
             })?;
             information
                 .set(key.trim_end(), value.trim_start())
                 .map_err(|problem| Error::line(file, number, problem))?;
         }
-        for (key, value) in [
-            ("pkgname", &information.name),
-            ("pkgver", &information.version),
-        ] {
+        for (key, value) in [("pkgname", &information.name), ("pkgver", &information.version)] {
             if value.is_empty() {
                 return Err(Error::missing(file, format_args!("`{key}`")));
             }
@@ -128,11 +117,7 @@ impl PackageInformation {
             "commit" => &mut self.commit,
             "maintainer" => &mut self.maintainer,
             "datahash" => {
-                if value.len() != 64
-                    || !value
-                        .bytes()
-                        .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
-                {
+                if value.len() != 64 || !value.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')) {
                     return Err(format!(
                         "`datahash`: expected 64 lowercase hexadecimal digits, found `{}`",
                         value.escape_debug()
@@ -149,22 +134,17 @@ impl PackageInformation {
             "provides" => return list(&mut self.provides, value),
             "replaces" => return list(&mut self.replaces, value),
             "install_if" => {
-                self.install_if
-                    .extend(value.split_whitespace().map(str::to_owned));
+                self.install_if.extend(value.split_whitespace().map(str::to_owned));
                 return Ok(());
             }
             "triggers" => {
-                self.triggers
-                    .extend(value.split_whitespace().map(str::to_owned));
+                self.triggers.extend(value.split_whitespace().map(str::to_owned));
                 return Ok(());
             }
             _ => return Ok(()),
         };
         if !text.is_empty() {
-            return Err(format!(
-                "`{key}` is stated twice: `{text}` and `{}`",
-                value.escape_debug()
-            ));
+            return Err(format!("`{key}` is stated twice: `{text}` and `{}`", value.escape_debug()));
         }
         value.clone_into(text);
         Ok(())
@@ -217,10 +197,7 @@ impl PackageInformation {
         if self.replaces_priority != 0 {
             line("replaces_priority", &self.replaces_priority.to_string())?;
         }
-        for (key, values) in [
-            ("install_if", &self.install_if),
-            ("triggers", &self.triggers),
-        ] {
+        for (key, values) in [("install_if", &self.install_if), ("triggers", &self.triggers)] {
             for value in values {
                 check_word(key, value)?;
             }
@@ -242,12 +219,7 @@ impl PackageInformation {
 }
 
 fn number<N: FromStr>(key: &str, value: &str, slot: &mut N) -> Result<(), String> {
-    *slot = value.parse().map_err(|_| {
-        format!(
-            "`{key}`: expected a whole number, found `{}`",
-            value.escape_debug()
-        )
-    })?;
+    *slot = value.parse().map_err(|_| format!("`{key}`: expected a whole number, found `{}`", value.escape_debug()))?;
     Ok(())
 }
 
@@ -268,19 +240,12 @@ pub(crate) fn check_name(field: &'static str, value: &str) -> Result<()> {
         "it is longer than 255 bytes"
     } else if value.starts_with(['.', '-']) {
         "it must not begin with `.` or `-`"
-    } else if value
-        .chars()
-        .any(|c| c == '/' || c.is_whitespace() || c.is_control())
-    {
+    } else if value.chars().any(|c| c == '/' || c.is_whitespace() || c.is_control()) {
         "it must not hold `/`, spaces or control characters"
     } else {
         return Ok(());
     };
-    Err(Error::Value {
-        field,
-        value: value.escape_debug().to_string(),
-        problem,
-    })
+    Err(Error::Value { field, value: value.escape_debug().to_string(), problem })
 }
 
 /// One line of text: no control characters.
@@ -374,31 +339,15 @@ mod tests {
     fn foreign_keys_and_comments_are_tolerated() {
         let text = "# abuild\npkgname = a\npkgver = 1-r0\npackager = someone\nurl = \n\nsize = 3\n";
         let information = PackageInformation::parse("x", text).unwrap();
-        assert_eq!(
-            (information.name.as_str(), information.installed_size),
-            ("a", 3)
-        );
+        assert_eq!((information.name.as_str(), information.installed_size), ("a", 3));
     }
 
     #[test]
     fn errors_name_the_line() {
-        let problem = |text: &str| {
-            PackageInformation::parse("p", text)
-                .unwrap_err()
-                .to_string()
-        };
-        assert_eq!(
-            problem("pkgname = a\nsize = x\n"),
-            "p:2: `size`: expected a whole number, found `x`"
-        );
-        assert_eq!(
-            problem("pkgname = a\npkgname = b\n"),
-            "p:2: `pkgname` is stated twice: `a` and `b`"
-        );
-        assert_eq!(
-            problem("pkgname\n"),
-            "p:1: expected `key = value`, found `pkgname`"
-        );
+        let problem = |text: &str| PackageInformation::parse("p", text).unwrap_err().to_string();
+        assert_eq!(problem("pkgname = a\nsize = x\n"), "p:2: `size`: expected a whole number, found `x`");
+        assert_eq!(problem("pkgname = a\npkgname = b\n"), "p:2: `pkgname` is stated twice: `a` and `b`");
+        assert_eq!(problem("pkgname\n"), "p:1: expected `key = value`, found `pkgname`");
         assert_eq!(problem("pkgver = 1\n"), "p: has no `pkgname`");
         assert!(problem("pkgname = ../a\n").contains("p:1:"));
         assert!(problem("datahash = AB\n").contains("64 lowercase"));
@@ -408,21 +357,9 @@ mod tests {
     fn values_that_break_lines_are_refused() {
         let mut information = full();
         information.description = "a\ndepend = evil".into();
-        assert!(matches!(
-            information.write(&[]),
-            Err(Error::Value {
-                field: "pkgdesc",
-                ..
-            })
-        ));
+        assert!(matches!(information.write(&[]), Err(Error::Value { field: "pkgdesc", .. })));
         let mut information = full();
         information.triggers = vec!["/a b".into()];
-        assert!(matches!(
-            information.write(&[]),
-            Err(Error::Value {
-                field: "triggers",
-                ..
-            })
-        ));
+        assert!(matches!(information.write(&[]), Err(Error::Value { field: "triggers", .. })));
     }
 }

@@ -35,18 +35,12 @@ impl PublicKey {
         let key = rsa::PublicKey::from_public_key_pem(pem.trim())
             .map_err(|error| key_error(name, format_args!("not a PEM RSA public key: {error}")))?;
         check_bits(name, &key)?;
-        Ok(Self {
-            name: name.to_owned(),
-            key,
-        })
+        Ok(Self { name: name.to_owned(), key })
     }
 
     /// Reads a key file; its file name is the key's name.
     pub fn open(path: &Path) -> Result<Self> {
-        let name = path
-            .file_name()
-            .and_then(|name| name.to_str())
-            .unwrap_or_default();
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         Self::from_pem(name, &read_key_file(path)?)
     }
 
@@ -57,24 +51,18 @@ impl PublicKey {
 
     /// The PEM `PUBLIC KEY` text.
     pub fn to_pem(&self) -> Result<String> {
-        self.key
-            .to_public_key_pem(LineEnding::LF)
-            .map_err(|error| key_error(&self.name, error))
+        self.key.to_public_key_pem(LineEnding::LF).map_err(|error| key_error(&self.name, error))
     }
 
     /// Whether `signature` is this key's RSASSA-PKCS1-v1_5 signature of the SHA-256 digest.
     pub fn verifies_sha256(&self, digest: &[u8; 32], signature: &[u8]) -> bool {
-        self.key
-            .pkcs1v15_verify_prehash::<Sha256>(digest, signature)
-            .is_ok()
+        self.key.pkcs1v15_verify_prehash::<Sha256>(digest, signature).is_ok()
     }
 
     /// Whether `signature` is this key's RSASSA-PKCS1-v1_5 signature of the SHA-1 digest, the
     /// older kind that is still read and never written.
     pub fn verifies_sha1(&self, digest: &[u8; 20], signature: &[u8]) -> bool {
-        self.key
-            .pkcs1v15_verify_prehash::<Sha1>(digest, signature)
-            .is_ok()
+        self.key.pkcs1v15_verify_prehash::<Sha1>(digest, signature).is_ok()
     }
 }
 
@@ -93,19 +81,12 @@ pub struct Keyring {
 impl Keyring {
     /// A keyring of these keys.
     pub fn new(keys: impl IntoIterator<Item = PublicKey>) -> Self {
-        Self {
-            keys: keys
-                .into_iter()
-                .map(|key| (key.name.clone(), key))
-                .collect(),
-        }
+        Self { keys: keys.into_iter().map(|key| (key.name.clone(), key)).collect() }
     }
 
     /// A keyring of keys given as name and PEM text.
     pub fn from_pems<'a>(keys: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Self> {
-        let keys = keys
-            .into_iter()
-            .map(|(name, pem)| PublicKey::from_pem(name, pem));
+        let keys = keys.into_iter().map(|(name, pem)| PublicKey::from_pem(name, pem));
         Ok(Self::new(keys.collect::<Result<Vec<_>>>()?))
     }
 
@@ -141,11 +122,7 @@ impl Keyring {
         if self.keys.is_empty() {
             return "which is empty".to_owned();
         }
-        self.keys
-            .keys()
-            .map(String::as_str)
-            .collect::<Vec<_>>()
-            .join(", ")
+        self.keys.keys().map(String::as_str).collect::<Vec<_>>().join(", ")
     }
 }
 
@@ -164,8 +141,7 @@ impl PrivateKey {
                 format_args!("{bits} bits are too few, at least {MINIMUM_KEY_BITS} are needed"),
             ));
         }
-        let key = rsa::PrivateKey::new(&mut SysRng, bits as usize)
-            .map_err(|error| key_error("new", error))?;
+        let key = rsa::PrivateKey::new(&mut SysRng, bits as usize).map_err(|error| key_error("new", error))?;
         Ok(Self { key })
     }
 
@@ -176,12 +152,8 @@ impl PrivateKey {
             rsa::PrivateKey::from_pkcs1_pem(pem)
                 .map_err(|error| key_error(name, format_args!("not a PEM PKCS#1 key: {error}")))
         } else {
-            rsa::PrivateKey::from_pkcs8_pem(pem).map_err(|error| {
-                key_error(
-                    name,
-                    format_args!("not a PEM PKCS#1 or PKCS#8 RSA key: {error}"),
-                )
-            })
+            rsa::PrivateKey::from_pkcs8_pem(pem)
+                .map_err(|error| key_error(name, format_args!("not a PEM PKCS#1 or PKCS#8 RSA key: {error}")))
         }?;
         Self::checked(name, key)
     }
@@ -198,27 +170,19 @@ impl PrivateKey {
 
     /// The PEM `RSA PRIVATE KEY` text (PKCS#1), which apk's own tools read as well.
     pub fn to_pem(&self) -> Result<String> {
-        let pem = self
-            .key
-            .to_pkcs1_pem(LineEnding::LF)
-            .map_err(|error| key_error("private", error))?;
+        let pem = self.key.to_pkcs1_pem(LineEnding::LF).map_err(|error| key_error("private", error))?;
         Ok(pem.as_str().to_owned())
     }
 
     /// The public half, under a name that ends in `.rsa.pub`.
     pub fn public(&self, name: &str) -> Result<PublicKey> {
         check_key_name(name)?;
-        Ok(PublicKey {
-            name: name.to_owned(),
-            key: self.key.to_public_key(),
-        })
+        Ok(PublicKey { name: name.to_owned(), key: self.key.to_public_key() })
     }
 
     /// The RSASSA-PKCS1-v1_5 signature of a SHA-256 digest. The same digest gives the same bytes.
     pub fn sign_sha256_digest(&self, digest: &[u8; 32]) -> Result<Vec<u8>> {
-        self.key
-            .pkcs1v15_sign_prehash::<Sha256>(digest)
-            .map_err(|error| key_error("private", error))
+        self.key.pkcs1v15_sign_prehash::<Sha256>(digest).map_err(|error| key_error("private", error))
     }
 }
 
@@ -231,22 +195,14 @@ impl fmt::Debug for PrivateKey {
 fn check_bits(name: &str, key: &impl rsa::traits::PublicKeyParts) -> Result<()> {
     let bits = key.n().bit_width();
     if bits < MINIMUM_KEY_BITS {
-        return Err(key_error(
-            name,
-            format_args!("it has {bits} bits, at least {MINIMUM_KEY_BITS} are needed"),
-        ));
+        return Err(key_error(name, format_args!("it has {bits} bits, at least {MINIMUM_KEY_BITS} are needed")));
     }
     Ok(())
 }
 
 pub(crate) fn check_key_name(name: &str) -> Result<()> {
     let stem = name.strip_suffix(".rsa.pub").unwrap_or_default();
-    if stem.is_empty()
-        || name.len() > 80
-        || name
-            .chars()
-            .any(|c| c == '/' || c.is_whitespace() || c.is_control())
-    {
+    if stem.is_empty() || name.len() > 80 || name.chars().any(|c| c == '/' || c.is_whitespace() || c.is_control()) {
         return Err(key_error(
             &name.escape_debug().to_string(),
             "its name must be a file name of at most 80 bytes that ends in `.rsa.pub`, as apk looks keys up by it",
@@ -256,24 +212,15 @@ pub(crate) fn check_key_name(name: &str) -> Result<()> {
 }
 
 fn key_error(key: &str, problem: impl fmt::Display) -> Error {
-    Error::Key {
-        key: key.to_owned(),
-        problem: problem.to_string(),
-    }
+    Error::Key { key: key.to_owned(), problem: problem.to_string() }
 }
 
 fn read_key_file(path: &Path) -> Result<String> {
     let mut text = String::new();
     let file = File::open(path).map_err(Error::at(path))?;
-    file.take(limits::KEY_BYTES + 1)
-        .read_to_string(&mut text)
-        .map_err(Error::at(path))?;
+    file.take(limits::KEY_BYTES + 1).read_to_string(&mut text).map_err(Error::at(path))?;
     if text.len() as u64 > limits::KEY_BYTES {
-        return Err(Error::limit(
-            &path.display().to_string(),
-            "the key file in bytes",
-            limits::KEY_BYTES,
-        ));
+        return Err(Error::limit(&path.display().to_string(), "the key file in bytes", limits::KEY_BYTES));
     }
     Ok(text)
 }

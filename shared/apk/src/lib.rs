@@ -10,9 +10,11 @@ mod checksum;
 mod error;
 mod index;
 mod information;
+mod installed;
 mod key;
 pub mod limits;
 mod record;
+mod report;
 
 pub use architecture::{Architecture, UnknownArchitecture};
 pub use archive::package::{Members, Package, Script};
@@ -23,4 +25,6 @@ pub use checksum::{Checksum, InvalidChecksum};
 pub use error::{Error, Member, Result};
 pub use index::{Index, ReadIndex, Trust};
 pub use information::{IndexEntry, PackageInformation};
+pub use installed::{InstalledFile, InstalledPackage, parse_installed, write_installed};
 pub use key::{Keyring, MINIMUM_KEY_BITS, PrivateKey, PublicKey};
+pub use report::{Report, index_directory, verify_file};

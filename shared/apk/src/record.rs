@@ -40,9 +40,7 @@ pub(crate) fn set(entry: &mut IndexEntry, letter: u8, value: &str) -> Result<(),
     let information = &mut entry.information;
     match letter {
         b'C' => {
-            value
-                .parse::<Checksum>()
-                .map_err(|error| error.to_string())?;
+            value.parse::<Checksum>().map_err(|error| error.to_string())?;
             value.clone_into(&mut entry.checksum);
         }
         b'P' => value.clone_into(&mut information.name),
@@ -73,13 +71,9 @@ fn words(values: &mut Vec<String>, value: &str) {
 }
 
 fn number<N: FromStr>(letter: u8, value: &str) -> Result<N, String> {
-    value.parse().map_err(|_| {
-        format!(
-            "`{}:` expected a whole number, found `{}`",
-            char::from(letter),
-            value.escape_debug()
-        )
-    })
+    value
+        .parse()
+        .map_err(|_| format!("`{}:` expected a whole number, found `{}`", char::from(letter), value.escape_debug()))
 }
 
 /// Appends lines to a record.
@@ -95,19 +89,11 @@ impl Lines<'_> {
 
     /// The same, unless the value is empty.
     pub(crate) fn text(&mut self, letter: &'static str, value: &str) -> Result<()> {
-        if value.is_empty() {
-            Ok(())
-        } else {
-            self.always(letter, value)
-        }
+        if value.is_empty() { Ok(()) } else { self.always(letter, value) }
     }
 
     /// A number, unless it is 0.
-    pub(crate) fn number<N: Display + Default + PartialEq>(
-        &mut self,
-        letter: &'static str,
-        value: N,
-    ) {
+    pub(crate) fn number<N: Display + Default + PartialEq>(&mut self, letter: &'static str, value: N) {
         if value != N::default() {
             self.push(letter, &value.to_string());
         }

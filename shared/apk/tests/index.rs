@@ -1,11 +1,5 @@
 //! Indexes: text, archive, signature.
-#![allow(
-    missing_docs,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing
-)]
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod support;
 
@@ -55,18 +49,9 @@ fn index() -> Index {
 
 fn signed(index: &Index) -> Vec<u8> {
     let unsigned = index.write(0).unwrap();
-    let signature = key()
-        .sign_sha256_digest(&Sha256::digest(&unsigned).into())
-        .unwrap();
+    let signature = key().sign_sha256_digest(&Sha256::digest(&unsigned).into()).unwrap();
     let mut bytes = Vec::new();
-    apk::attach_signature(
-        &mut unsigned.as_slice(),
-        KEY_NAME,
-        &signature,
-        0,
-        &mut bytes,
-    )
-    .unwrap();
+    apk::attach_signature(&mut unsigned.as_slice(), KEY_NAME, &signature, 0, &mut bytes).unwrap();
     bytes
 }
 
@@ -103,10 +88,7 @@ fn a_signed_index_reads_back() {
     let bytes = signed(&index());
     assert_eq!(bytes, signed(&index()));
     let read = Index::read("i", bytes.as_slice(), Trust::Keyring(&keyring())).unwrap();
-    assert_eq!(
-        (read.index, read.signed_by.as_deref()),
-        (index(), Some(KEY_NAME))
-    );
+    assert_eq!((read.index, read.signed_by.as_deref()), (index(), Some(KEY_NAME)));
     let read = Index::read("i", bytes.as_slice(), Trust::Unverified).unwrap();
     assert_eq!((read.index, read.signed_by), (index(), None));
 }
@@ -115,72 +97,37 @@ fn a_signed_index_reads_back() {
 fn an_unsigned_index_is_refused_unless_asked_for() {
     let bytes = index().write(0).unwrap();
     let keyring = keyring();
+    assert!(matches!(Index::read("i", bytes.as_slice(), Trust::Keyring(&keyring)), Err(Error::Unsigned { .. })));
     assert!(matches!(
-        Index::read("i", bytes.as_slice(), Trust::Keyring(&keyring)),
-        Err(Error::Unsigned { .. })
-    ));
-    assert!(matches!(
-        Index::read(
-            "i",
-            signed(&index()).as_slice(),
-            Trust::Keyring(&Keyring::default())
-        ),
+        Index::read("i", signed(&index()).as_slice(), Trust::Keyring(&Keyring::default())),
         Err(Error::UnknownKey { .. })
     ));
-    assert_eq!(
-        Index::read("i", bytes.as_slice(), Trust::Unverified)
-            .unwrap()
-            .index,
-        index()
-    );
+    assert_eq!(Index::read("i", bytes.as_slice(), Trust::Unverified).unwrap().index, index());
 }
 
 #[test]
 fn every_flipped_or_missing_byte_is_detected() {
     let bytes = signed(&index());
-    let unsigned = index().write(0).unwrap().len();
     let keyring = keyring();
     for at in 0..bytes.len() {
         let mut damaged = bytes.clone();
         damaged[at] ^= 1 << (at % 8);
-        // The few bits of the signature member that decide nothing (its gzip time, for one) are
-        // covered by no signature; whatever still verifies must be the very same index.
-        if let Ok(read) = Index::read("i", damaged.as_slice(), Trust::Keyring(&keyring)) {
-            assert!(at < bytes.len() - unsigned, "byte {at}");
-            assert_eq!(read.index, index());
-        }
-        assert!(
-            Index::read("i", &bytes[..at], Trust::Keyring(&keyring)).is_err(),
-            "{at} bytes"
-        );
+        assert!(Index::read("i", damaged.as_slice(), Trust::Keyring(&keyring)).is_err(), "byte {at}");
+        assert!(Index::read("i", &bytes[..at], Trust::Keyring(&keyring)).is_err(), "{at} bytes");
     }
 }
 
 #[test]
 fn bad_lines_are_named() {
     let problem = |text: &str| Index::parse_text("i", text).unwrap_err().to_string();
-    assert_eq!(
-        problem("P:a\nV:1\nS:x\n\n"),
-        "i:3: `S:` expected a whole number, found `x`"
-    );
-    assert_eq!(
-        problem("P:a\nV:1\nP:b\n\n"),
-        "i:3: `P:` comes twice in one record; a blank line ends a record"
-    );
-    assert_eq!(
-        problem("hello\n"),
-        "i:1: expected a letter, `:` and a value, found `hello`"
-    );
+    assert_eq!(problem("P:a\nV:1\nS:x\n\n"), "i:3: `S:` expected a whole number, found `x`");
+    assert_eq!(problem("P:a\nV:1\nP:b\n\n"), "i:3: `P:` comes twice in one record; a blank line ends a record");
+    assert_eq!(problem("hello\n"), "i:1: expected a letter, `:` and a value, found `hello`");
     assert!(problem("C:Q1xx\n").starts_with("i:1: `Q1xx` is not a checksum"));
     assert!(problem("P:a\n\n").starts_with("i:2: the record that ends here: `V`"));
     assert!(problem("P:../a\nV:1\n").contains("`P` can't be `../a`"));
     assert_eq!(Index::parse_text("i", "P:a\nV:1\n").unwrap().len(), 1);
-    assert_eq!(
-        Index::parse_text("i", "\n\nP:a\nV:1\nz:?\n\n\n")
-            .unwrap()
-            .len(),
-        1
-    );
+    assert_eq!(Index::parse_text("i", "\n\nP:a\nV:1\nz:?\n\n\n").unwrap().len(), 1);
 }
 
 #[test]
@@ -212,10 +159,7 @@ fn corpus_indexes_parse_and_write_back_the_same_records() {
             .collect()
     };
     // abuild orders the lines of a record in its own way; the lines themselves are equal.
-    assert_eq!(
-        records(&Index::write_text(&read.index.entries).unwrap()),
-        records(&original)
-    );
+    assert_eq!(records(&Index::write_text(&read.index.entries).unwrap()), records(&original));
 
     let beside = Keyring::from_folder(&corpus.join("packages")).unwrap();
     let folder = corpus.join("packages/x86_64");

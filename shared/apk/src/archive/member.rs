@@ -42,12 +42,7 @@ impl Measured {
 
 impl<R: BufRead> Meter<R> {
     pub(crate) fn new(source: R) -> Self {
-        Self {
-            source,
-            position: 0,
-            sha1: Sha1::new(),
-            sha256: Sha256::new(),
-        }
+        Self { source, position: 0, sha1: Sha1::new(), sha256: Sha256::new() }
     }
 
     pub(crate) fn position(&self) -> u64 {
@@ -74,21 +69,11 @@ impl<R: BufRead> Meter<R> {
         self.sha256 = Sha256::new();
         let start = self.position;
         let mut content = Vec::new();
-        let limit = if member == Member::Index {
-            limits::INDEX_BYTES
-        } else {
-            limits::CONTROL_BYTES
-        };
+        let limit = if member == Member::Index { limits::INDEX_BYTES } else { limits::CONTROL_BYTES };
         let mut decoder = GzDecoder::new(&mut *self).take(limit + 1);
-        decoder
-            .read_to_end(&mut content)
-            .map_err(|error| gzip_error(file, member, &error))?;
+        decoder.read_to_end(&mut content).map_err(|error| gzip_error(file, member, &error))?;
         if content.len() as u64 > limit {
-            return Err(Error::limit(
-                file,
-                format_args!("the decompressed {member} member in bytes"),
-                limit,
-            ));
+            return Err(Error::limit(file, format_args!("the decompressed {member} member in bytes"), limit));
         }
         let measured = Measured {
             start,
@@ -123,12 +108,7 @@ impl<R: BufRead> BufRead for Meter<R> {
     fn consume(&mut self, count: usize) {
         // What is consumed was handed out by `fill_buf` before, so it is still buffered and this
         // neither reads nor fails.
-        if let Some(bytes) = self
-            .source
-            .fill_buf()
-            .ok()
-            .and_then(|buffer| buffer.get(..count))
-        {
+        if let Some(bytes) = self.source.fill_buf().ok().and_then(|buffer| buffer.get(..count)) {
             self.sha1.update(bytes);
             self.sha256.update(bytes);
         }
@@ -154,13 +134,7 @@ pub(crate) fn check_magic(file: &str, start: &[u8]) -> Result<()> {
         [0x1f, 0x8b, ..] => return Ok(()),
         [] => "it is empty".to_owned(),
         [b'A', b'D', b'B', ..] => "it is an apk v3 (ADB) file".to_owned(),
-        other => format!(
-            "it begins with bytes {}",
-            hex::encode(other.get(..4).unwrap_or(other))
-        ),
+        other => format!("it begins with bytes {}", hex::encode(other.get(..4).unwrap_or(other))),
     };
-    Err(Error::NotApk {
-        file: file.to_owned(),
-        found,
-    })
+    Err(Error::NotApk { file: file.to_owned(), found })
 }

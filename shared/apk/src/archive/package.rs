@@ -64,9 +64,7 @@ impl<R: Read + Seek> Package<R> {
     /// Splits the members, reads the control member and checks the data member's hash, in one pass
     /// over the bytes and without decompressing the data. `file` names the package in errors.
     pub fn read(file: &str, mut source: R) -> Result<Self> {
-        source
-            .seek(SeekFrom::Start(0))
-            .map_err(|error| Error::io(file, error))?;
+        source.seek(SeekFrom::Start(0)).map_err(|error| Error::io(file, error))?;
         let mut meter = Meter::new(BufReader::with_capacity(BUFFER, &mut source));
         check_magic(file, meter.peek().map_err(|error| Error::io(file, error))?)?;
         let mut signatures = Vec::new();
@@ -81,13 +79,9 @@ impl<R: Read + Seek> Package<R> {
             }
             signature_members += 1;
             if signature_members > limits::SIGNATURE_MEMBERS {
-                return Err(Error::limit(
-                    file,
-                    "signature members",
-                    limits::SIGNATURE_MEMBERS as u64,
-                ));
+                return Err(Error::limit(file, "signature members", limits::SIGNATURE_MEMBERS as u64));
             }
-            signatures.extend(signature::parse(file, &content)?);
+            signatures.extend(signature::parse(file, &content, &measured)?);
         };
         let control_files = control_files(file, &content)?;
         let information = information(file, &control_files)?;
@@ -103,20 +97,9 @@ impl<R: Read + Seek> Package<R> {
                 found: data_hash,
             });
         }
-        let members = Members {
-            signature: 0..control.start,
-            control: control.start..control.end,
-            data: control.end..size,
-        };
-        Ok(Self {
-            source,
-            file: file.to_owned(),
-            signatures,
-            control,
-            members,
-            information,
-            control_files,
-        })
+        let members =
+            Members { signature: 0..control.start, control: control.start..control.end, data: control.end..size };
+        Ok(Self { source, file: file.to_owned(), signatures, control, members, information, control_files })
     }
 
     /// What `.PKGINFO` says.
@@ -161,22 +144,14 @@ impl<R: Read + Seek> Package<R> {
 
     /// The scripts of the control member, by name with the leading dot.
     pub fn scripts(&self) -> impl Iterator<Item = (Script, &[u8])> {
-        Script::ALL
-            .into_iter()
-            .filter_map(|script| Some((script, self.control_file(script.entry_name())?)))
+        Script::ALL.into_iter().filter_map(|script| Some((script, self.control_file(script.entry_name())?)))
     }
 
     /// Checks the signature against the keyring and returns the name of the key that signs.
     ///
     /// A package without a `datahash` is refused: its signature wouldn't cover its files.
     pub fn verify(&self, keyring: &Keyring) -> Result<&str> {
-        let key = signature::verify(
-            &self.file,
-            Member::Control,
-            &self.signatures,
-            &self.control,
-            keyring,
-        )?;
+        let key = signature::verify(&self.file, Member::Control, &self.signatures, &self.control, keyring)?;
         if self.information.data_hash.is_empty() {
             return Err(Error::missing(
                 &self.file,
@@ -200,36 +175,18 @@ impl<R: Read + Seek> Package<R> {
         &mut self,
         mut visit: impl FnMut(&FileEntry, &mut dyn Read) -> Result<(), E>,
     ) -> Result<(), E> {
-        let Self {
-            source,
-            file,
-            members,
-            ..
-        } = self;
-        source
-            .seek(SeekFrom::Start(members.data.start))
-            .map_err(|error| Error::io(&file, error))?;
-        let data =
-            BufReader::with_capacity(BUFFER, source).take(members.data.end - members.data.start);
-        let mut reader = TarReader::new(
-            MultiGzDecoder::new(data),
-            file,
-            Member::Data,
-            limits::DATA_BYTES,
-        );
+        let Self { source, file, members, .. } = self;
+        source.seek(SeekFrom::Start(members.data.start)).map_err(|error| Error::io(&file, error))?;
+        let data = BufReader::with_capacity(BUFFER, source).take(members.data.end - members.data.start);
+        let mut reader = TarReader::new(MultiGzDecoder::new(data), file, Member::Data, limits::DATA_BYTES);
         let mut seen = Seen::default();
         while let Some(entry) = reader.next_entry()? {
-            seen.check(&entry)
-                .map_err(|problem| reader.refused(&entry.path, &problem))?;
-            let mut content = Hashing {
-                reader: &mut reader,
-                sha1: Sha1::new(),
-            };
+            seen.check(&entry).map_err(|problem| reader.refused(&entry.path, &problem))?;
+            let mut content = Hashing { reader: &mut reader, sha1: Sha1::new() };
             visit(&entry, &mut content)?;
             let found = match &entry.kind {
                 FileKind::Regular => {
-                    io::copy(&mut content, &mut io::sink())
-                        .map_err(|error| gzip_error(file, Member::Data, &error))?;
+                    io::copy(&mut content, &mut io::sink()).map_err(|error| gzip_error(file, Member::Data, &error))?;
                     Some(Checksum(content.sha1.finalize().into()))
                 }
                 FileKind::Symlink(target) => Some(Checksum::of(target.as_bytes())),
@@ -313,14 +270,10 @@ fn control_files(file: &str, content: &[u8]) -> Result<BTreeMap<String, Vec<u8>>
     let mut reader = TarReader::new(content, file, Member::Control, limits::CONTROL_BYTES);
     let mut files = BTreeMap::new();
     while let Some(entry) = reader.next_entry()? {
-        if entry.kind != FileKind::Regular
-            || !entry.path.starts_with('.')
-            || entry.path.contains('/')
-        {
-            return Err(reader.refused(
-                &entry.path,
-                "the control member holds only regular files whose names begin with `.`",
-            ));
+        if entry.kind != FileKind::Regular || !entry.path.starts_with('.') || entry.path.contains('/') {
+            return Err(
+                reader.refused(&entry.path, "the control member holds only regular files whose names begin with `.`")
+            );
         }
         if entry.path.starts_with(".SIGN.") {
             return Err(reader.refused(&entry.path, "a signature must be in a member of its own"));
@@ -333,15 +286,11 @@ fn control_files(file: &str, content: &[u8]) -> Result<BTreeMap<String, Vec<u8>>
     Ok(files)
 }
 
-fn information(
-    file: &str,
-    control_files: &BTreeMap<String, Vec<u8>>,
-) -> Result<PackageInformation> {
-    let bytes = control_files
-        .get(".PKGINFO")
-        .ok_or_else(|| Error::missing(file, "`.PKGINFO` in its control member"))?;
-    let text = std::str::from_utf8(bytes)
-        .map_err(|_| Error::damaged(file, Member::Control, "`.PKGINFO` is not UTF-8"))?;
+fn information(file: &str, control_files: &BTreeMap<String, Vec<u8>>) -> Result<PackageInformation> {
+    let bytes =
+        control_files.get(".PKGINFO").ok_or_else(|| Error::missing(file, "`.PKGINFO` in its control member"))?;
+    let text =
+        std::str::from_utf8(bytes).map_err(|_| Error::damaged(file, Member::Control, "`.PKGINFO` is not UTF-8"))?;
     PackageInformation::parse(&format!("{file}: .PKGINFO"), text)
 }
 
@@ -360,11 +309,7 @@ fn hash_rest(file: &str, mut meter: Meter<impl BufRead>) -> Result<(u64, String)
         source.consume(count);
         position += count as u64;
         if position > limits::PACKAGE_BYTES {
-            return Err(Error::limit(
-                file,
-                "the package in bytes",
-                limits::PACKAGE_BYTES,
-            ));
+            return Err(Error::limit(file, "the package in bytes", limits::PACKAGE_BYTES));
         }
     }
 }
@@ -399,15 +344,9 @@ impl Seen {
     fn check(&mut self, entry: &FileEntry) -> Result<(), String> {
         for (at, _) in entry.path.match_indices('/') {
             if let Some(parent) = entry.path.get(..at)
-                && self
-                    .0
-                    .get(parent)
-                    .is_some_and(|laid| *laid != Laid::Directory)
+                && self.0.get(parent).is_some_and(|laid| *laid != Laid::Directory)
             {
-                return Err(format!(
-                    "`{}`, which it lies below, is not a directory",
-                    parent.escape_debug()
-                ));
+                return Err(format!("`{}`, which it lies below, is not a directory", parent.escape_debug()));
             }
         }
         let laid = match &entry.kind {
@@ -416,10 +355,7 @@ impl Seen {
             FileKind::Symlink(_) => Laid::Link,
             FileKind::Hardlink(target) => {
                 if self.0.get(target) != Some(&Laid::Regular) {
-                    return Err(format!(
-                        "it links to `{}`, which is no regular file before it",
-                        target.escape_debug()
-                    ));
+                    return Err(format!("it links to `{}`, which is no regular file before it", target.escape_debug()));
                 }
                 Laid::Regular
             }

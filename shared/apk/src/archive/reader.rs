@@ -72,17 +72,7 @@ pub(crate) struct TarReader<'f, R> {
 impl<'f, R: Read> TarReader<'f, R> {
     /// `limit` bounds the bytes of the whole stream.
     pub(crate) fn new(source: R, file: &'f str, member: Member, limit: u64) -> Self {
-        Self {
-            source,
-            file,
-            member,
-            limit,
-            read: 0,
-            entries: 0,
-            content_left: 0,
-            padding: 0,
-            ended: false,
-        }
+        Self { source, file, member, limit, read: 0, entries: 0, content_left: 0, padding: 0, ended: false }
     }
 
     /// The next entry, or `None` at the end. What is left of the previous content is passed over.
@@ -149,13 +139,7 @@ impl<'f, R: Read> TarReader<'f, R> {
         let sum: u32 = block
             .iter()
             .enumerate()
-            .map(|(at, byte)| {
-                if (148..156).contains(&at) {
-                    u32::from(b' ')
-                } else {
-                    u32::from(*byte)
-                }
-            })
+            .map(|(at, byte)| if (148..156).contains(&at) { u32::from(b' ') } else { u32::from(*byte) })
             .sum();
         if header.cksum().ok() != Some(sum) {
             return Err(self.damaged("a tar header doesn't match its checksum"));
@@ -177,9 +161,7 @@ impl<'f, R: Read> TarReader<'f, R> {
     }
 
     fn entry(&self, header: &Header, extended: Extended) -> Result<Option<FileEntry>> {
-        let raw = extended
-            .path
-            .unwrap_or_else(|| header.path_bytes().into_owned());
+        let raw = extended.path.unwrap_or_else(|| header.path_bytes().into_owned());
         let directory = header.entry_type() == EntryType::Directory;
         let shown = String::from_utf8_lossy(&raw).escape_debug().to_string();
         let refuse = |problem: &str| self.refused(&shown, problem);
@@ -200,9 +182,7 @@ impl<'f, R: Read> TarReader<'f, R> {
             EntryType::Symlink => {
                 let target = link()?;
                 if target.is_empty() || target.len() > limits::PATH_BYTES || target.contains('\0') {
-                    return Err(refuse(
-                        "its link target is empty, longer than 4096 bytes, or holds NUL",
-                    ));
+                    return Err(refuse("its link target is empty, longer than 4096 bytes, or holds NUL"));
                 }
                 FileKind::Symlink(target)
             }
@@ -216,9 +196,7 @@ impl<'f, R: Read> TarReader<'f, R> {
             EntryType::Fifo => return Err(refuse("named pipes are not allowed in a package")),
             other => {
                 let byte = char::from(other.as_byte()).escape_default().to_string();
-                return Err(refuse(&format!(
-                    "entries of type `{byte}` are not supported"
-                )));
+                return Err(refuse(&format!("entries of type `{byte}` are not supported")));
             }
         };
         let number = |value: io::Result<u64>| value.map_err(|error| refuse(&error.to_string()));
@@ -263,8 +241,7 @@ impl<'f, R: Read> TarReader<'f, R> {
         let expected = self.content_left;
         let mut content = Vec::new();
         let (file, member) = (self.file, self.member);
-        self.read_to_end(&mut content)
-            .map_err(|error| gzip_error(file, member, &error))?;
+        self.read_to_end(&mut content).map_err(|error| gzip_error(file, member, &error))?;
         if content.len() as u64 != expected {
             return Err(self.damaged("truncated tar stream: part of an entry"));
         }
@@ -275,25 +252,16 @@ impl<'f, R: Read> TarReader<'f, R> {
     fn pax(&self, mut records: &[u8], extended: &mut Extended) -> Result<()> {
         let malformed = || self.damaged("malformed pax record");
         while !records.is_empty() {
-            let space = records
-                .iter()
-                .take(8)
-                .position(|byte| *byte == b' ')
-                .ok_or_else(malformed)?;
+            let space = records.iter().take(8).position(|byte| *byte == b' ').ok_or_else(malformed)?;
             let length: usize = records
                 .get(..space)
                 .and_then(|digits| std::str::from_utf8(digits).ok())
                 .and_then(|digits| digits.parse().ok())
                 .ok_or_else(malformed)?;
-            let record = records
-                .get(space + 1..length)
-                .and_then(|record| record.strip_suffix(b"\n"))
-                .ok_or_else(malformed)?;
+            let record =
+                records.get(space + 1..length).and_then(|record| record.strip_suffix(b"\n")).ok_or_else(malformed)?;
             records = records.get(length..).ok_or_else(malformed)?;
-            let equals = record
-                .iter()
-                .position(|byte| *byte == b'=')
-                .ok_or_else(malformed)?;
+            let equals = record.iter().position(|byte| *byte == b'=').ok_or_else(malformed)?;
             let (key, value) = record.split_at(equals);
             let key = std::str::from_utf8(key).map_err(|_| malformed())?;
             let value = value.get(1..).ok_or_else(malformed)?;
@@ -302,8 +270,7 @@ impl<'f, R: Read> TarReader<'f, R> {
                 "linkpath" => extended.link = Some(value.to_vec()),
                 "APK-TOOLS.checksum.SHA1" => {
                     let text = std::str::from_utf8(value).map_err(|_| malformed())?;
-                    extended.checksum =
-                        Some(Checksum::from_hex(text).map_err(|error| self.damaged(error))?);
+                    extended.checksum = Some(Checksum::from_hex(text).map_err(|error| self.damaged(error))?);
                 }
                 "size" | "uid" | "gid" => {
                     return Err(self.damaged(format_args!(
@@ -337,9 +304,7 @@ impl<'f, R: Read> TarReader<'f, R> {
     fn skip(&mut self, mut count: u64) -> Result<()> {
         let mut buffer = [0; 8192];
         while count > 0 {
-            let take = usize::try_from(count)
-                .unwrap_or(usize::MAX)
-                .min(buffer.len());
+            let take = usize::try_from(count).unwrap_or(usize::MAX).min(buffer.len());
             let got = self.fill(buffer.get_mut(..take).unwrap_or_default())?;
             if got < take {
                 return Err(self.damaged("truncated tar stream: part of an entry"));
@@ -391,18 +356,13 @@ impl<'f, R: Read> TarReader<'f, R> {
 
 impl<R: Read> Read for TarReader<'_, R> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        let want = usize::try_from(self.content_left)
-            .unwrap_or(usize::MAX)
-            .min(into.len());
+        let want = usize::try_from(self.content_left).unwrap_or(usize::MAX).min(into.len());
         let Some(into) = into.get_mut(..want).filter(|into| !into.is_empty()) else {
             return Ok(0);
         };
         let count = self.source.read(into)?;
         if count == 0 {
-            return Err(io::Error::new(
-                io::ErrorKind::UnexpectedEof,
-                "truncated tar stream: part of an entry",
-            ));
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "truncated tar stream: part of an entry"));
         }
         self.count(count).map_err(io::Error::other)?;
         self.content_left -= count as u64;
@@ -411,7 +371,7 @@ impl<R: Read> Read for TarReader<'_, R> {
 }
 
 /// The path without a leading `./` or a directory's slash; `None` for the root directory itself.
-fn checked_path(raw: &[u8], directory: bool) -> Result<Option<String>, &'static str> {
+pub(crate) fn checked_path(raw: &[u8], directory: bool) -> Result<Option<String>, &'static str> {
     let path = std::str::from_utf8(raw).map_err(|_| "its path is not UTF-8")?;
     if path.len() > limits::PATH_BYTES {
         return Err("its path is longer than 4096 bytes");
@@ -426,11 +386,7 @@ fn checked_path(raw: &[u8], directory: bool) -> Result<Option<String>, &'static 
         return Err("its path is absolute");
     }
     let path = path.strip_prefix("./").unwrap_or(path);
-    let path = if directory {
-        path.strip_suffix('/').unwrap_or(path)
-    } else {
-        path
-    };
+    let path = if directory { path.strip_suffix('/').unwrap_or(path) } else { path };
     for component in path.split('/') {
         match component {
             "" => return Err("its path has an empty component"),

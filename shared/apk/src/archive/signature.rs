@@ -52,48 +52,58 @@ pub(crate) fn is_signature(content: &[u8]) -> bool {
     content.starts_with(b".SIGN.")
 }
 
-/// The signatures of a decompressed signature member.
-pub(crate) fn parse(file: &str, content: &[u8]) -> Result<Vec<Signature>> {
+/// The owner's name by which a signature member says that Minimill wrote it.
+const OWNER: &str = "minimill";
+
+/// The signatures of a decompressed signature member, and where it was stored.
+///
+/// Nothing signs a signature member, and gzip leaves bits in it that decide nothing. A member that
+/// names Minimill as its owner is therefore held against the one form in which Minimill writes it,
+/// so that no byte of it can change unnoticed.
+pub(crate) fn parse(file: &str, content: &[u8], stored: &Measured) -> Result<Vec<Signature>> {
+    let (signatures, mtime) = entries(file, content)?;
+    let owner = content.get(265..297).unwrap_or_default();
+    if let ([signature], true) = (signatures.as_slice(), owner.starts_with(OWNER.as_bytes())) {
+        let expected = signature_member(&signature.key, &signature.bytes, mtime)?;
+        if Measured::of(&expected).sha256 != stored.sha256 {
+            return Err(Error::damaged(
+                file,
+                Member::Signature,
+                "it differs from the form in which Minimill writes this signature",
+            ));
+        }
+    }
+    Ok(signatures)
+}
+
+fn entries(file: &str, content: &[u8]) -> Result<(Vec<Signature>, u64)> {
     let mut reader = TarReader::new(content, file, Member::Signature, limits::CONTROL_BYTES);
     let mut signatures = Vec::new();
+    let mut mtime = 0;
     while let Some(entry) = reader.next_entry()? {
         let refuse = |problem: &str| reader.refused(&entry.path, problem);
         if entry.kind != FileKind::Regular {
             return Err(refuse("a signature must be a regular file"));
         }
-        let name = entry
-            .path
-            .strip_prefix(".SIGN.")
-            .ok_or_else(|| refuse("expected a `.SIGN.` entry"))?;
-        let (kind, key) = name
-            .split_once('.')
-            .ok_or_else(|| refuse("expected `.SIGN.KIND.KEY`"))?;
+        let name = entry.path.strip_prefix(".SIGN.").ok_or_else(|| refuse("expected a `.SIGN.` entry"))?;
+        let (kind, key) = name.split_once('.').ok_or_else(|| refuse("expected `.SIGN.KIND.KEY`"))?;
         let kind = match kind {
             "RSA256" => SignatureKind::Rsa256,
             "RSA" => SignatureKind::Rsa,
             "RSA512" => SignatureKind::Rsa512,
             "DSA" => SignatureKind::Dsa,
             _ => {
-                return Err(refuse(
-                    "unknown kind of signature: expected RSA256, RSA, RSA512 or DSA",
-                ));
+                return Err(refuse("unknown kind of signature: expected RSA256, RSA, RSA512 or DSA"));
             }
         };
         if entry.size > limits::SIGNATURE_BYTES {
-            return Err(Error::limit(
-                file,
-                "a signature in bytes",
-                limits::SIGNATURE_BYTES,
-            ));
+            return Err(Error::limit(file, "a signature in bytes", limits::SIGNATURE_BYTES));
         }
         let key = key.to_owned();
-        signatures.push(Signature {
-            kind,
-            key,
-            bytes: reader.content()?,
-        });
+        mtime = entry.mtime;
+        signatures.push(Signature { kind, key, bytes: reader.content()? });
     }
-    Ok(signatures)
+    Ok((signatures, mtime))
 }
 
 /// The name of the first key of the keyring whose signature matches the measured bytes.
@@ -125,36 +135,19 @@ pub(crate) fn verify<'s>(
         }
     }
     if let Some(key) = bad {
-        return Err(Error::BadSignature {
-            file: file.to_owned(),
-            member,
-            key: key.clone(),
-        });
+        return Err(Error::BadSignature { file: file.to_owned(), member, key: key.clone() });
     }
     if let Some(key) = unknown {
-        return Err(Error::UnknownKey {
-            file: file.to_owned(),
-            key: key.clone(),
-            known: keyring.names(),
-        });
+        return Err(Error::UnknownKey { file: file.to_owned(), key: key.clone(), known: keyring.names() });
     }
     if signatures.is_empty() {
-        return Err(Error::Unsigned {
-            file: file.to_owned(),
-        });
+        return Err(Error::Unsigned { file: file.to_owned() });
     }
-    let found = signatures
-        .iter()
-        .map(Signature::entry_name)
-        .collect::<Vec<_>>()
-        .join("`, `");
-    Err(Error::UnusableSignature {
-        file: file.to_owned(),
-        found,
-    })
+    let found = signatures.iter().map(Signature::entry_name).collect::<Vec<_>>().join("`, `");
+    Err(Error::UnusableSignature { file: file.to_owned(), found })
 }
 
-/// The compressed signature member that holds one RSA-SHA256 signature.
+/// The signature member that holds one RSA-SHA256 signature. Its gzip stream is one stored block.
 ///
 /// `mtime` is the entry's time, in seconds since 1970-01-01 UTC.
 pub fn signature_member(key_name: &str, signature: &[u8], mtime: u64) -> Result<Vec<u8>> {
@@ -162,18 +155,12 @@ pub fn signature_member(key_name: &str, signature: &[u8], mtime: u64) -> Result<
     if signature.is_empty() || signature.len() as u64 > limits::SIGNATURE_BYTES {
         return Err(Error::Key {
             key: key_name.to_owned(),
-            problem: format!(
-                "its signature has {} bytes, expected 1 to {}",
-                signature.len(),
-                limits::SIGNATURE_BYTES
-            ),
+            problem: format!("its signature has {} bytes, expected 1 to {}", signature.len(), limits::SIGNATURE_BYTES),
         });
     }
-    let mut tar = TarWriter::new(writer::gzip(Vec::new()), mtime);
+    let mut tar = TarWriter::new(Vec::new(), mtime).owned_by(OWNER);
     tar.control_file(&format!(".SIGN.RSA256.{key_name}"), 0o644, signature)?;
-    tar.into_inner()
-        .finish()
-        .map_err(|error| Error::io("signature member", error))
+    writer::stored_gzip(&tar.into_inner())
 }
 
 /// Writes the signature member and then the unsigned package or index. Returns the bytes written.
@@ -189,9 +176,7 @@ pub fn attach_signature(
     signed: &mut impl Write,
 ) -> Result<u64> {
     let member = signature_member(key_name, signature, mtime)?;
-    signed
-        .write_all(&member)
-        .map_err(|error| Error::io("signed archive", error))?;
+    signed.write_all(&member).map_err(|error| Error::io("signed archive", error))?;
     let rest = io::copy(unsigned, signed).map_err(|error| Error::io("signed archive", error))?;
     Ok(member.len() as u64 + rest)
 }

@@ -3,7 +3,7 @@
 use std::io::{self, Read, Write};
 
 use flate2::write::GzEncoder;
-use flate2::{Compression, GzBuilder};
+use flate2::{Compression, Crc, GzBuilder};
 use tar::{EntryType, Header};
 
 use super::reader::{FileEntry, FileKind};
@@ -13,22 +13,42 @@ const BLOCK: usize = 512;
 
 /// A gzip encoder with no name, no time, and the operating system given as unknown.
 pub(crate) fn gzip<W: Write>(into: W) -> GzEncoder<W> {
-    GzBuilder::new()
-        .mtime(0)
-        .operating_system(255)
-        .write(into, Compression::new(6))
+    GzBuilder::new().mtime(0).operating_system(255).write(into, Compression::new(6))
+}
+
+/// A gzip member of at most 65,535 bytes as one stored block, whose form leaves no choice.
+pub(crate) fn stored_gzip(content: &[u8]) -> Result<Vec<u8>> {
+    let length = u16::try_from(content.len())
+        .map_err(|_| Error::limit("gzip member", "a stored block in bytes", u16::MAX.into()))?;
+    let mut crc = Crc::new();
+    crc.update(content);
+    let mut member = Vec::with_capacity(content.len() + 23);
+    member.extend_from_slice(&[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255, 1]);
+    member.extend_from_slice(&length.to_le_bytes());
+    member.extend_from_slice(&(!length).to_le_bytes());
+    member.extend_from_slice(content);
+    member.extend_from_slice(&crc.sum().to_le_bytes());
+    member.extend_from_slice(&u32::from(length).to_le_bytes());
+    Ok(member)
 }
 
 /// A tar stream: ustar headers, preceded by pax headers where those can't say it.
 pub(crate) struct TarWriter<W> {
     into: W,
     mtime: u64,
+    root: &'static str,
 }
 
 impl<W: Write> TarWriter<W> {
     /// Every entry gets the time `mtime`.
     pub(crate) fn new(into: W, mtime: u64) -> Self {
-        Self { into, mtime }
+        Self { into, mtime, root: "root" }
+    }
+
+    /// Calls user 0 by another name than `root`.
+    pub(crate) fn owned_by(mut self, root: &'static str) -> Self {
+        self.root = root;
+        self
     }
 
     /// A small root-owned file.
@@ -66,20 +86,14 @@ impl<W: Write> TarWriter<W> {
             if !target.is_ascii() || target.len() > 99 {
                 record(&mut records, "linkpath", target.as_bytes());
             } else {
-                header
-                    .set_link_name_literal(target)
-                    .map_err(|error| Error::io(&entry.path, error))?;
+                header.set_link_name_literal(target).map_err(|error| Error::io(&entry.path, error))?;
             }
         }
         for (name, value) in &entry.xattrs {
             record(&mut records, &format!("SCHILY.xattr.{name}"), value);
         }
         if let Some(checksum) = entry.checksum {
-            record(
-                &mut records,
-                "APK-TOOLS.checksum.SHA1",
-                checksum.to_hex().as_bytes(),
-            );
+            record(&mut records, "APK-TOOLS.checksum.SHA1", checksum.to_hex().as_bytes());
         }
         if !records.is_empty() {
             let mut extended = Header::new_ustar();
@@ -93,21 +107,13 @@ impl<W: Write> TarWriter<W> {
         header.set_uid(entry.uid.into());
         header.set_gid(entry.gid.into());
         if entry.uid == 0 {
-            header
-                .set_username("root")
-                .map_err(|error| Error::io(&entry.path, error))?;
+            header.set_username(self.root).map_err(|error| Error::io(&entry.path, error))?;
         }
         if entry.gid == 0 {
-            header
-                .set_groupname("root")
-                .map_err(|error| Error::io(&entry.path, error))?;
+            header.set_groupname("root").map_err(|error| Error::io(&entry.path, error))?;
         }
         header.set_mtime(self.mtime);
-        let size = if entry.kind == FileKind::Regular {
-            entry.size
-        } else {
-            0
-        };
+        let size = if entry.kind == FileKind::Regular { entry.size } else { 0 };
         self.header(&mut header, size)?;
         self.content(&entry.path, content, size)
     }
@@ -115,14 +121,11 @@ impl<W: Write> TarWriter<W> {
     fn header(&mut self, header: &mut Header, size: u64) -> Result<()> {
         header.set_size(size);
         header.set_cksum();
-        self.into
-            .write_all(header.as_bytes())
-            .map_err(|error| Error::io("archive", error))
+        self.into.write_all(header.as_bytes()).map_err(|error| Error::io("archive", error))
     }
 
     fn content(&mut self, path: &str, content: &mut dyn Read, size: u64) -> Result<()> {
-        let copied = io::copy(&mut content.take(size), &mut self.into)
-            .map_err(|error| Error::io(path, error))?;
+        let copied = io::copy(&mut content.take(size), &mut self.into).map_err(|error| Error::io(path, error))?;
         if copied != size {
             return Err(Error::Tree {
                 path: path.to_owned(),
@@ -130,16 +133,13 @@ impl<W: Write> TarWriter<W> {
             });
         }
         let padding = (BLOCK as u64 - size % BLOCK as u64) % BLOCK as u64;
-        io::copy(&mut io::repeat(0).take(padding), &mut self.into)
-            .map_err(|error| Error::io("archive", error))?;
+        io::copy(&mut io::repeat(0).take(padding), &mut self.into).map_err(|error| Error::io("archive", error))?;
         Ok(())
     }
 
     /// Writes the two zero blocks that end an archive.
     pub(crate) fn end(&mut self) -> Result<()> {
-        self.into
-            .write_all(&[0; 2 * BLOCK])
-            .map_err(|error| Error::io("archive", error))
+        self.into.write_all(&[0; 2 * BLOCK]).map_err(|error| Error::io("archive", error))
     }
 
     /// The stream below. A stream that isn't the last of its file ends without zero blocks.
@@ -189,11 +189,7 @@ mod tests {
             record(&mut records, "a=", &vec![b'x'; value]);
             let text = String::from_utf8(records.clone()).unwrap();
             let length: usize = text.split(' ').next().unwrap().parse().unwrap();
-            assert_eq!(
-                length,
-                records.len(),
-                "value of {value} bytes, near {prefix}"
-            );
+            assert_eq!(length, records.len(), "value of {value} bytes, near {prefix}");
         }
     }
 }

@@ -1,10 +1,4 @@
-#![allow(
-    dead_code,
-    missing_docs,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::print_stdout
-)]
+#![allow(dead_code, missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
 
 use std::io::Cursor;
 use std::os::unix::fs::PermissionsExt;
@@ -18,15 +12,8 @@ pub const EPOCH: u64 = 1_700_000_000;
 
 /// The corpus folder `apk/`, or `None` where it is absent.
 pub fn corpus() -> Option<PathBuf> {
-    let root = std::env::var_os("MINIMILL_CORPUS").map_or_else(
-        || {
-            PathBuf::from(concat!(
-                env!("CARGO_MANIFEST_DIR"),
-                "/../../../shared/corpus"
-            ))
-        },
-        PathBuf::from,
-    );
+    let root = std::env::var_os("MINIMILL_CORPUS")
+        .map_or_else(|| PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/corpus")), PathBuf::from);
     if root.join("apk").is_dir() {
         return Some(root.join("apk"));
     }
@@ -45,14 +32,7 @@ pub fn keyring() -> Keyring {
 
 pub fn write(root: &Path, path: &str, content: &[u8], mode: u32) {
     let path = root.join(path);
-    for folder in path
-        .parent()
-        .unwrap()
-        .ancestors()
-        .collect::<Vec<_>>()
-        .into_iter()
-        .rev()
-    {
+    for folder in path.parent().unwrap().ancestors().collect::<Vec<_>>().into_iter().rev() {
         if folder.starts_with(root) && !folder.exists() {
             std::fs::create_dir(folder).unwrap();
             std::fs::set_permissions(folder, PermissionsExt::from_mode(0o755)).unwrap();
@@ -72,11 +52,7 @@ pub fn tree(root: &Path, reversed: bool) {
         ("usr/share/h\u{e9}llo.txt", b"unicode", 0o644),
         (&long, b"long path", 0o644),
         ("var/lib/db/sbom/hello-1.0-r0.spdx.json", b"{}", 0o644),
-        (
-            "usr-x",
-            b"sorts between usr and its content by bytes",
-            0o644,
-        ),
+        ("usr-x", b"sorts between usr and its content by bytes", 0o644),
     ];
     if reversed {
         files.reverse();
@@ -86,11 +62,7 @@ pub fn tree(root: &Path, reversed: bool) {
     }
     std::fs::hard_link(root.join("usr/bin/hello"), root.join("usr/bin/hello2")).unwrap();
     std::os::unix::fs::symlink("hello", root.join("usr/bin/hi")).unwrap();
-    std::os::unix::fs::symlink(
-        format!("/{}", "t".repeat(200)),
-        root.join("usr/bin/long-link"),
-    )
-    .unwrap();
+    std::os::unix::fs::symlink(format!("/{}", "t".repeat(200)), root.join("usr/bin/long-link")).unwrap();
     std::fs::create_dir(root.join("var/empty")).unwrap();
     std::fs::set_permissions(root.join("var/empty"), PermissionsExt::from_mode(0o1777)).unwrap();
 }
@@ -110,29 +82,19 @@ pub fn spec() -> PackageSpec {
             ..PackageInformation::default()
         },
         definition: Some("package:\n  name: hello\n".into()),
-        scripts: [
-            (Script::PostInstall, "#!/bin/sh\nexit 0\n".to_owned()),
-            (Script::Trigger, "#!/bin/sh\n".to_owned()),
-        ]
-        .into(),
+        scripts: [(Script::PostInstall, "#!/bin/sh\nexit 0\n".to_owned()), (Script::Trigger, "#!/bin/sh\n".to_owned())]
+            .into(),
         source_date_epoch: EPOCH,
         owners: [("etc/hello.conf".to_owned(), (0, 65532))].into(),
-        xattrs: [(
-            "usr/bin/hello".to_owned(),
-            vec![(
-                "security.capability".to_owned(),
-                b"\x01\0\0\n=\xff".to_vec(),
-            )],
-        )]
-        .into(),
+        xattrs: [("usr/bin/hello".to_owned(), vec![("security.capability".to_owned(), b"\x01\0\0\n=\xff".to_vec())])]
+            .into(),
         ..PackageSpec::default()
     }
 }
 
 pub fn build(root: &Path) -> (BuiltPackage, Vec<u8>) {
     let mut bytes = Vec::new();
-    let built =
-        apk::build_package(&spec(), root, &mut Cursor::new(Vec::new()), &mut bytes).unwrap();
+    let built = apk::build_package(&spec(), root, &mut Cursor::new(Vec::new()), &mut bytes).unwrap();
     (built, bytes)
 }
 
@@ -140,13 +102,6 @@ pub fn signed(root: &Path) -> (BuiltPackage, Vec<u8>) {
     let (built, unsigned) = build(root);
     let signature = key().sign_sha256_digest(&built.control_sha256).unwrap();
     let mut bytes = Vec::new();
-    apk::attach_signature(
-        &mut unsigned.as_slice(),
-        KEY_NAME,
-        &signature,
-        EPOCH,
-        &mut bytes,
-    )
-    .unwrap();
+    apk::attach_signature(&mut unsigned.as_slice(), KEY_NAME, &signature, EPOCH, &mut bytes).unwrap();
     (built, bytes)
 }
