@@ -1,0 +1,272 @@
+use std::collections::BTreeMap;
+
+use apk::Architecture;
+use async_trait::async_trait;
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use ports::{Condition, Digest, Key, Transaction};
+use recipe::{ImageConfiguration, ImageDefinition, Stream};
+use serde::{Deserialize, Serialize};
+
+use crate::catalog::ImageSource;
+use crate::record::{self, Event, Published, RepositoryEntry};
+use crate::{Context, ImageBuild, Outcome, Stage, StageError, chain, repository};
+
+/// Decides whether a stream of an image awaits a build: solves what it wants today, and compares
+/// the answer with the lock of its last published build.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ImagePlan {
+    /// Image name.
+    pub image: String,
+    /// Stream name.
+    pub stream: String,
+}
+
+/// The last decision on a stream.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ImagePlanRecord {
+    /// When it was made.
+    pub time: Timestamp,
+    /// Whether a build was asked for.
+    pub due: bool,
+    /// Why, or why not.
+    pub reason: String,
+}
+
+/// What is to be built, with every package pinned.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Plan {
+    /// Image name.
+    pub image: String,
+    /// Stream name.
+    pub stream: String,
+    /// Digest of the image's definition and tests.
+    pub definition: Digest,
+    /// `apko.yaml` with the stream's constraint in place.
+    pub configuration: String,
+    /// Upstream version of the primary package.
+    pub version: String,
+    /// Packages per architecture, in install order.
+    pub packages: BTreeMap<Architecture, Vec<PlannedPackage>>,
+    /// Why it is built.
+    pub reason: String,
+}
+
+/// A package of a plan.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PlannedPackage {
+    /// Its index record.
+    pub entry: apk::IndexEntry,
+    /// The signed file.
+    pub blob: Digest,
+}
+
+impl Plan {
+    /// The packages as a lock: name to version and checksum, which name content, not signatures.
+    pub fn lock(&self) -> Lock {
+        self.packages
+            .iter()
+            .map(|(architecture, packages)| {
+                let packages = packages.iter().map(|package| {
+                    let information = &package.entry.information;
+                    (information.name.clone(), format!("{} {}", information.version, package.entry.checksum))
+                });
+                (*architecture, packages.collect())
+            })
+            .collect()
+    }
+}
+
+/// Packages per architecture: name to `VERSION CHECKSUM`.
+pub type Lock = BTreeMap<Architecture, BTreeMap<String, String>>;
+
+/// What is decided on a stream.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Decision {
+    /// A build is asked for.
+    Due(Box<Plan>),
+    /// There is nothing to build, and why.
+    NotDue(String),
+    /// The wants can't be met; the last good version stays.
+    Held(String),
+}
+
+#[async_trait]
+impl Stage for ImagePlan {
+    const NAME: &'static str = "image-plan";
+
+    fn subject(&self) -> String {
+        format!("{}:{}", self.image, self.stream)
+    }
+
+    async fn run(self, context: &Context) -> Result<Outcome, StageError> {
+        let time = context.clock.now();
+        let mut transaction = Transaction::default();
+        let (due, outcome) = match self.decide(context).await? {
+            Decision::Due(plan) => {
+                let reason = plan.reason.clone();
+                let bytes = serde_json::to_vec(plan.as_ref()).map_err(|error| StageError::Rejected(error.to_string()))?;
+                let plan = context.blobs.put(bytes).await?;
+                transaction.send(ImageBuild { image: self.image.clone(), stream: self.stream.clone(), plan }.envelope()?);
+                (true, Outcome::Done(format!("due: {reason}")))
+            }
+            Decision::NotDue(reason) => (false, Outcome::Skipped(reason)),
+            Decision::Held(reason) => {
+                let event = Event { time, kind: "image.held".to_owned(), subject: self.subject(), text: reason.clone() };
+                transaction.put(event.key(), Condition::Any, &event)?;
+                (false, Outcome::Failed(reason))
+            }
+        };
+        let reason = match &outcome {
+            Outcome::Done(text) | Outcome::Skipped(text) | Outcome::Failed(text) => text.clone(),
+        };
+        let key = Key::new(record::image(&self.image), format!("plan#{}", self.stream));
+        transaction.put(key, Condition::Any, &ImagePlanRecord { time, due, reason })?;
+        context.state.commit(transaction).await?;
+        Ok(outcome)
+    }
+}
+
+impl ImagePlan {
+    /// Decides without changing anything.
+    ///
+    /// # Errors
+    /// [`StageError::Rejected`] when the catalog has no such image or stream.
+    pub async fn decide(&self, context: &Context) -> Result<Decision, StageError> {
+        let source = context
+            .catalog
+            .images
+            .get(&self.image)
+            .ok_or_else(|| StageError::Rejected(format!("the catalog has no image `{}`", self.image)))?;
+        let stream = source
+            .definition
+            .streams
+            .iter()
+            .find(|stream| stream.name == self.stream.as_str())
+            .ok_or_else(|| StageError::Rejected(format!("image `{}` has no stream `{}`", self.image, self.stream)))?;
+        let today = context.clock.now().to_zoned(TimeZone::UTC).date();
+        if let Some(end) = stream.end_of_life.filter(|end| *end < today) {
+            return Ok(Decision::NotDue(format!("the stream reached its end of life on {end}")));
+        }
+        let mut plan = match self.solve(context, source, stream).await {
+            Ok(Some(plan)) => plan,
+            Ok(None) => return Ok(Decision::NotDue("none of its architectures is built here".to_owned())),
+            Err(StageError::Rejected(reason)) => return Ok(Decision::Held(reason)),
+            Err(error) => return Err(error),
+        };
+        let key = Key::new(record::image(&self.image), format!("stream#{}", self.stream));
+        let published = match context.state.get(&key).await? {
+            Some(document) => Some(document.decode::<Published>()?),
+            None => None,
+        };
+        Ok(match due(published.as_ref(), &plan) {
+            Some(reason) => {
+                plan.reason = reason;
+                Decision::Due(Box::new(plan))
+            }
+            None => Decision::NotDue(format!("no package changed since {}", published.map(|published| published.digest.to_string()).unwrap_or_default())),
+        })
+    }
+
+    async fn solve(&self, context: &Context, source: &ImageSource, stream: &Stream) -> Result<Option<Plan>, StageError> {
+        let configuration = ImageDefinition::expand(&source.configuration, stream);
+        let file = format!("images/{}/apko.yaml", self.image);
+        let parsed = ImageConfiguration::parse(&configuration, &file).map_err(|error| StageError::Rejected(chain(&error)))?;
+        let wants: Vec<String> = parsed.contents.packages.iter().map(|want| want.value.clone()).collect();
+        let mut packages = BTreeMap::new();
+        for architecture in source.definition.architectures.iter().filter(|one| context.settings.architectures.contains(one)) {
+            let entries: Vec<RepositoryEntry> = repository::entries(context, *architecture).await?;
+            let resolved = repository::choose(&entries, *architecture, &wants)?;
+            let planned = resolved.into_iter().map(|resolved| PlannedPackage { entry: resolved.entry, blob: resolved.blob });
+            packages.insert(*architecture, planned.collect::<Vec<_>>());
+        }
+        if packages.is_empty() {
+            return Ok(None);
+        }
+        let version = primary_version(&packages, &source.definition.primary.value)?;
+        Ok(Some(Plan {
+            image: self.image.clone(),
+            stream: self.stream.clone(),
+            definition: source.digest,
+            configuration,
+            version,
+            packages,
+            reason: String::new(),
+        }))
+    }
+}
+
+/// The primary package's upstream version, which must be one on all architectures.
+fn primary_version(packages: &BTreeMap<Architecture, Vec<PlannedPackage>>, primary: &str) -> Result<String, StageError> {
+    let mut versions = packages.iter().map(|(architecture, packages)| {
+        let package = packages.iter().find(|package| package.entry.information.name == primary);
+        let version = package.and_then(|package| package.entry.information.version.parse::<apk::Version>().ok());
+        version
+            .map(|version| version.upstream().to_owned())
+            .ok_or_else(|| StageError::Rejected(format!("the primary package `{primary}` is not among the packages for {architecture}")))
+    });
+    let first = versions.next().unwrap_or_else(|| Err(StageError::Rejected("no architecture is built".to_owned())))?;
+    for version in versions {
+        let version = version?;
+        if version != first {
+            return Err(StageError::Rejected(format!("the primary package `{primary}` is at {first} and {version} on different architectures")));
+        }
+    }
+    Ok(first)
+}
+
+/// Why a stream awaits a build; `None` when it does not.
+fn due(published: Option<&Published>, plan: &Plan) -> Option<String> {
+    let Some(published) = published else { return Some("first build of the stream".to_owned()) };
+    let differences = differences(&published.lock, &plan.lock());
+    if !differences.is_empty() {
+        return Some(differences.join(", "));
+    }
+    (published.definition != plan.definition).then(|| "its definition or tests changed".to_owned())
+}
+
+/// The packages that differ between two locks, each named once.
+pub fn differences(old: &Lock, new: &Lock) -> Vec<String> {
+    let empty = BTreeMap::new();
+    let mut texts = Vec::new();
+    for architecture in Architecture::ALL {
+        let (old, new) = (old.get(&architecture).unwrap_or(&empty), new.get(&architecture).unwrap_or(&empty));
+        for (name, pinned) in new {
+            match old.get(name) {
+                None => texts.push(format!("{name} {} added", version(pinned))),
+                Some(before) if before == pinned => {}
+                Some(before) if version(before) == version(pinned) => texts.push(format!("{name} {} has other content", version(pinned))),
+                Some(before) => texts.push(format!("{name} {} -> {}", version(before), version(pinned))),
+            }
+        }
+        texts.extend(old.iter().filter(|(name, _)| !new.contains_key(*name)).map(|(name, before)| format!("{name} {} removed", version(before))));
+    }
+    let mut seen = std::collections::BTreeSet::new();
+    texts.retain(|text| seen.insert(text.clone()));
+    texts
+}
+
+fn version(pinned: &str) -> &str {
+    pinned.split(' ').next().unwrap_or(pinned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lock(packages: &[(&str, &str)]) -> Lock {
+        let packages = packages.iter().map(|(name, pinned)| ((*name).to_owned(), (*pinned).to_owned())).collect::<BTreeMap<_, _>>();
+        Architecture::ALL.into_iter().map(|architecture| (architecture, packages.clone())).collect()
+    }
+
+    #[test]
+    fn differences_are_named_once_for_all_architectures() {
+        let old = lock(&[("a", "1-r0 Q1x"), ("b", "1-r0 Q1x"), ("c", "1-r0 Q1x"), ("d", "1-r0 Q1x")]);
+        let new = lock(&[("a", "1-r0 Q1x"), ("b", "2-r0 Q1y"), ("c", "1-r0 Q1y"), ("e", "3-r0 Q1z")]);
+        assert_eq!(differences(&old, &new), ["b 1-r0 -> 2-r0", "c 1-r0 has other content", "e 3-r0 added", "d 1-r0 removed"]);
+        assert!(differences(&new, &new).is_empty());
+    }
+}

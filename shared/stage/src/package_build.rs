@@ -1,0 +1,256 @@
+use apk::Architecture;
+use async_trait::async_trait;
+use ports::{Condition, Digest, Transaction};
+use serde::{Deserialize, Serialize};
+
+use crate::job::{BuildError, BuildJob, BuildProduct};
+use crate::packages::{Package, failure_key, load_package, published_key, send_due};
+use crate::record::{Event, Failure, PublishedPackage};
+use crate::{Context, Outcome, PackagePublish, Stage, StageError, repository, watch};
+
+/// Builds the packages of a definition, without any key: verified sources in, unsigned bytes out.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PackageBuild {
+    /// Name of the package definition.
+    pub package: String,
+    /// The full version that the definition has been given.
+    pub version: String,
+    /// What to build for.
+    pub architecture: Architecture,
+    /// Digest of the definition.
+    pub definition: Digest,
+}
+
+/// What a build made, as handed to the signing stage.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BuildResult {
+    /// Name of the package definition.
+    pub package: String,
+    /// Full version.
+    pub version: String,
+    /// Architecture.
+    pub architecture: Architecture,
+    /// Digest of the definition.
+    pub definition: Digest,
+    /// The definition's text.
+    pub text: Digest,
+    /// Time of everything in the packages, in seconds since 1970.
+    pub source_date_epoch: i64,
+    /// Unsigned packages.
+    pub packages: Vec<UnsignedPackage>,
+    /// Sources with the proof of their authenticity.
+    pub sources: Vec<SourceEvidence>,
+    /// Build dependencies from the factory's own repository.
+    pub dependencies: Vec<BuildDependency>,
+    /// The host's packages that stood in for build dependencies: name and version.
+    pub bootstrap: Vec<(String, String)>,
+    /// The build's log.
+    pub log: Digest,
+}
+
+/// An unsigned package file.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UnsignedPackage {
+    /// Package name.
+    pub name: String,
+    /// The file.
+    pub blob: Digest,
+    /// SHA-256 of its control member, which is what is signed.
+    pub control: Digest,
+}
+
+/// A source and how it was proved.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SourceEvidence {
+    /// Where it comes from.
+    pub uri: String,
+    /// Its digest.
+    pub sha256: String,
+    /// The chain of proof.
+    pub evidence: serde_json::Value,
+}
+
+/// A package that was installed for the build.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BuildDependency {
+    /// Package name.
+    pub name: String,
+    /// Full version.
+    pub version: String,
+    /// The signed file.
+    pub blob: Digest,
+}
+
+#[async_trait]
+impl Stage for PackageBuild {
+    const NAME: &'static str = "package-build";
+
+    fn subject(&self) -> String {
+        format!("{} {}", self.package, self.version)
+    }
+
+    async fn run(self, context: &Context) -> Result<Outcome, StageError> {
+        let package = load_package(context, &self.package, self.architecture).await?;
+        if package.claim.definition != self.definition || package.claim.version() != self.version {
+            return Ok(Outcome::Skipped(format!("its definition has changed; {} is built instead", package.claim.version())));
+        }
+        let key = published_key(&self.package, &self.version, self.architecture);
+        if let Some(document) = context.state.get(&key).await? {
+            let published: PublishedPackage = document.decode()?;
+            if published.definition == self.definition {
+                return Ok(Outcome::Skipped("already published".to_owned()));
+            }
+        }
+        match self.build(context, &package).await {
+            Ok(digest) => {
+                let message = PackagePublish { package: self.package.clone(), version: self.version.clone(), build: digest };
+                context.state.commit(Transaction { messages: vec![message.envelope()?], ..Transaction::default() }).await?;
+                Ok(Outcome::Done(format!("{} built", package.plan.outputs.len_text())))
+            }
+            Err(Halt::Bad { reason, log }) => self.fail(context, reason, log).await,
+            Err(Halt::Stage(StageError::Rejected(reason))) => self.fail(context, reason, None).await,
+            Err(Halt::Stage(error)) => Err(error),
+        }
+    }
+}
+
+/// Why a build stops.
+enum Halt {
+    Bad { reason: String, log: Option<Vec<u8>> },
+    Stage(StageError),
+}
+
+impl<E: Into<StageError>> From<E> for Halt {
+    fn from(error: E) -> Self {
+        Self::Stage(error.into())
+    }
+}
+
+impl PackageBuild {
+    async fn build(&self, context: &Context, package: &Package) -> Result<Digest, Halt> {
+        let missing = context.catalog.bootstrap.missing(&package.bootstrap);
+        if !missing.is_empty() {
+            return Err(StageError::Environment { action: "build on this host".to_owned(), reason: missing.join("; ") }.into());
+        }
+        let mut sources = Vec::new();
+        let mut files = Vec::new();
+        let mut origins = Vec::new();
+        let mut newest: Option<i64> = None;
+        for source in &package.plan.sources {
+            let expected = match &source.expected {
+                recipe::Expected::Sha256(digest) => Some(digest.as_str()),
+                _ => None,
+            };
+            let Some(expected) = expected else {
+                let reason = format!("{}: `{}` has no `expected-sha256`; state it, so that the source can be verified", source.location, source.uri);
+                return Err(StageError::Rejected(reason).into());
+            };
+            let uri = watch::parse(source)?;
+            let fetched = context
+                .upstreams
+                .fetch(&uri, Some(expected))
+                .await
+                .map_err(|error| prefixed(&source.location.to_string(), watch::classify("fetch the source", &error)))?;
+            let evidence = serde_json::to_value(&fetched.evidence).map_err(|error| StageError::Rejected(error.to_string()))?;
+            origins.push(origin(&source.uri, &fetched.sha256));
+            sources.push(SourceEvidence { uri: source.uri.clone(), sha256: fetched.sha256.clone(), evidence });
+            files.push((source.file.clone(), fetched.path.clone()));
+            let time = tokio::task::spawn_blocking(move || fetched.newest_mtime()).await.map_err(ports::PortError::from)?;
+            newest = newest.max(time.ok());
+        }
+        let dependencies = repository::resolve(context, self.architecture, &package.wants).await?;
+        let mut sysroot = Vec::new();
+        for dependency in &dependencies {
+            sysroot.push((dependency.entry.clone(), context.blobs.file(dependency.blob).await?));
+        }
+        let job = BuildJob {
+            plan: package.plan.clone(),
+            text: package.text.clone(),
+            source_date_epoch: context.settings.source_date_epoch.or(newest).unwrap_or(0),
+            sources: files,
+            origins,
+            sysroot,
+            files: context.catalog.packages.get(&self.package).and_then(|source| source.folder.clone()),
+            bootstrap: context.catalog.bootstrap_folder(),
+        };
+        let product = context.builder.build(&job).await.map_err(|error| match error {
+            BuildError::Failed { reason, log } => Halt::Bad { reason, log },
+            BuildError::Environment(reason) => StageError::Environment { action: "run the build".to_owned(), reason }.into(),
+        })?;
+        self.store(context, package, &job, &product, sources, dependencies).await
+    }
+
+    async fn store(
+        &self,
+        context: &Context,
+        package: &Package,
+        job: &BuildJob,
+        product: &BuildProduct,
+        sources: Vec<SourceEvidence>,
+        dependencies: Vec<repository::Resolved>,
+    ) -> Result<Digest, Halt> {
+        let mut packages = Vec::new();
+        for unsigned in &product.packages {
+            packages.push(UnsignedPackage {
+                name: unsigned.built.information.name.clone(),
+                blob: context.blobs.put_file(&unsigned.path).await?,
+                control: Digest::from_bytes(unsigned.built.control_sha256),
+            });
+        }
+        let result = BuildResult {
+            package: self.package.clone(),
+            version: self.version.clone(),
+            architecture: self.architecture,
+            definition: self.definition,
+            text: context.blobs.put(job.text.clone().into_bytes()).await?,
+            source_date_epoch: job.source_date_epoch,
+            packages,
+            sources,
+            dependencies: dependencies
+                .into_iter()
+                .map(|resolved| BuildDependency {
+                    name: resolved.entry.information.name,
+                    version: resolved.entry.information.version,
+                    blob: resolved.blob,
+                })
+                .collect(),
+            bootstrap: context.catalog.bootstrap.versions(&package.bootstrap).map_err(|error| StageError::environment("list the host's packages")(&error))?,
+            log: context.blobs.put_file(&product.log).await?,
+        };
+        let bytes = serde_json::to_vec(&result).map_err(|error| StageError::Rejected(error.to_string()))?;
+        Ok(context.blobs.put(bytes).await?)
+    }
+
+    /// Records the failure, and lets those build that can do without this version.
+    async fn fail(&self, context: &Context, reason: String, log: Option<Vec<u8>>) -> Result<Outcome, StageError> {
+        let time = context.clock.now();
+        let log = match log {
+            Some(bytes) => Some(context.blobs.put(bytes).await?),
+            None => None,
+        };
+        let failure = Failure { time, reason: reason.clone(), log };
+        let event = Event { time, kind: "package.failed".to_owned(), subject: self.package.clone(), text: reason.clone() };
+        let mut transaction = Transaction::default();
+        transaction.put(failure_key(&self.package, &self.version, self.architecture), Condition::Any, &failure)?;
+        transaction.put(event.key(), Condition::Any, &event)?;
+        context.state.commit(transaction).await?;
+        Ok(Outcome::Failed(reason))
+    }
+}
+
+fn prefixed(place: &str, error: StageError) -> StageError {
+    match error {
+        StageError::Rejected(reason) => StageError::Rejected(format!("{place}: {reason}")),
+        other => other,
+    }
+}
+
+fn origin(uri: &str, sha256: &str) -> sbom::Source {
+    let (purl, download_location) = if uri.starts_with("pkg:") { (uri, "") } else { ("", uri) };
+    sbom::Source { purl: purl.to_owned(), download_location: download_location.to_owned(), sha256: sha256.to_owned() }
+}

@@ -1,0 +1,187 @@
+use std::collections::BTreeMap;
+use std::io::{BufReader, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use apk::{IndexEntry, Package};
+use async_trait::async_trait;
+use ports::{Condition, Digest, Key, Transaction, Write as StateWrite};
+use serde::{Deserialize, Serialize};
+use sign::{Bundle, Statement, predicate};
+
+use crate::package_build::{BuildResult, UnsignedPackage};
+use crate::packages::{failure_key, published_key, send_due};
+use crate::record::{self, Event, PublishedPackage, RepositoryEntry};
+use crate::{Context, Outcome, Stage, StageError, provenance, repository};
+
+const MAXIMUM_RESULT_BYTES: u64 = 16 << 20;
+
+/// Checks, signs and publishes the packages of a build.
+///
+/// This stage holds the key and runs nothing that upstream wrote. A published version never
+/// changes: publishing it again with other bytes is refused.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PackagePublish {
+    /// Name of the package definition.
+    pub package: String,
+    /// Full version.
+    pub version: String,
+    /// The build's [`BuildResult`].
+    pub build: Digest,
+}
+
+struct Signed {
+    entry: IndexEntry,
+    blob: Digest,
+    name: String,
+}
+
+#[async_trait]
+impl Stage for PackagePublish {
+    const NAME: &'static str = "package-publish";
+
+    fn subject(&self) -> String {
+        format!("{} {}", self.package, self.version)
+    }
+
+    async fn run(self, context: &Context) -> Result<Outcome, StageError> {
+        let bytes = context.blobs.get(self.build, MAXIMUM_RESULT_BYTES).await?;
+        let result: BuildResult =
+            serde_json::from_slice(&bytes).map_err(|error| StageError::Rejected(format!("build result {}: {error}", self.build)))?;
+        let key = published_key(&self.package, &self.version, result.architecture);
+        let published = match context.state.get(&key).await? {
+            Some(document) => Some(document.decode::<PublishedPackage>()?),
+            None => None,
+        };
+        let outcome = match published {
+            Some(published) if published.definition == result.definition => Outcome::Skipped("already published".to_owned()),
+            Some(_) => {
+                let reason = format!("{} {} is published with other bytes; a published version never changes", self.package, self.version);
+                return Ok(Outcome::Failed(reason));
+            }
+            None => match self.publish(context, &result, key).await {
+                Ok(outcome) => outcome,
+                Err(StageError::Rejected(reason)) => return Ok(Outcome::Failed(reason)),
+                Err(error) => return Err(error),
+            },
+        };
+        expose(context, &self.package, &result).await?;
+        send_due(context, result.architecture).await?;
+        Ok(outcome)
+    }
+}
+
+impl PackagePublish {
+    async fn publish(&self, context: &Context, result: &BuildResult, key: Key) -> Result<Outcome, StageError> {
+        let mut signed = Vec::new();
+        for unsigned in &result.packages {
+            signed.push(sign_package(context, result, unsigned).await?);
+        }
+        let provenance = attest(context, result, &signed).await?;
+        let time = context.clock.now();
+        let published = PublishedPackage {
+            version: self.version.clone(),
+            architecture: result.architecture,
+            definition: result.definition,
+            packages: signed.iter().map(|signed| (signed.name.clone(), signed.entry.checksum.clone())).collect::<BTreeMap<_, _>>(),
+            build: self.build,
+            time,
+        };
+        let names: Vec<&str> = signed.iter().map(|signed| signed.name.as_str()).collect();
+        let event = Event {
+            time,
+            kind: "package.published".to_owned(),
+            subject: self.package.clone(),
+            text: format!("{} {} for {}: {}", self.package, self.version, result.architecture, names.join(", ")),
+        };
+        let outcome = Outcome::Done(names.join(", "));
+        let mut transaction = Transaction::default();
+        transaction.put(key, Condition::Absent, &published)?;
+        for signed in &signed {
+            let sort = format!("{}={}", signed.name, self.version);
+            let entry =
+                RepositoryEntry { entry: signed.entry.clone(), blob: signed.blob, definition: self.package.clone(), provenance };
+            transaction.put(Key::new(record::repository(result.architecture), sort), Condition::Absent, &entry)?;
+        }
+        transaction.put(event.key(), Condition::Any, &event)?;
+        let failure = failure_key(&self.package, &self.version, result.architecture);
+        transaction.writes.push(StateWrite { key: failure, condition: Condition::Any, value: None });
+        context.state.commit(transaction).await?;
+        Ok(outcome)
+    }
+}
+
+/// Checks one unsigned package against what the build said of it, and signs it.
+async fn sign_package(context: &Context, result: &BuildResult, unsigned: &UnsignedPackage) -> Result<Signed, StageError> {
+    let path = context.blobs.file(unsigned.blob).await?;
+    let (expected, result_version) = (unsigned.clone(), result.version.clone());
+    tokio::task::spawn_blocking(move || check(&path, &expected, &result_version)).await.map_err(ports::PortError::from)??;
+    let signature = context
+        .package_key
+        .sign_digest(*unsigned.control.as_bytes())
+        .await
+        .map_err(|error| StageError::environment("sign the package")(&error))?;
+    let path = context.blobs.file(unsigned.blob).await?;
+    let key_name = context.package_key.key_name().to_owned();
+    let mtime = u64::try_from(result.source_date_epoch).unwrap_or(0);
+    let folder = tempfile::Builder::new()
+        .prefix("sign-")
+        .tempdir_in(&context.settings.work)
+        .map_err(|error| StageError::environment("make a scratch folder")(&error))?;
+    let target = folder.path().join("package.apk");
+    let entry = {
+        let target = target.clone();
+        tokio::task::spawn_blocking(move || attach(&path, &key_name, &signature, mtime, &target)).await.map_err(ports::PortError::from)??
+    };
+    let blob = context.blobs.put_file(&target).await?;
+    Ok(Signed { entry, blob, name: unsigned.name.clone() })
+}
+
+fn check(path: &Path, expected: &UnsignedPackage, version: &str) -> Result<(), StageError> {
+    let bad = |error: &dyn std::error::Error| StageError::Rejected(format!("package `{}`: {}", expected.name, crate::chain(error)));
+    let mut package = Package::open(path).map_err(|error| bad(&error))?;
+    package.files().map_err(|error| bad(&error))?;
+    let information = package.information();
+    let found = (information.name.as_str(), information.version.as_str(), package.control_sha256());
+    if found != (expected.name.as_str(), version, expected.control.as_bytes()) {
+        let reason = format!("the build said `{}` {version}, its package says `{}` {}", expected.name, information.name, information.version);
+        return Err(StageError::Rejected(reason));
+    }
+    Ok(())
+}
+
+fn attach(unsigned: &Path, key_name: &str, signature: &[u8], mtime: u64, target: &PathBuf) -> Result<IndexEntry, StageError> {
+    let failed = |error: &dyn std::error::Error| StageError::environment("write the signed package")(error);
+    let mut source = BufReader::new(std::fs::File::open(unsigned).map_err(|error| failed(&error))?);
+    let mut sink = BufWriter::new(std::fs::File::create(target).map_err(|error| failed(&error))?);
+    apk::attach_signature(&mut source, key_name, signature, mtime, &mut sink).map_err(|error| failed(&error))?;
+    sink.flush().map_err(|error| failed(&error))?;
+    let package = Package::open(target).map_err(|error| failed(&error))?;
+    Ok(package.index_entry())
+}
+
+async fn attest(context: &Context, result: &BuildResult, signed: &[Signed]) -> Result<Digest, StageError> {
+    let failed = |error: &sign::Error| StageError::environment("attest the build")(error);
+    let Some(first) = signed.first() else {
+        return Err(StageError::Rejected("the build made no package".to_owned()));
+    };
+    let mut statement = Statement::new(first.blob, predicate::PROVENANCE, &provenance::of_package(result)).map_err(|error| failed(&error))?;
+    statement.subject = signed.iter().map(|signed| sign::ResourceDescriptor::of(signed.blob).named(signed.entry.file_name())).collect();
+    let bundle = Bundle::sign(context.image_key.as_ref(), &statement).await.map_err(|error| failed(&error))?;
+    Ok(context.blobs.put(bundle.to_bytes().map_err(|error| failed(&error))?).await?)
+}
+
+/// Makes the published packages available to clients: files, then the index that names them.
+async fn expose(context: &Context, package: &str, result: &BuildResult) -> Result<(), StageError> {
+    for entry in repository::entries(context, result.architecture).await? {
+        if entry.definition != package || entry.entry.information.version != result.version {
+            continue;
+        }
+        let name = entry.entry.file_name();
+        let path = context.blobs.file(entry.blob).await?;
+        context.repository.publish_package(result.architecture, &name, &path).await?;
+        let bundle = context.blobs.file(entry.provenance).await?;
+        context.repository.publish_package(result.architecture, &format!("{name}.sigstore.json"), &bundle).await?;
+    }
+    repository::publish_index(context, result.architecture).await
+}

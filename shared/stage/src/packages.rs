@@ -1,0 +1,222 @@
+//! What stands in the catalog today, and which packages are due.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use apk::Architecture;
+use ports::{Condition, Digest, Envelope, Key, Transaction};
+use recipe::{BuildPlan, Graph, NewChecksum, Node, Options, PackageDefinition, evaluate};
+
+use crate::record::{self, Failure, PublishedPackage, Upstream};
+use crate::rules::version::{self, Claim};
+use crate::{Context, PackageBuild, Stage, StageError, chain};
+
+/// A definition as it is to be built today: the catalog's, moved on to the newest upstream version.
+#[derive(Clone, Debug)]
+pub struct Package {
+    /// The resolved definition, at its claimed revision.
+    pub plan: BuildPlan,
+    /// Its text.
+    pub text: String,
+    /// The version that it builds.
+    pub claim: Claim,
+    /// Wanted packages of its environment that come from the factory's repository.
+    pub wants: Vec<String>,
+    /// Wanted packages of its environment that the host's tool chain stands in for.
+    pub bootstrap: Vec<String>,
+}
+
+/// How a package stands for one architecture.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// The current definition is published.
+    Published,
+    /// It must be built, and everything it builds with is there.
+    Due(String),
+    /// It must be built, after these.
+    Waiting(BTreeSet<String>),
+}
+
+/// All packages of the catalog for one architecture.
+#[derive(Debug)]
+pub struct Packages {
+    /// Definitions by name; those that can't be resolved say why.
+    pub by_name: BTreeMap<String, Result<Package, String>>,
+    /// How each usable definition stands.
+    pub standing: BTreeMap<String, Standing>,
+    /// Definitions that can't be built because they need each other.
+    pub cycles: Vec<String>,
+}
+
+/// The package called `name` as it is to be built today.
+///
+/// # Errors
+/// [`StageError::Rejected`] when the catalog has no such definition or it can't be resolved.
+pub async fn load_package(context: &Context, name: &str, architecture: Architecture) -> Result<Package, StageError> {
+    let source = context
+        .catalog
+        .packages
+        .get(name)
+        .ok_or_else(|| StageError::Rejected(format!("the catalog has no package `{name}`")))?;
+    let mut definition = source.definition.clone();
+    if let Some(upstream) = newer_upstream(context, &definition).await? {
+        let checksums = [NewChecksum::Sha256(upstream.sha256.clone())];
+        let text = recipe::update_definition_text(&definition.source, &definition.file, &upstream.version, &checksums)
+            .map_err(|error| StageError::Rejected(chain(&error)))?;
+        definition = PackageDefinition::parse(&text, &definition.file).map_err(|error| StageError::Rejected(chain(&error)))?;
+    }
+    let options = Options::new(architecture, &context.catalog.pipelines);
+    let mut plan = evaluate(&definition, &options).map_err(|error| StageError::Rejected(chain(&error)))?;
+    let digest = Digest::of(format!("{}\n{:?}", plan.recipe_digest, source.folder_digest).as_bytes());
+    let epoch = u32::try_from(definition.package.epoch)
+        .map_err(|_| StageError::Rejected(format!("{}: epoch {} is out of range", definition.file, definition.package.epoch)))?;
+    let claims = context.state.list_all(&record::package(name), "claim#").await?;
+    let claims = claims.iter().map(ports::Document::decode).collect::<Result<Vec<Claim>, _>>()?;
+    let claim = version::claim(&plan.version, epoch, digest, &claims);
+    if claim.revision != epoch {
+        definition.package.epoch = u64::from(claim.revision);
+        plan = evaluate(&definition, &options).map_err(|error| StageError::Rejected(chain(&error)))?;
+    }
+    let (bootstrap, wants) = plan.environment.packages.iter().cloned().partition(|want| context.catalog.bootstrap.provides(want));
+    Ok(Package { plan, text: definition.source, claim, wants, bootstrap })
+}
+
+/// What upstream offers beyond the catalog's version.
+async fn newer_upstream(context: &Context, definition: &PackageDefinition) -> Result<Option<Upstream>, StageError> {
+    let name = &definition.package.name.value;
+    let Some(document) = context.state.get(&Key::new(record::package(name), "upstream")).await? else { return Ok(None) };
+    let upstream: Upstream = document.decode()?;
+    let newer = apk::compare_versions(&upstream.version, &definition.package.version.value) == Some(std::cmp::Ordering::Greater);
+    Ok(newer.then_some(upstream))
+}
+
+impl Packages {
+    /// Resolves every definition and finds how each stands.
+    ///
+    /// # Errors
+    /// When the state can't be read. A definition that is wrong is listed with its reason.
+    pub async fn load(context: &Context, architecture: Architecture) -> Result<Self, StageError> {
+        let mut by_name = BTreeMap::new();
+        for name in context.catalog.packages.keys() {
+            let package = match load_package(context, name, architecture).await {
+                Ok(package) => Ok(package),
+                Err(StageError::Rejected(reason)) => Err(reason),
+                Err(error) => return Err(error),
+            };
+            by_name.insert(name.clone(), package);
+        }
+        let nodes: Vec<Node> = by_name.values().flatten().map(|package| Node::from_plan(&package.plan)).collect();
+        let graph = Graph::new(&nodes).map_err(|error| StageError::Rejected(chain(&error)))?;
+        let cycles = graph.cycles();
+        let mut packages = Self { by_name, standing: BTreeMap::new(), cycles: cycles.iter().map(ToString::to_string).collect() };
+        packages.find_standings(context, architecture, &graph).await?;
+        Ok(packages)
+    }
+
+    async fn find_standings(&mut self, context: &Context, architecture: Architecture, graph: &Graph) -> Result<(), StageError> {
+        let mut settled = BTreeMap::new();
+        for (name, package) in &self.by_name {
+            let Ok(package) = package else { continue };
+            settled.insert(name.clone(), Settled::find(context, name, package, architecture).await?);
+        }
+        for (name, own) in &settled {
+            let standing = if own.published {
+                Standing::Published
+            } else {
+                let needs = graph.build_dependencies(name);
+                let missing: BTreeSet<String> =
+                    needs.into_iter().filter(|need| need != name && !settled.get(need).is_some_and(Settled::usable)).collect();
+                if missing.is_empty() { Standing::Due(own.reason()) } else { Standing::Waiting(missing) }
+            };
+            self.standing.insert(name.clone(), standing);
+        }
+        Ok(())
+    }
+
+    /// Messages for the packages that are due, with their claims on a version.
+    ///
+    /// # Errors
+    /// When a message has no JSON form.
+    pub fn due(&self, architecture: Architecture) -> Result<Transaction, StageError> {
+        let mut transaction = Transaction::default();
+        for (name, standing) in &self.standing {
+            if let (Standing::Due(_), Some(Ok(package))) = (standing, self.by_name.get(name)) {
+                transaction.put(claim_key(name, &package.claim), Condition::Any, &package.claim)?;
+                transaction.send(build_message(name, package, architecture)?);
+            }
+        }
+        Ok(transaction)
+    }
+}
+
+fn build_message(name: &str, package: &Package, architecture: Architecture) -> Result<Envelope, StageError> {
+    PackageBuild {
+        package: name.to_owned(),
+        version: package.claim.version(),
+        architecture,
+        definition: package.claim.definition,
+    }
+    .envelope()
+}
+
+fn claim_key(name: &str, claim: &Claim) -> Key {
+    Key::new(record::package(name), format!("claim#{}", claim.version()))
+}
+
+/// What the state says of one package.
+struct Settled {
+    published: bool,
+    earlier: Option<String>,
+    failure: Option<Failure>,
+}
+
+impl Settled {
+    async fn find(context: &Context, name: &str, package: &Package, architecture: Architecture) -> Result<Self, StageError> {
+        let partition = record::package(name);
+        let version = package.claim.version();
+        let published = context.state.get(&published_key(name, &version, architecture)).await?;
+        let published = published.map(|document| document.decode::<PublishedPackage>()).transpose()?;
+        let all = context.state.list_all(&partition, "version#").await?;
+        let earlier = all.iter().map(ports::Document::decode::<PublishedPackage>).collect::<Result<Vec<_>, _>>()?;
+        let earlier = earlier.into_iter().filter(|other| other.architecture == architecture).map(|other| other.version);
+        let failure = context.state.get(&failure_key(name, &version, architecture)).await?;
+        Ok(Self {
+            published: published.is_some_and(|published| published.definition == package.claim.definition),
+            earlier: earlier.max_by(|a, b| apk::compare_versions(a, b).unwrap_or(std::cmp::Ordering::Equal)),
+            failure: failure.map(|document| document.decode()).transpose()?,
+        })
+    }
+
+    /// Whether others can build with it now: it is published, or its newest build failed and an
+    /// earlier version is there.
+    fn usable(&self) -> bool {
+        self.published || (self.failure.is_some() && self.earlier.is_some())
+    }
+
+    fn reason(&self) -> String {
+        match (&self.failure, &self.earlier) {
+            (Some(_), _) => "its last build failed".to_owned(),
+            (None, Some(earlier)) => format!("its definition changed since {earlier}"),
+            (None, None) => "it has not been built".to_owned(),
+        }
+    }
+}
+
+/// Key of a published version.
+pub fn published_key(name: &str, version: &str, architecture: Architecture) -> Key {
+    Key::new(record::package(name), format!("version#{version}#{architecture}"))
+}
+
+/// Key of a version's failed build.
+pub fn failure_key(name: &str, version: &str, architecture: Architecture) -> Key {
+    Key::new(record::package(name), format!("failure#{version}#{architecture}"))
+}
+
+/// Sends the builds that have become possible.
+///
+/// # Errors
+/// When the state can't be read or written.
+pub async fn send_due(context: &Context, architecture: Architecture) -> Result<Packages, StageError> {
+    let packages = Packages::load(context, architecture).await?;
+    context.state.commit(packages.due(architecture)?).await?;
+    Ok(packages)
+}
