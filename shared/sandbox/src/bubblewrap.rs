@@ -82,15 +82,10 @@ impl Bubblewrap {
             .stderr(input)
             .process_group(0);
         let started = Instant::now();
-        let mut child = spawn::spawn(command)
-            .await
-            .map_err(|source| Error::io("start", &self.prlimit, source))?;
+        let mut child = spawn::spawn(command).await.map_err(|source| Error::io("start", &self.prlimit, source))?;
 
         let (limit, log) = watch(job, &mut child, output, log).await?;
-        let exit = child
-            .wait()
-            .await
-            .map_err(|source| Error::io("wait for", &self.bwrap, source))?;
+        let exit = child.wait().await.map_err(|source| Error::io("wait for", &self.bwrap, source))?;
         let duration = started.elapsed();
         let (tail, step) = log.finish().await?;
         let ending = match (limit, exit_code(&status)?) {
@@ -109,36 +104,15 @@ impl Bubblewrap {
             },
         };
         tracing::debug!(%ending, ?duration, log = %job.log.display(), "job ended");
-        Ok(Outcome {
-            ending,
-            duration,
-            log: job.log.clone(),
-            tail,
-            step,
-        })
+        Ok(Outcome { ending, duration, log: job.log.clone(), tail, step })
     }
 
     /// The arguments of bwrap for `job`; bytes that it mounts are written to `files`.
     fn arguments(&self, job: &Job, files: &Path) -> Result<Vec<OsString>, Error> {
         let mut arguments = Arguments::default();
         arguments.add(["--unshare-all", "--die-with-parent", "--new-session"]);
-        arguments.add([
-            "--clearenv",
-            "--cap-drop",
-            "ALL",
-            "--uid",
-            "0",
-            "--gid",
-            "0",
-        ]);
-        arguments.add([
-            "--hostname",
-            &job.hostname,
-            "--proc",
-            "/proc",
-            "--dev",
-            "/dev",
-        ]);
+        arguments.add(["--clearenv", "--cap-drop", "ALL", "--uid", "0", "--gid", "0"]);
+        arguments.add(["--hostname", &job.hostname, "--proc", "/proc", "--dev", "/dev"]);
         arguments.temporary(Path::new("/dev/shm"), SHARED_MEMORY);
         arguments.temporary(Path::new("/tmp"), DEFAULT_TMP);
         for (number, mount) in job.mounts.iter().enumerate() {
@@ -156,18 +130,14 @@ impl Bubblewrap {
         arguments.add(["--remount-ro", "/dev", "--remount-ro", "/"]);
         for (name, value) in &job.environment {
             if name.is_empty() || name.contains(['=', '\0']) || value.contains('\0') {
-                return Err(Error::InvalidJob {
-                    reason: format!("`{name}` cannot be an environment variable"),
-                });
+                return Err(Error::InvalidJob { reason: format!("`{name}` cannot be an environment variable") });
             }
             arguments.add(["--setenv", name, value]);
         }
         arguments.add(["--chdir".as_ref(), job.working_directory.as_os_str()]);
         arguments.add(["--json-status-fd", "3", "--"]);
         if program.is_empty() {
-            return Err(Error::InvalidJob {
-                reason: "it names no program".to_owned(),
-            });
+            return Err(Error::InvalidJob { reason: "it names no program".to_owned() });
         }
         arguments.0.extend(program);
         Ok(arguments.0)
@@ -179,11 +149,7 @@ struct Arguments(Vec<OsString>);
 
 impl Arguments {
     fn add<const N: usize, S: AsRef<OsStr>>(&mut self, arguments: [S; N]) {
-        self.0.extend(
-            arguments
-                .iter()
-                .map(|argument| argument.as_ref().to_owned()),
-        );
+        self.0.extend(arguments.iter().map(|argument| argument.as_ref().to_owned()));
     }
 
     fn bind(&mut self, option: &str, host: &Path, inside: &Path) {
@@ -272,12 +238,7 @@ async fn watch(
 
 /// Kills the sandbox and waits until the last of its processes has closed the output. What was
 /// already written goes to the log while there is room.
-async fn end(
-    child: &mut Child,
-    output: &mut pipe::Receiver,
-    log: &mut Log,
-    buffer: &mut [u8],
-) -> std::io::Result<()> {
+async fn end(child: &mut Child, output: &mut pipe::Receiver, log: &mut Log, buffer: &mut [u8]) -> std::io::Result<()> {
     child.start_kill()?;
     let drain = async {
         loop {
@@ -285,9 +246,7 @@ async fn end(
             if read == 0 {
                 return Ok(());
             }
-            log.write(buffer.get(..read).unwrap_or_default())
-                .await
-                .map_err(std::io::Error::other)?;
+            log.write(buffer.get(..read).unwrap_or_default()).await.map_err(std::io::Error::other)?;
         }
     };
     match tokio::time::timeout(END_WITHIN, drain).await {
@@ -314,9 +273,7 @@ fn exit_code(status: &Path) -> Result<Option<i32>, Error> {
     };
     for document in serde_json::Deserializer::from_str(&text).into_iter::<Status>() {
         match document {
-            Ok(Status {
-                exit_code: Some(code),
-            }) => return Ok(Some(code)),
+            Ok(Status { exit_code: Some(code) }) => return Ok(Some(code)),
             Ok(_) => {}
             Err(error) if error.is_eof() => return Ok(None),
             Err(error) => return Err(Error::io("read", status, error.into())),
@@ -328,9 +285,8 @@ fn exit_code(status: &Path) -> Result<Option<i32>, Error> {
 fn program_name(program: &Program) -> String {
     match program {
         Program::Script(_) => "/bin/sh".to_owned(),
-        Program::Arguments(arguments) => arguments
-            .first()
-            .map(|name| name.to_string_lossy().into_owned())
-            .unwrap_or_default(),
+        Program::Arguments(arguments) => {
+            arguments.first().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+        }
     }
 }

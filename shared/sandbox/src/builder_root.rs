@@ -38,45 +38,27 @@ impl BuilderRoot {
         let mut mounts = vec![
             read_only("/usr", "/usr"),
             // What the host's administrator put there is no part of the tool chain.
-            Mount::Temporary {
-                inside: "/usr/local".into(),
-                size: 1 << 20,
-            },
+            Mount::Temporary { inside: "/usr/local".into(), size: 1 << 20 },
         ];
         for folder in ["/bin", "/sbin", "/lib64"] {
             mounts.extend(host_folder(Path::new(folder))?);
         }
         mounts.extend(host_libraries(Path::new("/lib"))?);
         mounts.extend(self.loaders()?);
-        for (inside, content) in [
-            ("/etc/passwd", PASSWD),
-            ("/etc/group", GROUP),
-            ("/etc/hosts", HOSTS),
-        ] {
+        for (inside, content) in [("/etc/passwd", PASSWD), ("/etc/group", GROUP), ("/etc/hosts", HOSTS)] {
             mounts.push(file(inside, content.to_vec()));
         }
         if Path::new("/etc/alternatives").is_dir() {
             mounts.push(read_only("/etc/alternatives", "/etc/alternatives"));
         }
-        for (host, inside) in [
-            (&self.sysroot, "/sysroot"),
-            (&self.bootstrap, "/opt/minimill"),
-            (&self.sources, "/var/cache/melange"),
-        ] {
+        for (host, inside) in
+            [(&self.sysroot, "/sysroot"), (&self.bootstrap, "/opt/minimill"), (&self.sources, "/var/cache/melange")]
+        {
             mounts.push(read_only(absolute(host)?, inside));
         }
-        mounts.push(Mount::ReadWrite {
-            host: absolute(&self.work)?,
-            inside: "/home/build".into(),
-        });
-        mounts.push(Mount::Temporary {
-            inside: "/tmp".into(),
-            size: TMP_SIZE,
-        });
-        mounts.push(Mount::Temporary {
-            inside: "/var/tmp".into(),
-            size: TMP_SIZE,
-        });
+        mounts.push(Mount::ReadWrite { host: absolute(&self.work)?, inside: "/home/build".into() });
+        mounts.push(Mount::Temporary { inside: "/tmp".into(), size: TMP_SIZE });
+        mounts.push(Mount::Temporary { inside: "/var/tmp".into(), size: TMP_SIZE });
         Ok(mounts)
     }
 
@@ -89,9 +71,7 @@ impl BuilderRoot {
                 continue;
             }
             for name in names(&path)? {
-                let Some(architecture) = name
-                    .strip_prefix("ld-musl-")
-                    .and_then(|rest| rest.strip_suffix(".so.1"))
+                let Some(architecture) = name.strip_prefix("ld-musl-").and_then(|rest| rest.strip_suffix(".so.1"))
                 else {
                     continue;
                 };
@@ -104,10 +84,7 @@ impl BuilderRoot {
                     &format!("/etc/ld-musl-{architecture}.path"),
                     b"/sysroot/lib\n/sysroot/usr/lib\n".to_vec(),
                 ));
-                mounts.push(Mount::Symlink {
-                    target: PathBuf::from(format!("/sysroot/{folder}/{name}")),
-                    inside,
-                });
+                mounts.push(Mount::Symlink { target: PathBuf::from(format!("/sysroot/{folder}/{name}")), inside });
             }
         }
         Ok(mounts)
@@ -118,10 +95,7 @@ impl BuilderRoot {
     /// `source_date_epoch` is in seconds since 1970. Archives are unpacked as the build's only
     /// user (`TAR_OPTIONS`), since the sandbox has no other.
     #[must_use]
-    pub fn environment(
-        source_date_epoch: i64,
-        definition: &BTreeMap<String, String>,
-    ) -> BTreeMap<String, String> {
+    pub fn environment(source_date_epoch: i64, definition: &BTreeMap<String, String>) -> BTreeMap<String, String> {
         let epoch = source_date_epoch.to_string();
         let mut environment: BTreeMap<String, String> = [
             ("PATH", PATH),
@@ -161,61 +135,39 @@ impl BuilderRoot {
 }
 
 fn read_only(host: impl Into<PathBuf>, inside: &str) -> Mount {
-    Mount::ReadOnly {
-        host: host.into(),
-        inside: inside.into(),
-    }
+    Mount::ReadOnly { host: host.into(), inside: inside.into() }
 }
 
 fn file(inside: &str, content: Vec<u8>) -> Mount {
-    Mount::File {
-        inside: inside.into(),
-        content,
-    }
+    Mount::File { inside: inside.into(), content }
 }
 
 fn absolute(path: &Path) -> Result<PathBuf, Error> {
-    path.canonicalize()
-        .map_err(|source| Error::io("use the folder", path, source))
+    path.canonicalize().map_err(|source| Error::io("use the folder", path, source))
 }
 
 /// A folder of the host's root: its link where the host has `/usr` merged, else a bind.
 fn host_folder(path: &Path) -> Result<Option<Mount>, Error> {
     if path.is_symlink() {
-        let target =
-            std::fs::read_link(path).map_err(|source| Error::io("read the link", path, source))?;
-        return Ok(Some(Mount::Symlink {
-            target,
-            inside: path.to_path_buf(),
-        }));
+        let target = std::fs::read_link(path).map_err(|source| Error::io("read the link", path, source))?;
+        return Ok(Some(Mount::Symlink { target, inside: path.to_path_buf() }));
     }
-    Ok(path.is_dir().then(|| Mount::ReadOnly {
-        host: path.to_path_buf(),
-        inside: path.to_path_buf(),
-    }))
+    Ok(path.is_dir().then(|| Mount::ReadOnly { host: path.to_path_buf(), inside: path.to_path_buf() }))
 }
 
 /// Each entry of the host's `/lib` but musl loaders, as links into `/usr/lib` where that is the
 /// same folder, else as binds.
 fn host_libraries(path: &Path) -> Result<Vec<Mount>, Error> {
-    let mut mounts = vec![Mount::Empty {
-        inside: path.to_path_buf(),
-    }];
+    let mut mounts = vec![Mount::Empty { inside: path.to_path_buf() }];
     for name in names(path)? {
         if name.starts_with("ld-musl-") {
             continue;
         }
         let inside = path.join(&name);
         mounts.push(if path.is_symlink() {
-            Mount::Symlink {
-                target: Path::new("/usr/lib").join(&name),
-                inside,
-            }
+            Mount::Symlink { target: Path::new("/usr/lib").join(&name), inside }
         } else {
-            Mount::ReadOnly {
-                host: inside.clone(),
-                inside,
-            }
+            Mount::ReadOnly { host: inside.clone(), inside }
         });
     }
     Ok(mounts)

@@ -17,15 +17,17 @@ pub enum Error {
         package: String,
     },
     /// Commands that the bootstrap takes from the host are not installed.
-    #[error(
-        "the builder root lacks {}; install {}",
-        quoted(commands),
-        install(packages)
-    )]
+    #[error("the builder root lacks {}; install {}", quoted(commands), install(packages))]
     MissingCommands {
         /// The commands that were looked for.
         commands: Vec<String>,
         /// The Debian packages that ship them.
+        packages: Vec<String>,
+    },
+    /// Debian packages that the bootstrap names are not installed.
+    #[error("not installed: {}", install(packages))]
+    NotInstalled {
+        /// The Debian packages.
         packages: Vec<String>,
     },
     /// A definition wants a name that the bootstrap does not provide.
@@ -124,11 +126,7 @@ pub enum Error {
 
 impl Error {
     pub(crate) fn io(action: &'static str, path: &Path, source: std::io::Error) -> Self {
-        Error::Io {
-            action,
-            path: path.to_path_buf(),
-            source,
-        }
+        Error::Io { action, path: path.to_path_buf(), source }
     }
 
     /// Whether the cause lies in this machine and not in what was run: something isn't
@@ -137,7 +135,10 @@ impl Error {
     pub fn is_environment(&self) -> bool {
         matches!(
             self,
-            Error::MissingProgram { .. } | Error::MissingCommands { .. } | Error::NotRoot { .. }
+            Error::MissingProgram { .. }
+                | Error::MissingCommands { .. }
+                | Error::NotInstalled { .. }
+                | Error::NotRoot { .. }
         )
     }
 }
@@ -148,11 +149,7 @@ fn quoted(names: &[String]) -> String {
 }
 
 fn install(packages: &[String]) -> String {
-    format!(
-        "the Debian packages {} (`apt-get install {}`)",
-        quoted(packages),
-        packages.join(" ")
-    )
+    format!("the Debian packages {} (`apt-get install {}`)", quoted(packages), packages.join(" "))
 }
 
 fn at(step: Option<&str>, log: &Path) -> String {

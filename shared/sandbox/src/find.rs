@@ -13,15 +13,10 @@ pub(crate) fn find(program: &str, search_path: &OsStr) -> Option<PathBuf> {
         .chain(["/usr/sbin", "/usr/bin", "/sbin", "/bin"].map(PathBuf::from))
         .filter(|folder| folder.is_absolute())
         .map(|folder| folder.join(program))
-        .find(|path| {
-            path.metadata()
-                .is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
-        })
+        .find(|path| path.metadata().is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0))
 }
 
 pub(crate) fn require(program: &str, package: &str, search_path: &OsStr) -> Result<PathBuf, Error> {
-    find(program, search_path).ok_or_else(|| Error::MissingProgram {
-        program: program.to_owned(),
-        package: package.to_owned(),
-    })
+    find(program, search_path)
+        .ok_or_else(|| Error::MissingProgram { program: program.to_owned(), package: package.to_owned() })
 }

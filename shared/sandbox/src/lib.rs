@@ -3,12 +3,11 @@
 //! - [`Bubblewrap`] runs a [`Job`]: a program or a script in new namespaces, with the mounts and
 //!   the environment that the job names and nothing else. [`BuilderRoot`] makes the job of one
 //!   package build, [`Bootstrap`] says what such a build takes from the host.
-//! - [`Runc`] runs a [`ContainerJob`]: an image's process on its unpacked root file system, in a
-//!   network of its own; [`Container::exchange`] talks to its ports.
 //!
 //! Everything that a job starts ends with it: at its end, at a limit, when the future that runs
 //! it is dropped, and when this process dies.
 
+mod bootstrap;
 mod bubblewrap;
 mod builder_root;
 mod error;
@@ -20,6 +19,7 @@ mod outcome;
 mod processes;
 mod spawn;
 
+pub use bootstrap::Bootstrap;
 pub use bubblewrap::Bubblewrap;
 pub use builder_root::BuilderRoot;
 pub use error::Error;

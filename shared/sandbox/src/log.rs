@@ -28,46 +28,25 @@ pub(crate) struct Log {
 impl Log {
     pub(crate) async fn create(path: &Path, limit: u64) -> Result<Self, Error> {
         if let Some(folder) = path.parent() {
-            tokio::fs::create_dir_all(folder)
-                .await
-                .map_err(|source| Error::io("create the folder", folder, source))?;
+            tokio::fs::create_dir_all(folder).await.map_err(|source| Error::io("create the folder", folder, source))?;
         }
-        let file = tokio::fs::File::create(path)
-            .await
-            .map_err(|source| Error::io("create the log", path, source))?;
-        Ok(Log {
-            file,
-            path: path.to_path_buf(),
-            left: limit,
-            lines: Lines::default(),
-        })
+        let file = tokio::fs::File::create(path).await.map_err(|source| Error::io("create the log", path, source))?;
+        Ok(Log { file, path: path.to_path_buf(), left: limit, lines: Lines::default() })
     }
 
     /// Writes as much of `bytes` as the size limit allows.
     pub(crate) async fn write(&mut self, bytes: &[u8]) -> Result<Room, Error> {
-        let fits = usize::try_from(self.left)
-            .unwrap_or(usize::MAX)
-            .min(bytes.len());
+        let fits = usize::try_from(self.left).unwrap_or(usize::MAX).min(bytes.len());
         let kept = bytes.get(..fits).unwrap_or(bytes);
-        self.file
-            .write_all(kept)
-            .await
-            .map_err(|source| Error::io("write the log", &self.path, source))?;
+        self.file.write_all(kept).await.map_err(|source| Error::io("write the log", &self.path, source))?;
         self.lines.push(kept);
         self.left -= kept.len() as u64;
-        Ok(if kept.len() < bytes.len() {
-            Room::Full
-        } else {
-            Room::Left
-        })
+        Ok(if kept.len() < bytes.len() { Room::Full } else { Room::Left })
     }
 
     /// Ends the log; answers its last lines and its last step.
     pub(crate) async fn finish(mut self) -> Result<(Vec<String>, Option<String>), Error> {
-        self.file
-            .flush()
-            .await
-            .map_err(|source| Error::io("write the log", &self.path, source))?;
+        self.file.flush().await.map_err(|source| Error::io("write the log", &self.path, source))?;
         Ok(self.lines.finish())
     }
 }
@@ -83,11 +62,8 @@ impl Lines {
     fn push(&mut self, bytes: &[u8]) {
         for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
             let text = piece.strip_suffix(b"\n").unwrap_or(piece);
-            let room = LINE_BYTES
-                .saturating_sub(self.partial.len())
-                .min(text.len());
-            self.partial
-                .extend_from_slice(text.get(..room).unwrap_or(text));
+            let room = LINE_BYTES.saturating_sub(self.partial.len()).min(text.len());
+            self.partial.extend_from_slice(text.get(..room).unwrap_or(text));
             if text.len() < piece.len() {
                 self.end_line();
             }

@@ -58,12 +58,7 @@ impl Outcome {
                 });
             }
         };
-        Err(Error::Failed {
-            status,
-            step: self.step,
-            tail: self.tail,
-            log: self.log,
-        })
+        Err(Error::Failed { status, step: self.step, tail: self.tail, log: self.log })
     }
 }
 

@@ -22,11 +22,7 @@ pub(crate) fn usage(root: u32) -> std::io::Result<Usage> {
     let mut children: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
     let mut memory = BTreeMap::new();
     for entry in fs::read_dir("/proc")? {
-        let Some(id) = entry?
-            .file_name()
-            .to_str()
-            .and_then(|name| name.parse::<u32>().ok())
-        else {
+        let Some(id) = entry?.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else {
             continue;
         };
         let Ok(status) = fs::read_to_string(format!("/proc/{id}/status")) else {
@@ -46,10 +42,7 @@ pub(crate) fn usage(root: u32) -> std::io::Result<Usage> {
             }
         }
     }
-    Ok(Usage {
-        processes: seen.len(),
-        memory: seen.iter().filter_map(|id| memory.get(id)).sum(),
-    })
+    Ok(Usage { processes: seen.len(), memory: seen.iter().filter_map(|id| memory.get(id)).sum() })
 }
 
 fn parse(status: &str) -> Option<Process> {
@@ -66,10 +59,7 @@ fn parse(status: &str) -> Option<Process> {
             _ => {}
         }
     }
-    Some(Process {
-        parent: parent?,
-        memory,
-    })
+    Some(Process { parent: parent?, memory })
 }
 
 #[cfg(test)]
@@ -88,16 +78,12 @@ mod tests {
         std::io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut byte).unwrap();
         let of_shell = usage(child.id()).unwrap();
         let of_us = usage(std::process::id()).unwrap();
-        let sleepers: Vec<_> =
-            fs::read_to_string(format!("/proc/{0}/task/{0}/children", child.id()))
-                .unwrap()
-                .split_whitespace()
-                .map(str::to_owned)
-                .collect();
-        std::process::Command::new("kill")
-            .args(&sleepers)
-            .status()
-            .unwrap();
+        let sleepers: Vec<_> = fs::read_to_string(format!("/proc/{0}/task/{0}/children", child.id()))
+            .unwrap()
+            .split_whitespace()
+            .map(str::to_owned)
+            .collect();
+        std::process::Command::new("kill").args(&sleepers).status().unwrap();
         drop(child.stdin.take());
         child.wait().unwrap();
         assert_eq!(of_shell.processes, 2);

@@ -33,15 +33,7 @@ pub(crate) async fn spawn(mut command: Command) -> io::Result<Child> {
     });
     command.kill_on_drop(true);
     let (answer, child) = oneshot::channel();
-    let request = Request {
-        command,
-        runtime: Handle::current(),
-        answer,
-    };
-    spawner
-        .send(request)
-        .map_err(|_| io::Error::other("the thread that starts processes has ended"))?;
-    child
-        .await
-        .map_err(|_| io::Error::other("the thread that starts processes has ended"))?
+    let request = Request { command, runtime: Handle::current(), answer };
+    spawner.send(request).map_err(|_| io::Error::other("the thread that starts processes has ended"))?;
+    child.await.map_err(|_| io::Error::other("the thread that starts processes has ended"))?
 }

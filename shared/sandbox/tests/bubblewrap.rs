@@ -1,10 +1,5 @@
 //! Jobs in real sandboxes.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -21,23 +16,16 @@ struct Bench {
 impl Bench {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let bubblewrap =
-            Bubblewrap::find(OsStr::new("/usr/bin"), &folder.path().join("scratch")).unwrap();
+        let bubblewrap = Bubblewrap::find(OsStr::new("/usr/bin"), &folder.path().join("scratch")).unwrap();
         Bench { folder, bubblewrap }
     }
 
     fn job(&self, script: &str) -> Job {
-        let link = |target: &str, inside: &str| Mount::Symlink {
-            target: target.into(),
-            inside: inside.into(),
-        };
+        let link = |target: &str, inside: &str| Mount::Symlink { target: target.into(), inside: inside.into() };
         Job {
             program: Program::Script(script.as_bytes().to_vec()),
             mounts: vec![
-                Mount::ReadOnly {
-                    host: "/usr".into(),
-                    inside: "/usr".into(),
-                },
+                Mount::ReadOnly { host: "/usr".into(), inside: "/usr".into() },
                 link("usr/bin", "/bin"),
                 link("usr/sbin", "/sbin"),
                 link("usr/lib", "/lib"),
@@ -46,10 +34,7 @@ impl Bench {
             environment: BTreeMap::from([("PATH".to_owned(), "/usr/bin:/bin".to_owned())]),
             working_directory: "/".into(),
             hostname: "build".into(),
-            limits: Limits {
-                wall_time: Duration::from_secs(60),
-                ..Limits::default()
-            },
+            limits: Limits { wall_time: Duration::from_secs(60), ..Limits::default() },
             log: self.folder.path().join("logs/job.log"),
         }
     }
@@ -84,9 +69,7 @@ async fn gone(text: &str) {
 #[tokio::test]
 async fn a_script_runs_and_its_output_is_logged() {
     let bench = Bench::new();
-    let (outcome, log) = bench
-        .run_script("echo out; echo err >&2; pwd; hostname")
-        .await;
+    let (outcome, log) = bench.run_script("echo out; echo err >&2; pwd; hostname").await;
     assert_eq!(outcome.ending, Ending::Exited(0));
     assert_eq!(log, "out\nerr\n/\nbuild\n");
     assert_eq!(outcome.tail, ["out", "err", "/", "build"]);
@@ -152,22 +135,10 @@ async fn binds_temporary_folders_and_files() {
          dd if=/dev/zero of=/small/big bs=1M count=3 2>&1 | grep -o 'No space left on device'",
     );
     job.mounts.extend([
-        Mount::ReadWrite {
-            host: work.clone(),
-            inside: "/home/build".into(),
-        },
-        Mount::ReadOnly {
-            host: work.clone(),
-            inside: "/fixed".into(),
-        },
-        Mount::Temporary {
-            inside: "/small".into(),
-            size: 1 << 20,
-        },
-        Mount::File {
-            inside: "/etc/note".into(),
-            content: b"noted\n".to_vec(),
-        },
+        Mount::ReadWrite { host: work.clone(), inside: "/home/build".into() },
+        Mount::ReadOnly { host: work.clone(), inside: "/fixed".into() },
+        Mount::Temporary { inside: "/small".into(), size: 1 << 20 },
+        Mount::File { inside: "/etc/note".into(), content: b"noted\n".to_vec() },
     ]);
     job.working_directory = "/home/build".into();
     let (_, log) = bench.run(&job).await;
@@ -178,16 +149,10 @@ async fn binds_temporary_folders_and_files() {
 #[tokio::test]
 async fn a_failure_shows_the_step_and_the_last_lines() {
     let bench = Bench::new();
-    let (outcome, _) = bench
-        .run_script(
-            "echo '::step 1 configure'; seq 1 100; echo '::step 2 make'; echo broken; exit 7",
-        )
-        .await;
+    let (outcome, _) =
+        bench.run_script("echo '::step 1 configure'; seq 1 100; echo '::step 2 make'; echo broken; exit 7").await;
     let error = outcome.success().unwrap_err();
-    let Error::Failed {
-        status, step, tail, ..
-    } = &error
-    else {
+    let Error::Failed { status, step, tail, .. } = &error else {
         panic!("{error}");
     };
     assert_eq!(status, "exit code 7");
@@ -195,10 +160,7 @@ async fn a_failure_shows_the_step_and_the_last_lines() {
     assert_eq!(tail.len(), 40);
     let message = error.to_string();
     assert!(message.starts_with("the job failed with exit code 7 in `step 2 make` (log: `"));
-    assert!(
-        message.ends_with("\n  100\n  ::step 2 make\n  broken"),
-        "{message}"
-    );
+    assert!(message.ends_with("\n  100\n  ::step 2 make\n  broken"), "{message}");
 }
 
 #[tokio::test]
@@ -210,18 +172,12 @@ async fn a_time_limit_ends_all_processes() {
     );
     job.limits.wall_time = Duration::from_millis(1500);
     let (outcome, log) = bench.run(&job).await;
-    assert_eq!(
-        outcome.ending,
-        Ending::TimedOut(Duration::from_millis(1500))
-    );
+    assert_eq!(outcome.ending, Ending::TimedOut(Duration::from_millis(1500)));
     assert!(outcome.duration < Duration::from_secs(10));
     assert_eq!(log, "started\n");
     assert!(!alive("73111"));
     let message = outcome.success().unwrap_err().to_string();
-    assert!(
-        message.starts_with("the job was ended: timed out after 1.5 s"),
-        "{message}"
-    );
+    assert!(message.starts_with("the job was ended: timed out after 1.5 s"), "{message}");
 }
 
 #[tokio::test]
@@ -230,9 +186,9 @@ async fn a_dropped_job_ends_all_processes() {
     let job = bench.job("setsid sleep 73222 & (sleep 73222 &) ; sleep 73222");
     tokio::select! {
         outcome = bench.bubblewrap.run(&job) => panic!("{outcome:?}"),
-        () = async { while !alive("sleep\073222") { tokio::time::sleep(Duration::from_millis(20)).await } } => {}
+        () = async { while !alive("sleep\x0073222") { tokio::time::sleep(Duration::from_millis(20)).await } } => {}
     }
-    gone("sleep\073222").await;
+    gone("sleep\x0073222").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -246,19 +202,14 @@ async fn a_job_outlives_the_thread_that_asked_for_it() {
         // Starts the job on this thread, which then ends.
         let mut run = Box::pin(async move { bubblewrap.run(&job).await });
         handle.block_on(async {
-            tokio::time::timeout(Duration::from_millis(500), &mut run)
-                .await
-                .unwrap_err();
+            tokio::time::timeout(Duration::from_millis(500), &mut run).await.unwrap_err();
         });
         handle.spawn(async move { sender.send(run.await) });
     })
     .join()
     .unwrap();
     let outcome = receiver.await.unwrap().unwrap();
-    assert_eq!(
-        (outcome.ending, outcome.tail),
-        (Ending::Exited(0), vec!["end".to_owned()])
-    );
+    assert_eq!((outcome.ending, outcome.tail), (Ending::Exited(0), vec!["end".to_owned()]));
 }
 
 #[tokio::test]
@@ -271,10 +222,7 @@ async fn output_processes_memory_and_file_sizes_are_limited() {
     assert_eq!(outcome.ending, Ending::OutputLimit(100_000));
     assert_eq!(log.len(), 100_000);
     let message = outcome.success().unwrap_err().to_string();
-    assert!(
-        message.contains("more than 100000 bytes of output"),
-        "{message}"
-    );
+    assert!(message.contains("more than 100000 bytes of output"), "{message}");
 
     let mut job = bench.job("for n in $(seq 1 60); do sleep 73333 & done; wait");
     job.limits.processes = 30;
@@ -306,35 +254,20 @@ async fn a_sandbox_that_cannot_be_made_says_why() {
         "{error}"
     );
     let mut job = bench.job("");
-    job.mounts.push(Mount::ReadOnly {
-        host: "/absent".into(),
-        inside: "/x".into(),
-    });
+    job.mounts.push(Mount::ReadOnly { host: "/absent".into(), inside: "/x".into() });
     let error = bench.bubblewrap.run(&job).await.unwrap_err();
-    assert!(
-        error.to_string().contains("Can't find source path /absent"),
-        "{error}"
-    );
+    assert!(error.to_string().contains("Can't find source path /absent"), "{error}");
     let mut job = bench.job("");
     job.mounts.push(Mount::Empty { inside: "x".into() });
     let error = bench.bubblewrap.run(&job).await.unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "the job cannot be run: the mount point `x` is not absolute"
-    );
+    assert_eq!(error.to_string(), "the job cannot be run: the mount point `x` is not absolute");
 }
 
 #[test]
 fn a_missing_bubblewrap_names_the_package() {
-    let error = Error::MissingProgram {
-        program: "bwrap".into(),
-        package: "bubblewrap".into(),
-    };
+    let error = Error::MissingProgram { program: "bwrap".into(), package: "bubblewrap".into() };
     assert!(error.is_environment());
-    assert_eq!(
-        error.to_string(),
-        "`bwrap` is not installed; install the Debian package `bubblewrap`"
-    );
+    assert_eq!(error.to_string(), "`bwrap` is not installed; install the Debian package `bubblewrap`");
 }
 
 /// As CI does for people who aren't root: the same sandbox, made by an unprivileged user.
@@ -349,22 +282,12 @@ async fn the_sandbox_needs_no_privileges() {
         --symlink usr/lib64 /lib64 --proc /proc --dev /dev --perms 1777 --size 1048576 --tmpfs /tmp \
         --remount-ro /dev --remount-ro / -- /usr/bin/id -u";
     let output = std::process::Command::new("setpriv")
-        .args([
-            "--reuid=65534",
-            "--regid=65534",
-            "--clear-groups",
-            "/bin/sh",
-            "-c",
-            script,
-        ])
+        .args(["--reuid=65534", "--regid=65534", "--clear-groups", "/bin/sh", "-c", script])
         .current_dir("/")
         .output()
         .unwrap();
     assert_eq!(
-        (
-            String::from_utf8_lossy(&output.stdout),
-            String::from_utf8_lossy(&output.stderr)
-        ),
+        (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr)),
         ("0\n".into(), "".into())
     );
 }
@@ -385,27 +308,13 @@ async fn a_package_can_be_compiled_in_the_builder_root() {
     };
     // Stands in for musl's loader: what runs is what the link in /lib leads to.
     at("sysroot/lib");
-    std::fs::copy(
-        "/lib64/ld-linux-x86-64.so.2",
-        root.sysroot.join("lib/ld-musl-x86_64.so.1"),
-    )
-    .or_else(|_| {
-        std::fs::copy(
-            "/lib64/ld-linux-x86-64.so.2",
-            root.sysroot.join("lib/ld-musl-x86_64.so.1"),
-        )
-    })
-    .unwrap();
-    std::fs::write(
-        root.sources.join("sha256:00"),
-        "int main(void) { return 0; }\n",
-    )
-    .unwrap();
+    std::fs::copy("/lib64/ld-linux-x86-64.so.2", root.sysroot.join("lib/ld-musl-x86_64.so.1"))
+        .or_else(|_| std::fs::copy("/lib64/ld-linux-x86-64.so.2", root.sysroot.join("lib/ld-musl-x86_64.so.1")))
+        .unwrap();
+    std::fs::write(root.sources.join("sha256:00"), "int main(void) { return 0; }\n").unwrap();
     at("bootstrap/bin");
-    let environment = sandbox::BuilderRoot::environment(
-        1_700_000_000,
-        &BTreeMap::from([("CFLAGS".into(), "-Os".into())]),
-    );
+    let environment =
+        sandbox::BuilderRoot::environment(1_700_000_000, &BTreeMap::from([("CFLAGS".into(), "-Os".into())]));
     let script = "set -e\n\
         echo $PATH $CFLAGS $SOURCE_DATE_EPOCH; pwd\n\
         cp /var/cache/melange/sha256:00 main.c\n\
@@ -415,16 +324,8 @@ async fn a_package_can_be_compiled_in_the_builder_root() {
         readlink /lib/ld-musl-x86_64.so.1; cat /etc/ld-musl-x86_64.path\n\
         awk 'BEGIN { print \"awk\" }'; ls -A /usr/local; id -un\n\
         install -d melange-out/a/usr/bin; install -m755 -o root -g root main melange-out/a/usr/bin/\n";
-    let job = root
-        .job(
-            script.as_bytes().to_vec(),
-            environment,
-            Limits::default(),
-            folder.path().join("log"),
-        )
-        .unwrap();
-    let bubblewrap =
-        Bubblewrap::find(OsStr::new("/usr/bin"), &folder.path().join("scratch")).unwrap();
+    let job = root.job(script.as_bytes().to_vec(), environment, Limits::default(), folder.path().join("log")).unwrap();
+    let bubblewrap = Bubblewrap::find(OsStr::new("/usr/bin"), &folder.path().join("scratch")).unwrap();
     let outcome = bubblewrap.run(&job).await.unwrap().success().unwrap();
     assert_eq!(
         outcome.tail,
@@ -441,9 +342,5 @@ async fn a_package_can_be_compiled_in_the_builder_root() {
             "root",
         ]
     );
-    assert!(
-        Path::new(&root.work)
-            .join("melange-out/a/usr/bin/main")
-            .is_file()
-    );
+    assert!(Path::new(&root.work).join("melange-out/a/usr/bin/main").is_file());
 }

@@ -1,0 +1,180 @@
+//! What package builds take from the host's own Debian, until the catalog builds its own tools.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::{Error, find};
+
+const MAXIMUM_BYTES: u64 = 1 << 20;
+
+/// The names that a package definition may want and the host satisfies; `bootstrap.yaml`:
+///
+/// ```yaml
+/// provides:
+///   build-base:
+///     debian: [gcc, make, binutils, libc6-dev]   # packages, for messages and provenance
+///     commands: [gcc, make, ld]                  # what must be there
+/// ```
+#[derive(Debug, Clone, Default)]
+pub struct Bootstrap {
+    provides: BTreeMap<String, Provided>,
+    path: PathBuf,
+}
+
+#[derive(Debug, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Document {
+    provides: BTreeMap<String, Provided>,
+}
+
+#[derive(Debug, Clone, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Provided {
+    debian: Vec<String>,
+    #[serde(default)]
+    commands: Vec<String>,
+}
+
+impl Bootstrap {
+    /// Reads a `bootstrap.yaml`.
+    ///
+    /// # Errors
+    /// [`Error::Io`], or [`Error::BootstrapFormat`] with line and column.
+    pub fn load(path: &Path) -> Result<Self, Error> {
+        let size = path.metadata().map_err(|source| Error::io("read", path, source))?.len();
+        let text = if size > MAXIMUM_BYTES {
+            return Err(Error::BootstrapFormat {
+                path: path.to_path_buf(),
+                message: format!("has {size} bytes; at most {MAXIMUM_BYTES} are read"),
+            });
+        } else {
+            std::fs::read_to_string(path).map_err(|source| Error::io("read", path, source))?
+        };
+        let document: Document = serde_saphyr::from_str(&text).map_err(|error| {
+            let place = error.location().map(|at| format!("{}:{}: ", at.line(), at.column())).unwrap_or_default();
+            Error::BootstrapFormat { path: path.to_path_buf(), message: format!("{place}{}", error.without_snippet()) }
+        })?;
+        Ok(Bootstrap { provides: document.provides, path: path.to_path_buf() })
+    }
+
+    /// Whether the host satisfies `name`.
+    #[must_use]
+    pub fn provides(&self, name: &str) -> bool {
+        self.provides.contains_key(name)
+    }
+
+    /// One message for each of `names` whose commands aren't where a build looks for them, with
+    /// the Debian packages to install. Empty when all is there.
+    #[must_use]
+    pub fn missing(&self, names: &[String]) -> Vec<String> {
+        let mut messages = Vec::new();
+        for name in names {
+            match self.find_provided(name) {
+                Err(error) => messages.push(error.to_string()),
+                Ok(provided) => {
+                    let commands: Vec<_> = provided
+                        .commands
+                        .iter()
+                        .filter(|command| find::find(command, OsStr::new("")).is_none())
+                        .cloned()
+                        .collect();
+                    if !commands.is_empty() {
+                        let error = Error::MissingCommands { commands, packages: provided.debian.clone() };
+                        messages.push(error.to_string());
+                    }
+                }
+            }
+        }
+        messages
+    }
+
+    /// The Debian packages behind `names` with their installed versions, sorted by name.
+    ///
+    /// # Errors
+    /// [`Error::NotProvided`]; [`Error::MissingProgram`] on a host without `dpkg-query`;
+    /// [`Error::NotInstalled`] for packages that aren't installed.
+    pub fn versions(&self, names: &[String]) -> Result<Vec<(String, String)>, Error> {
+        let mut packages = BTreeSet::new();
+        for name in names {
+            packages.extend(self.find_provided(name)?.debian.iter().map(String::as_str));
+        }
+        if packages.is_empty() {
+            return Ok(Vec::new());
+        }
+        let program = find::require("dpkg-query", "dpkg", OsStr::new(""))?;
+        let output = Command::new(&program)
+            .args(["--show", "--showformat=${db:Status-Status} ${Package} ${Version}\\n", "--"])
+            .args(&packages)
+            .env_clear()
+            .output()
+            .map_err(|source| Error::io("start", &program, source))?;
+        let mut installed = BTreeMap::new();
+        for line in String::from_utf8_lossy(&output.stdout).lines() {
+            if let Some(("installed", package)) = line.split_once(' ')
+                && let Some((name, version)) = package.split_once(' ')
+            {
+                installed.insert(name.to_owned(), version.to_owned());
+            }
+        }
+        let absent: Vec<_> =
+            packages.iter().filter(|name| !installed.contains_key(**name)).map(|name| (*name).to_owned()).collect();
+        if absent.is_empty() {
+            Ok(installed.into_iter().collect())
+        } else {
+            Err(Error::NotInstalled { packages: absent })
+        }
+    }
+
+    fn find_provided(&self, name: &str) -> Result<&Provided, Error> {
+        self.provides.get(name).ok_or_else(|| Error::NotProvided { name: name.to_owned(), path: self.path.clone() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(text: &str) -> Result<Bootstrap, Error> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("bootstrap.yaml");
+        std::fs::write(&path, text).unwrap();
+        Bootstrap::load(&path)
+    }
+
+    #[test]
+    fn commands_of_the_host_are_checked_and_packages_have_versions() {
+        let bootstrap = load(
+            "provides:\n  shell: {debian: [dash, coreutils], commands: [sh, ls]}\n  \
+             strange: {debian: [strange-tools], commands: [strange-command, sh]}\n",
+        )
+        .unwrap();
+        assert!(bootstrap.provides("shell") && !bootstrap.provides("zlib"));
+        assert_eq!(bootstrap.missing(&["shell".into()]), Vec::<String>::new());
+        assert_eq!(
+            bootstrap.missing(&["strange".into()]),
+            ["the builder root lacks `strange-command`; install the Debian packages `strange-tools` \
+              (`apt-get install strange-tools`)"]
+        );
+        assert!(bootstrap.missing(&["zlib".into()])[0].starts_with("`zlib` is not provided by the bootstrap `"));
+        let versions = bootstrap.versions(&["shell".into()]).unwrap();
+        let names: Vec<_> = versions.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(names, ["coreutils", "dash"]);
+        assert!(versions.iter().all(|(_, version)| version.starts_with(|first: char| first.is_ascii_digit())));
+        let error = bootstrap.versions(&["strange".into()]).unwrap_err();
+        assert!(error.is_environment());
+        assert_eq!(
+            error.to_string(),
+            "not installed: the Debian packages `strange-tools` (`apt-get install strange-tools`)"
+        );
+    }
+
+    #[test]
+    fn a_wrong_file_names_the_place() {
+        let message = load("provides:\n  a:\n    debian: [x]\n    comands: [y]\n").unwrap_err().to_string();
+        assert!(message.contains("bootstrap.yaml: 4:5: ") && message.contains("comands"), "{message}");
+        let message = load("provides:\n  a: [\n").unwrap_err().to_string();
+        assert!(message.contains("bootstrap.yaml: "), "{message}");
+    }
+}
