@@ -31,4 +31,4 @@ pub use information::{IndexEntry, PackageInformation};
 pub use installed::{InstalledFile, InstalledPackage, parse_installed, write_installed};
 pub use key::{Keyring, MINIMUM_KEY_BITS, PrivateKey, PublicKey};
 pub use report::{Report, index_directory, verify_file};
-pub use version::{InvalidVersion, Version, compare_versions, is_version};
+pub use version::{InvalidVersion, Version, compare_versions, is_version, order_versions};

@@ -176,8 +176,13 @@ pub fn is_version(text: &str) -> bool {
     }
 }
 
-/// Orders two texts the way apk does, also where a part of one is no version: the comparison then
-/// ends at that part. With `fuzzy`, `left` equals `right` once all of `right` has matched, which
+/// Orders two texts the way apk does, without checking or allocating: where a part of one is no
+/// version, the comparison ends at that part. [`compare_versions`] is the strict one.
+pub fn order_versions(left: &str, right: &str) -> Ordering {
+    order(left, right, false)
+}
+
+/// As [`order_versions`]. With `fuzzy`, `left` equals `right` once all of `right` has matched, which
 /// makes `right` a prefix: 1.2.9-r3 equals 1.2, and 1.20 does not.
 pub(crate) fn order(left: &str, right: &str, fuzzy: bool) -> Ordering {
     let (mut lefts, mut rights) = (Tokens::new(left), Tokens::new(right));

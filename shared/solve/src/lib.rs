@@ -1,1 +1,254 @@
 //! Which packages satisfy a set of wants, over apk indexes.
+//!
+//! [`Universe::new`] prepares the indexes once; [`solve`] takes a [`Task`] and gives the packages in
+//! the order in which to install them, or a [`Failure`] with the chain of reasons. The semantics are
+//! apk-tools' own (version 3): the same wants over the same indexes give the same packages in the
+//! same order, and [`Failure::apk_message`] is the text that apk prints.
+
+mod arena;
+mod builder;
+mod explain;
+mod failure;
+mod names;
+mod order;
+mod select;
+mod solver;
+mod state;
+mod universe;
+
+use apk::{Dependency, DependencyParts, IndexEntry, Operator, Requirement};
+
+pub use failure::{Fact, Failure, Problem, Subject};
+pub use universe::{Error, MAXIMUM_REPOSITORIES, MAXIMUM_TAGS, Repository, Universe};
+
+use arena::NameId;
+use explain::compare_names;
+use solver::{Solver, Want};
+use state::Flags;
+use universe::Link;
+
+/// What is wanted.
+#[derive(Clone, Copy, Debug)]
+pub struct Task<'t> {
+    /// Who wants it, for messages: the image's name, or `world`.
+    pub subject: &'t str,
+    /// The wants; of two for the same name the later one counts.
+    pub wants: &'t [Dependency],
+    /// Wants from before that `wants` adds to or replaces. apk-tools decides these names before the
+    /// newly named ones, which can matter where several packages provide a name.
+    pub world: &'t [Dependency],
+    /// For the packages in `wants` and what they depend on.
+    pub preference: Preference,
+    /// For everything.
+    pub world_preference: Preference,
+    /// Drops the wants that can't be satisfied, rather than failing.
+    pub drop_broken: bool,
+}
+
+impl<'t> Task<'t> {
+    /// These wants, on their own.
+    pub fn new(subject: &'t str, wants: &'t [Dependency]) -> Self {
+        Self {
+            subject,
+            wants,
+            world: &[],
+            preference: Preference::default(),
+            world_preference: Preference::default(),
+            drop_broken: false,
+        }
+    }
+}
+
+/// Which of the packages that fit is the better one. None of these matters on a system where
+/// nothing is installed, except `latest`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Preference {
+    /// Newer packages rather than those already installed.
+    pub upgrade: bool,
+    /// Packages that a repository still has rather than those already installed.
+    pub available: bool,
+    /// The highest version there is, also where constraints make it impossible.
+    pub latest: bool,
+    /// Installs again what is installed.
+    pub reinstall: bool,
+}
+
+impl Preference {
+    fn flags(self) -> Flags {
+        Flags::UPGRADE
+            .when(self.upgrade)
+            .with(Flags::AVAILABLE.when(self.available))
+            .with(Flags::LATEST.when(self.latest))
+            .with(Flags::REINSTALL.when(self.reinstall))
+    }
+}
+
+/// What satisfies a [`Task`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Solution<'a> {
+    /// In commit order: dependencies before what depends on them.
+    pub changes: Vec<Change<'a>>,
+}
+
+/// One package that comes, stays, is exchanged for another of its name, or goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change<'a> {
+    /// What was installed under the name.
+    pub old: Option<&'a IndexEntry>,
+    /// What is to be.
+    pub new: Option<Selected<'a>>,
+}
+
+/// A package that is part of the solution.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Selected<'a> {
+    /// Its index record.
+    pub entry: &'a IndexEntry,
+    /// The repository it comes from: position in what [`Universe::new`] was given. `None` for one
+    /// that is installed and in no repository.
+    pub repository: Option<usize>,
+    /// The tag (without `@`) that made its repository visible.
+    pub tag: Option<String>,
+}
+
+impl<'a> Solution<'a> {
+    /// The packages of the solution, in the order in which to install them.
+    pub fn packages(&self) -> impl Iterator<Item = &Selected<'a>> {
+        self.changes.iter().filter_map(|change| change.new.as_ref())
+    }
+}
+
+/// Finds the packages that `task` wants, with everything they need.
+///
+/// ```
+/// use apk::{Architecture, IndexEntry, PackageInformation};
+/// let information = PackageInformation {
+///     name: "valkey".into(),
+///     version: "8.1.1-r0".into(),
+///     ..PackageInformation::default()
+/// };
+/// let entries = [IndexEntry { information, ..IndexEntry::default() }];
+/// let repository = solve::Repository { name: "own".into(), tag: None, entries: &entries };
+/// let universe = solve::Universe::new(Architecture::X86_64, &[repository])?;
+/// let wants = ["valkey~9".parse()?];
+/// let failure = solve::solve(&universe, &solve::Task::new("redis-image", &wants)).unwrap_err();
+/// assert_eq!(
+///     failure.to_string(),
+///     "the wants have no solution:\n  redis-image wants `valkey~9`: no package provides it; versions there: 8.1.1-r0",
+/// );
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn solve<'a>(universe: &Universe<'a>, task: &Task<'_>) -> Result<Solution<'a>, Failure> {
+    let (mut wants, names) = read_wants(universe, task)?;
+    let mut first = true;
+    loop {
+        let mut solver = Solver::new(universe, names);
+        if first {
+            for want in wants.iter().filter(|want| want.named) {
+                solver.flag_name(want.link.name, task.preference.flags());
+            }
+        }
+        solver.run(&wants, task.world_preference.flags());
+        let changes = order::order(&mut solver, &wants);
+        if solver.errors == 0 {
+            return Ok(solution(&solver, &changes));
+        }
+        let mut dropped = false;
+        if task.drop_broken {
+            for want in wants.iter_mut().filter(|want| !want.broken) {
+                let chosen = solver.names[want.link.name].chosen;
+                if chosen.is_none_or(|chosen| solver.packages[chosen.package].error) {
+                    want.broken = true;
+                    dropped = true;
+                }
+            }
+        }
+        if !dropped {
+            let problems = explain::problems(&solver, task.subject, &wants, &changes);
+            return Err(Failure::Unsolvable { problems });
+        }
+        first = false;
+    }
+}
+
+/// The wants in apk's order, and how many names there are with theirs.
+fn read_wants<'t>(
+    universe: &Universe<'_>,
+    task: &Task<'t>,
+) -> Result<(Vec<Want<'t>>, usize), Failure> {
+    let mut wants: Vec<Want<'t>> = Vec::new();
+    let mut names = universe.name_count();
+    let world = task.world.iter().map(|want| (want, false));
+    for (dependency, named) in world.chain(task.wants.iter().map(|want| (want, true))) {
+        let known = wants.iter().position(|want| want.name == dependency.name);
+        let id = universe
+            .find(&dependency.name)
+            .or_else(|| {
+                known
+                    .and_then(|at| wants.get(at))
+                    .map(|want| want.link.name)
+            })
+            .unwrap_or_else(|| {
+                names += 1;
+                NameId(u32::try_from(names - 1).unwrap_or(u32::MAX))
+            });
+        let parts = DependencyParts {
+            conflict: dependency.conflict,
+            name: &dependency.name,
+            tag: dependency.tag.as_deref(),
+            constraint: match &dependency.requirement {
+                Requirement::Any => None,
+                Requirement::Version(operator, version) => Some((*operator, version.as_str())),
+                Requirement::Checksum(checksum) => Some((Operator::Checksum, checksum)),
+            },
+        };
+        let tag = parts.tag.map_or(Some(0), |tag| universe.tag(tag));
+        let want = Want {
+            link: Link::want(id, &parts),
+            name: &dependency.name,
+            tag_text: parts.tag,
+            tag: tag.unwrap_or(MAXIMUM_TAGS),
+            named,
+            broken: false,
+        };
+        match known.and_then(|at| wants.get_mut(at)) {
+            Some(known) => *known = want,
+            None => wants.push(want),
+        }
+    }
+    let unknown: Vec<String> = wants
+        .iter()
+        .filter(|want| want.tag == MAXIMUM_TAGS)
+        .filter_map(|want| Some(format!("{}@{}", want.name, want.tag_text?)))
+        .collect();
+    if !unknown.is_empty() && !task.drop_broken {
+        return Err(Failure::UnknownTags { wants: unknown });
+    }
+    wants.sort_by(|a, b| compare_names(a.name, b.name));
+    Ok((wants, names))
+}
+
+fn solution<'a>(solver: &Solver<'_, 'a>, changes: &[order::Change]) -> Solution<'a> {
+    let universe = solver.universe;
+    let changes = changes.iter().map(|change| Change {
+        old: change.old.map(|package| universe.packages[package].entry),
+        new: change.new.map(|package| {
+            let row = &universe.packages[package];
+            let visible = row.repositories & universe.opened_by(solver.packages[package].pins);
+            let from = if visible != 0 {
+                visible
+            } else {
+                row.repositories
+            };
+            let tag = universe.tags.get(change.tag).map(|tag| tag.text.clone());
+            Selected {
+                entry: row.entry,
+                repository: (from != 0).then(|| from.trailing_zeros() as usize),
+                tag: tag.filter(|tag| !tag.is_empty()),
+            }
+        }),
+    });
+    Solution {
+        changes: changes.collect(),
+    }
+}

@@ -1,0 +1,187 @@
+use std::collections::HashMap;
+use std::ops::Range;
+
+use apk::{Architecture, DependencyParts, IndexEntry};
+
+use crate::arena::{Arena, Id as _, Lists, NameId, PackageId};
+use crate::names::Names;
+use crate::universe::{Error, Link, Package, Provider, RepositorySet, Tag, Universe, identity};
+
+/// Collects packages for a [`Universe`].
+pub(crate) struct Builder<'a> {
+    architecture: Architecture,
+    pub(crate) tags: Vec<Tag>,
+    names: Names<'a>,
+    pub(crate) packages: Arena<PackageId, Package<'a>>,
+    links: Vec<Link<'a>>,
+    providers: Vec<(NameId, Provider<'a>)>,
+    /// Packages by checksum: one that several repositories list is one package.
+    known: HashMap<(&'a str, u8), PackageId>,
+}
+
+impl<'a> Builder<'a> {
+    pub(crate) fn new(architecture: Architecture) -> Self {
+        Self {
+            architecture,
+            tags: vec![Tag {
+                text: String::new(),
+                repositories: 0,
+            }],
+            names: Names::new(),
+            packages: Arena::new(),
+            links: Vec::new(),
+            providers: Vec::new(),
+            known: HashMap::new(),
+        }
+    }
+
+    pub(crate) fn tag(&mut self, tag: Option<&str>) -> usize {
+        let text = tag.unwrap_or_default();
+        match self.tags.iter().position(|known| known.text == text) {
+            Some(known) => known,
+            None => {
+                self.tags.push(Tag {
+                    text: text.to_owned(),
+                    repositories: 0,
+                });
+                self.tags.len() - 1
+            }
+        }
+    }
+
+    pub(crate) fn add(
+        &mut self,
+        repository: &str,
+        position: usize,
+        entry: &'a IndexEntry,
+        bit: RepositorySet,
+    ) -> Result<Option<PackageId>, Error> {
+        let information = &entry.information;
+        if information.name.is_empty() {
+            return Err(Error::NamelessPackage {
+                repository: repository.to_owned(),
+                position,
+            });
+        }
+        let id = PackageId(u32::try_from(self.packages.len()).unwrap_or(u32::MAX));
+        if !entry.checksum.is_empty() {
+            let first = *self.known.entry(identity(&entry.checksum)).or_insert(id);
+            if first != id {
+                self.packages[first].repositories |= bit;
+                return Ok(None);
+            }
+        }
+        let name = self.names.intern(&information.name);
+        let (depends, broken) = self.read_links(&information.depends);
+        let (provides, _) = self.read_links(&information.provides);
+        let (install_if, broken_install_if) = self.read_links(&information.install_if);
+        let architecture = information.architecture.as_str();
+        self.providers.push((
+            name,
+            Provider {
+                package: id,
+                version: Some(&information.version),
+            },
+        ));
+        for link in self
+            .links
+            .get(provides.start as usize..provides.end as usize)
+            .unwrap_or_default()
+        {
+            self.providers.push((
+                link.name,
+                Provider {
+                    package: id,
+                    version: link.version(),
+                },
+            ));
+        }
+        self.packages.push(Package {
+            entry,
+            name,
+            repositories: bit,
+            installed: None,
+            wrong_architecture: !(architecture.is_empty()
+                || architecture == "noarch"
+                || architecture == self.architecture.apk()),
+            broken,
+            absent: None,
+            depends,
+            provides,
+            // A rule that can't be read as a whole must not fire for the part that can.
+            install_if: if broken_install_if {
+                install_if.start..install_if.start
+            } else {
+                install_if
+            },
+        });
+        Ok(Some(id))
+    }
+
+    fn read_links(&mut self, texts: &'a [String]) -> (Range<u32>, bool) {
+        let start = self.links.len() as u32;
+        let mut broken = false;
+        for text in texts {
+            let link = match DependencyParts::parse(text) {
+                Ok(parts) if parts.tag.is_none() => {
+                    Link::want(self.names.intern(parts.name), &parts)
+                }
+                _ => Link {
+                    name: self.names.intern(text),
+                    conflict: false,
+                    broken: true,
+                    operator: None,
+                    version: "",
+                },
+            };
+            broken |= link.broken;
+            self.links.push(link);
+        }
+        (start..self.links.len() as u32, broken)
+    }
+
+    pub(crate) fn finish(
+        self,
+        repositories: Vec<String>,
+        installed: Vec<PackageId>,
+    ) -> Universe<'a> {
+        let names = self.names.len();
+        let providers = Lists::group(names, &self.providers);
+        let reverse = |links_of: for<'p> fn(&'p Package<'a>) -> &'p Range<u32>| {
+            let mut pairs = Vec::new();
+            let mut seen = vec![None; names];
+            for name in self.names.in_table_order() {
+                for provider in providers.of(name) {
+                    let range = links_of(&self.packages[provider.package]);
+                    for link in self
+                        .links
+                        .get(range.start as usize..range.end as usize)
+                        .unwrap_or_default()
+                    {
+                        if let Some(latest) = seen.get_mut(link.name.index())
+                            && *latest != Some(name)
+                        {
+                            *latest = Some(name);
+                            pairs.push((link.name, name));
+                        }
+                    }
+                }
+            }
+            Lists::group(names, &pairs)
+        };
+        let dependents = reverse(|package| &package.depends);
+        let reverse_install_if = reverse(|package| &package.install_if);
+        Universe {
+            architecture: self.architecture,
+            repositories,
+            tags: self.tags,
+            names: self.names,
+            packages: self.packages,
+            links: self.links,
+            providers,
+            dependents,
+            reverse_install_if,
+            installed,
+        }
+    }
+}

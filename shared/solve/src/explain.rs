@@ -1,0 +1,631 @@
+//! Finds out why a task has no solution: which constraints of which packages fail.
+
+use std::collections::VecDeque;
+
+use crate::arena::{Arena, NameId, PackageId};
+use crate::failure::{Fact, Problem, Subject};
+use crate::order::Change;
+use crate::solver::{DEFAULT_PIN, Solver, Want};
+use crate::universe::{Link, Provider, Universe};
+
+const PRESENT: u8 = 1;
+const MISSING: u8 = 2;
+const VIRTUAL_ONLY: u8 = 4;
+const BY_INSTALL_IF: u8 = 8;
+
+/// How many versions a message lists at most.
+const LISTED_VERSIONS: usize = 8;
+
+/// Whether `package` satisfies `link` of `asker`; `None` where it has nothing to do with the name.
+pub(crate) fn relation(
+    universe: &Universe<'_>,
+    asker: Option<PackageId>,
+    link: &Link<'_>,
+    package: PackageId,
+) -> Option<bool> {
+    let row = &universe.packages[package];
+    if link.name == row.name {
+        let version = Some(row.version());
+        return Some(universe.satisfies(None, link, Some(Provider { package, version })));
+    }
+    let provided = universe
+        .provides(package)
+        .iter()
+        .find(|provided| provided.name == link.name)?;
+    let version = provided.version();
+    Some(universe.satisfies(asker, link, Some(Provider { package, version })))
+}
+
+/// What does not hold of the changes that the solver came to.
+pub(crate) fn problems<'s, 'a: 's>(
+    solver: &Solver<'s, 'a>,
+    subject: &'s str,
+    wants: &'s [Want<'s>],
+    changes: &[Change],
+) -> Vec<Problem> {
+    let universe = solver.universe;
+    let mut analysis = Analysis {
+        universe,
+        solver,
+        subject,
+        wants,
+        marked: Arena::with_rows(vec![false; universe.packages.len()]),
+        parents: Arena::with_rows(vec![None; universe.packages.len()]),
+        names: Arena::with_rows(vec![0; solver.names.len()]),
+        packages: Arena::with_rows(vec![0; universe.packages.len()]),
+        problems: Vec::new(),
+    };
+    for change in changes {
+        if let Some(package) = change.new {
+            analysis.marked[package] = true;
+        }
+    }
+    analysis.find_parents();
+    analysis.discover();
+    for want in wants {
+        analysis.missing(&want.link, &want.name);
+    }
+    for change in changes {
+        if let Some(package) = change.new {
+            analysis.package(package, change.tag);
+            for link in universe.depends(package) {
+                analysis.missing(link, universe.name(link.name).unwrap_or_default());
+            }
+        }
+    }
+    analysis.problems
+}
+
+#[derive(Clone, Copy)]
+enum Step {
+    Name(NameId, u8),
+    Provider(PackageId, NameId, u8),
+    Depends(PackageId),
+    ReverseInstallIf(NameId),
+    InstallIf(PackageId),
+}
+
+struct Analysis<'p, 's, 'a> {
+    universe: &'s Universe<'a>,
+    solver: &'p Solver<'s, 'a>,
+    subject: &'s str,
+    wants: &'s [Want<'s>],
+    marked: Arena<PackageId, bool>,
+    /// The shortest way from the wants to each package.
+    parents: Arena<PackageId, Option<Option<PackageId>>>,
+    names: Arena<NameId, u8>,
+    packages: Arena<PackageId, u8>,
+    problems: Vec<Problem>,
+}
+
+impl<'s, 'a: 's> Analysis<'_, 's, 'a> {
+    fn find_parents(&mut self) {
+        let mut queue = VecDeque::new();
+        for want in self.wants {
+            queue.push_back((None, want.link.name));
+        }
+        while let Some((parent, name)) = queue.pop_front() {
+            let Some(chosen) = self.solver.names[name].chosen else {
+                continue;
+            };
+            if self.parents[chosen.package].is_none() {
+                self.parents[chosen.package] = Some(parent);
+                for link in self.universe.depends(chosen.package) {
+                    if !link.conflict {
+                        queue.push_back((Some(chosen.package), link.name));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Marks the names that the wants lead to by what is really there.
+    fn discover(&mut self) {
+        let mut steps: Vec<Step> = self
+            .wants
+            .iter()
+            .filter(|want| !want.link.conflict)
+            .map(|want| Step::Name(want.link.name, PRESENT))
+            .collect();
+        steps.reverse();
+        while let Some(step) = steps.pop() {
+            let before = steps.len();
+            self.take(step, &mut steps);
+            if let Some(pushed) = steps.get_mut(before..) {
+                pushed.reverse();
+            }
+        }
+    }
+
+    fn take(&mut self, step: Step, steps: &mut Vec<Step>) {
+        let universe = self.universe;
+        match step {
+            Step::Name(name, state) => {
+                for provider in universe.providers(name) {
+                    steps.push(Step::Provider(provider.package, name, state));
+                }
+            }
+            Step::Provider(package, name, mut state) => {
+                if !self.marked[package] {
+                    return;
+                }
+                let row = &universe.packages[package];
+                let concrete = row.name == name
+                    || universe
+                        .provides(package)
+                        .iter()
+                        .any(|link| link.name == name && link.version().is_some());
+                if row.entry.information.provider_priority == 0 && !concrete {
+                    state = VIRTUAL_ONLY;
+                }
+                if self.packages[package] & state != 0 {
+                    return;
+                }
+                self.packages[package] |= state;
+                self.names[row.name] |= state;
+                for link in universe.provides(package) {
+                    let by_virtual = state == BY_INSTALL_IF && link.version().is_none();
+                    self.names[link.name] |= if by_virtual { VIRTUAL_ONLY } else { state };
+                }
+                steps.push(Step::Depends(package));
+                if state != VIRTUAL_ONLY {
+                    steps.push(Step::ReverseInstallIf(row.name));
+                    for link in universe.provides(package) {
+                        steps.push(Step::ReverseInstallIf(link.name));
+                    }
+                }
+            }
+            Step::Depends(package) => {
+                for link in universe.depends(package) {
+                    if !link.conflict {
+                        steps.push(Step::Name(link.name, PRESENT));
+                    }
+                }
+            }
+            Step::ReverseInstallIf(name) => {
+                for &waiting in universe.reverse_install_if(name) {
+                    for provider in universe.providers(waiting) {
+                        steps.push(Step::InstallIf(provider.package));
+                    }
+                }
+            }
+            Step::InstallIf(package) => {
+                let rules = universe.install_if(package);
+                let holds = rules.iter().all(|link| {
+                    let there = self.names[link.name] & (PRESENT | BY_INSTALL_IF) != 0;
+                    there != link.conflict
+                });
+                if self.marked[package] && !rules.is_empty() && holds {
+                    let own = universe.packages[package].name;
+                    steps.push(Step::Name(own, BY_INSTALL_IF));
+                    for link in universe.provides(package) {
+                        steps.push(Step::Name(link.name, BY_INSTALL_IF));
+                    }
+                }
+            }
+        }
+    }
+
+    fn label(&self, package: PackageId) -> String {
+        let information = &self.universe.packages[package].entry.information;
+        format!("{}-{}", information.name, information.version)
+    }
+
+    fn link(&self, link: &Link<'_>) -> String {
+        let name = self.universe.name(link.name).unwrap_or_default();
+        link_text(link, name)
+    }
+
+    /// Who asks, with how it came to be asked: `world -> app-1 -> lib-2`.
+    fn chain(&self, asker: Option<PackageId>) -> String {
+        let mut path = Vec::new();
+        let mut at = asker;
+        while let Some(package) = at {
+            path.push(self.label(package));
+            at = self.parents[package].flatten();
+        }
+        path.push(self.subject.to_owned());
+        path.reverse();
+        path.join(" -> ")
+    }
+
+    fn missing(&mut self, link: &Link<'_>, text: &str) {
+        let known = PRESENT | MISSING | BY_INSTALL_IF;
+        if link.conflict || self.names[link.name] & known != 0 {
+            return;
+        }
+        self.names[link.name] |= MISSING;
+        let universe = self.universe;
+        let name = link.name;
+        let mut askers: Vec<(Option<PackageId>, String)> = self
+            .wants
+            .iter()
+            .filter(|want| want.link.name == name && !want.link.conflict)
+            .map(|want| (None, want.text()))
+            .collect();
+        let mut seen = Arena::<PackageId, bool>::with_rows(vec![false; universe.packages.len()]);
+        for &dependent in universe.dependents(name) {
+            let asking = universe.providers(dependent).iter().find_map(|provider| {
+                let package = provider.package;
+                if !self.marked[package] || std::mem::replace(&mut seen[package], true) {
+                    return None;
+                }
+                let link = universe
+                    .depends(package)
+                    .iter()
+                    .find(|link| link.name == name && !link.conflict)?;
+                Some((Some(package), self.link(link)))
+            });
+            askers.extend(asking);
+        }
+        let mut facts = Vec::new();
+        let providers = self.provided_by(name);
+        let subject = if providers.is_empty() {
+            Subject::Missing(text.to_owned())
+        } else {
+            let note = "please select one of the 'provided by' packages explicitly";
+            facts.push(Fact::new("note", note.split(' ').map(str::to_owned)));
+            facts.push(Fact::new("provided by", providers.iter().cloned()));
+            Subject::Virtual(text.to_owned())
+        };
+        let required = askers
+            .iter()
+            .map(|(asker, dependency)| self.asker(*asker, dependency));
+        facts.push(Fact::new("required by", required));
+        let reasons = askers
+            .iter()
+            .map(|(asker, dependency)| {
+                let chain = self.chain(*asker);
+                if providers.is_empty() {
+                    format!("{chain} wants `{dependency}`: no package has or provides that name")
+                } else {
+                    let providers = providers.join(", ");
+                    format!(
+                        "{chain} wants `{dependency}`: that is a virtual name, want one of its providers: {providers}"
+                    )
+                }
+            })
+            .collect();
+        self.problems.push(Problem {
+            subject,
+            facts,
+            reasons,
+        });
+    }
+
+    /// The providers of a name; of a package whose every version provides it, only the name.
+    fn provided_by(&self, name: NameId) -> Vec<String> {
+        let universe = self.universe;
+        let providers = universe.providers(name);
+        let owner = |provider: &Provider<'_>| universe.packages[provider.package].name;
+        let mut counts = std::collections::HashMap::new();
+        for provider in providers {
+            *counts.entry(owner(provider)).or_insert(0_usize) += 1;
+        }
+        let mut texts = Vec::new();
+        for provider in providers {
+            let owner = owner(provider);
+            let Some(count) = counts.get_mut(&owner) else {
+                continue;
+            };
+            if *count == universe.providers(owner).len() {
+                texts.push(universe.name(owner).unwrap_or_default().to_owned());
+                *count = 0;
+            } else if *count > 0 {
+                texts.push(self.label(provider.package));
+                *count -= 1;
+            }
+        }
+        texts
+    }
+
+    fn asker(&self, asker: Option<PackageId>, dependency: &str) -> String {
+        match asker {
+            Some(package) => format!("{}[{dependency}]", self.label(package)),
+            None => format!("world[{dependency}]"),
+        }
+    }
+
+    fn package(&mut self, package: PackageId, tag: usize) {
+        let mut problem = Problem {
+            subject: Subject::Package(self.label(package)),
+            facts: Vec::new(),
+            reasons: Vec::new(),
+        };
+        self.uninstallable(package, &mut problem);
+        self.masked(package, tag, &mut problem);
+        self.conflicts(package, &mut problem);
+        let breaks = self.asking(package, false);
+        let satisfies = self.asking(package, true);
+        for (asker, link, text) in &breaks {
+            let reason = self.broken(package, *asker, link, text, &satisfies);
+            problem.reasons.push(reason);
+        }
+        let texts = |asking: &[(Option<PackageId>, Link<'s>, String)]| {
+            let texts: Vec<String> = asking
+                .iter()
+                .map(|(asker, _, text)| self.asker(*asker, text))
+                .collect();
+            texts
+        };
+        problem.facts.push(Fact::new("breaks", texts(&breaks)));
+        problem.facts.retain(|fact| !fact.items.is_empty());
+        if !problem.facts.is_empty() {
+            problem
+                .facts
+                .push(Fact::new("satisfies", texts(&satisfies)));
+            problem.facts.retain(|fact| !fact.items.is_empty());
+            self.problems.push(problem);
+        }
+    }
+
+    fn uninstallable(&self, package: PackageId, problem: &mut Problem) {
+        let row = &self.universe.packages[package];
+        if !row.uninstallable() {
+            return;
+        }
+        let label = self.label(package);
+        let mut fact = |label, items: Vec<String>| problem.facts.push(Fact::new(label, items));
+        fact("error", vec!["uninstallable".to_owned()]);
+        if row.wrong_architecture {
+            let found = &row.entry.information.architecture;
+            fact("arch", vec![found.clone()]);
+            problem.reasons.push(format!(
+                "`{label}` is for {found}, not for {}",
+                self.universe.architecture()
+            ));
+        }
+        let mut fact = |label, items: Vec<String>| problem.facts.push(Fact::new(label, items));
+        if let Some(architecture) = row.absent {
+            fact("absent for", vec![architecture.to_string()]);
+        }
+        for (label, links) in [
+            ("depends", self.universe.depends(package)),
+            ("provides", self.universe.provides(package)),
+            ("install_if", self.universe.install_if(package)),
+        ] {
+            let broken = links.iter().filter(|link| link.broken);
+            fact(label, broken.map(|link| self.link(link)).collect());
+        }
+        if let Some(architecture) = row.absent {
+            problem.reasons.push(format!(
+                "`{label}` is not there for {architecture}, and all architectures must have the same versions"
+            ));
+        }
+        if row.broken {
+            let broken: Vec<String> = self
+                .universe
+                .depends(package)
+                .iter()
+                .filter(|link| link.broken)
+                .map(|link| format!("`{}`", self.link(link)))
+                .collect();
+            problem.reasons.push(format!(
+                "`{label}` has dependencies that can't be read: {}",
+                broken.join(", ")
+            ));
+        }
+    }
+
+    fn masked(&self, package: PackageId, tag: usize, problem: &mut Problem) {
+        let universe = self.universe;
+        let row = &universe.packages[package];
+        let opened = universe.opened_by(DEFAULT_PIN | 1 << tag);
+        if row.installed.is_some() || row.repositories & opened != 0 {
+            return;
+        }
+        let masks: Vec<String> = universe
+            .tags
+            .iter()
+            .filter(|tag| tag.repositories & row.repositories != 0)
+            .map(|tag| format!("@{}", tag.text))
+            .collect();
+        if !masks.is_empty() {
+            problem.reasons.push(format!(
+                "`{}` is only in repositories tagged {}: want `{}{}`",
+                self.label(package),
+                masks.join(", "),
+                row.entry.information.name,
+                masks.first().map_or("", String::as_str)
+            ));
+        }
+        problem.facts.push(Fact::new("masked in", masks));
+    }
+
+    fn conflicts(&self, package: PackageId, problem: &mut Problem) {
+        let universe = self.universe;
+        let row = &universe.packages[package];
+        let mut items = Vec::new();
+        for provider in universe.providers(row.name) {
+            if provider.package != package && self.marked[provider.package] {
+                items.push(self.label(provider.package));
+                problem
+                    .reasons
+                    .push(self.clash(package, provider.package, row.name));
+            }
+        }
+        for link in universe.provides(package) {
+            let mut itself = true;
+            for provider in universe.providers(link.name) {
+                if !self.marked[provider.package]
+                    || (link.version().is_none() && provider.version.is_none())
+                {
+                    continue;
+                }
+                if provider.package == package
+                    && provider.version == link.version()
+                    && std::mem::take(&mut itself)
+                {
+                    continue;
+                }
+                items.push(format!(
+                    "{}[{}]",
+                    self.label(provider.package),
+                    self.link(link)
+                ));
+                problem
+                    .reasons
+                    .push(self.clash(package, provider.package, link.name));
+            }
+        }
+        problem.facts.push(Fact::new("conflicts", items));
+    }
+
+    fn clash(&self, package: PackageId, other: PackageId, name: NameId) -> String {
+        let (label, name) = (
+            self.label(package),
+            self.universe.name(name).unwrap_or_default(),
+        );
+        if package == other {
+            return format!("`{label}` provides `{name}` in two versions");
+        }
+        format!(
+            "`{label}` and `{}` both provide `{name}`, wanted by {} and {}",
+            self.label(other),
+            self.chain(self.parents[package].flatten()),
+            self.chain(self.parents[other].flatten())
+        )
+    }
+
+    /// Constraints that hold of `package`, or that it breaks: those of the wants, then those of the
+    /// other packages by name.
+    fn asking(
+        &self,
+        package: PackageId,
+        holds: bool,
+    ) -> Vec<(Option<PackageId>, Link<'s>, String)> {
+        let universe = self.universe;
+        let mut asking: Vec<(Option<PackageId>, Link<'s>, String)> = self
+            .wants
+            .iter()
+            .filter(|want| relation(universe, None, &want.link, package) == Some(holds))
+            .map(|want| (None, want.link, want.text()))
+            .collect();
+        asking.sort_by_key(|(_, link, _)| strength(link));
+        let mut seen = std::collections::HashSet::new();
+        let mut others = Vec::new();
+        let provided = universe.provides(package).iter().map(|link| link.name);
+        for name in std::iter::once(universe.packages[package].name).chain(provided) {
+            for &dependent in universe.dependents(name) {
+                for provider in universe.providers(dependent) {
+                    let asker = provider.package;
+                    if !self.marked[asker] || !seen.insert(asker) {
+                        continue;
+                    }
+                    for link in universe.depends(asker) {
+                        if relation(universe, Some(asker), link, package) == Some(holds) {
+                            others.push((Some(asker), *link, self.link(link)));
+                        }
+                    }
+                }
+            }
+        }
+        others.sort_by(|(a, link_a, _), (b, link_b, _)| {
+            let by_package = match (a, b) {
+                (Some(a), Some(b)) => {
+                    let (a, b) = (&universe.packages[*a], &universe.packages[*b]);
+                    let (name_a, name_b) = (
+                        a.entry.information.name.as_str(),
+                        b.entry.information.name.as_str(),
+                    );
+                    compare_names(name_a, name_b)
+                        .then_with(|| apk::order_versions(a.version(), b.version()))
+                }
+                _ => std::cmp::Ordering::Equal,
+            };
+            by_package.then_with(|| strength(link_a).cmp(&strength(link_b)))
+        });
+        asking.extend(others);
+        asking
+    }
+
+    fn broken(
+        &self,
+        package: PackageId,
+        asker: Option<PackageId>,
+        link: &Link<'_>,
+        text: &str,
+        satisfies: &[(Option<PackageId>, Link<'s>, String)],
+    ) -> String {
+        let universe = self.universe;
+        let (chain, label) = (self.chain(asker), self.label(package));
+        let others = || {
+            let others: Vec<String> = satisfies
+                .iter()
+                .map(|(asker, _, text)| format!("{} (`{text}`)", self.chain(*asker)))
+                .collect();
+            if others.is_empty() {
+                "other wants".to_owned()
+            } else {
+                others.join(", ")
+            }
+        };
+        if link.conflict {
+            return format!(
+                "{chain} excludes `{label}` by `{text}`, but it is wanted by {}",
+                others()
+            );
+        }
+        let providers = universe.providers(link.name);
+        let possible = providers.iter().any(|provider| {
+            !universe.packages[provider.package].uninstallable()
+                && universe.satisfies(asker, link, Some(*provider))
+        });
+        if possible {
+            return format!(
+                "{chain} wants `{text}`, but `{label}` is what fits {}",
+                others()
+            );
+        }
+        let mut versions: Vec<&str> = providers
+            .iter()
+            .filter_map(|provider| provider.version)
+            .collect();
+        versions.sort_by(|a, b| apk::order_versions(b, a));
+        versions.dedup();
+        let more = versions.len().saturating_sub(LISTED_VERSIONS);
+        versions.truncate(LISTED_VERSIONS);
+        let mut there = versions.join(", ");
+        if more > 0 {
+            there.push_str(&format!(" and {more} more"));
+        }
+        format!("{chain} wants `{text}`: no package provides it; versions there: {there}")
+    }
+}
+
+/// A constraint as apk prints it.
+pub(crate) fn link_text(link: &Link<'_>, name: &str) -> String {
+    let not = if link.conflict { "!" } else { "" };
+    match (link.operator, link.version()) {
+        (Some(operator), Some(version)) => format!("{not}{name}{operator}{version}"),
+        _ => format!("{not}{name}"),
+    }
+}
+
+/// apk sorts the constraints of one package by the bits of their operator.
+fn strength(link: &Link<'_>) -> u8 {
+    use apk::Operator as O;
+    let operator = match link.operator {
+        Some(O::Equal) => 1,
+        Some(O::Less) => 2,
+        Some(O::LessOrEqual) => 3,
+        Some(O::Greater) => 4,
+        Some(O::GreaterOrEqual) => 5,
+        Some(O::Checksum) => 6,
+        None => 7,
+        Some(O::Fuzzy) => 9,
+        Some(O::LessOrFuzzy) => 11,
+        Some(O::GreaterOrFuzzy) => 13,
+    };
+    operator + if link.conflict { 16 } else { 0 }
+}
+
+/// The order in which apk lists names: letters before their case.
+pub(crate) fn compare_names(a: &str, b: &str) -> std::cmp::Ordering {
+    let lower = |text: &str| {
+        text.bytes()
+            .map(|byte| byte.to_ascii_lowercase())
+            .collect::<Vec<_>>()
+    };
+    lower(a).cmp(&lower(b)).then_with(|| a.cmp(b))
+}

@@ -1,0 +1,369 @@
+use std::collections::HashSet;
+use std::ops::Range;
+
+use apk::{Architecture, DependencyParts, IndexEntry, Operator};
+
+use crate::arena::{Arena, Lists, NameId, PackageId};
+use crate::builder::Builder;
+use crate::names::Names;
+
+/// One bit per repository, lowest first.
+pub(crate) type RepositorySet = u64;
+
+/// How many repositories a [`Universe`] holds at most.
+pub const MAXIMUM_REPOSITORIES: usize = 64;
+
+/// How many different tags a [`Universe`] holds at most, the untagged counted as one.
+pub const MAXIMUM_TAGS: usize = 63;
+
+/// One index that packages may come from.
+#[derive(Clone, Debug)]
+pub struct Repository<'a> {
+    /// What errors call it: its URL or path.
+    pub name: String,
+    /// The tag (without `@`) that a want must carry to see this repository's packages.
+    pub tag: Option<String>,
+    /// The index, in its own order.
+    pub entries: &'a [IndexEntry],
+}
+
+/// The repositories do not make a universe.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// More repositories than the solver tracks.
+    #[error("{found} repositories, the limit is {limit}: merge or drop some")]
+    TooManyRepositories {
+        /// How many were given.
+        found: usize,
+        /// [`MAXIMUM_REPOSITORIES`].
+        limit: usize,
+    },
+    /// More different tags than the solver tracks.
+    #[error("{found} different repository tags, the limit is {limit}: merge or drop some")]
+    TooManyTags {
+        /// How many there are.
+        found: usize,
+        /// [`MAXIMUM_TAGS`].
+        limit: usize,
+    },
+    /// A package without a name.
+    #[error("repository `{repository}`: entry {position} has no package name")]
+    NamelessPackage {
+        /// The repository's name.
+        repository: String,
+        /// Which entry, from 0.
+        position: usize,
+    },
+}
+
+/// A repository tag and what it opens. The first one is for everything untagged.
+#[derive(Clone, Debug)]
+pub(crate) struct Tag {
+    /// Without `@`; empty for the untagged.
+    pub(crate) text: String,
+    pub(crate) repositories: RepositorySet,
+}
+
+/// One line of a package's depends, provides or install_if.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Link<'a> {
+    pub(crate) name: NameId,
+    pub(crate) conflict: bool,
+    /// The text is no dependency or states no valid version.
+    pub(crate) broken: bool,
+    pub(crate) operator: Option<Operator>,
+    /// Empty without an operator.
+    pub(crate) version: &'a str,
+}
+
+impl<'a> Link<'a> {
+    pub(crate) fn version(&self) -> Option<&'a str> {
+        self.operator.map(|_| self.version)
+    }
+
+    /// A want given from outside; `name` is looked up by the caller.
+    pub(crate) fn want(name: NameId, parts: &DependencyParts<'a>) -> Self {
+        Self {
+            name,
+            conflict: parts.conflict,
+            broken: !parts.has_valid_version(),
+            operator: parts.constraint.map(|(operator, _)| operator),
+            version: parts.constraint.map_or("", |(_, version)| version),
+        }
+    }
+}
+
+/// A package that has or provides a name, in a version or without one.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Provider<'a> {
+    pub(crate) package: PackageId,
+    pub(crate) version: Option<&'a str>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Package<'a> {
+    pub(crate) entry: &'a IndexEntry,
+    pub(crate) name: NameId,
+    pub(crate) repositories: RepositorySet,
+    /// The tag it was installed by, for one that is installed already.
+    pub(crate) installed: Option<usize>,
+    pub(crate) wrong_architecture: bool,
+    /// A dependency of it can't be read.
+    pub(crate) broken: bool,
+    /// The architecture whose index lacks this version.
+    pub(crate) absent: Option<Architecture>,
+    pub(crate) depends: Range<u32>,
+    pub(crate) provides: Range<u32>,
+    pub(crate) install_if: Range<u32>,
+}
+
+impl<'a> Package<'a> {
+    pub(crate) fn version(&self) -> &'a str {
+        &self.entry.information.version
+    }
+
+    pub(crate) fn uninstallable(&self) -> bool {
+        self.wrong_architecture || self.broken || self.absent.is_some()
+    }
+}
+
+/// Everything that could be installed: indexes, prepared once for any number of
+/// [`solve`](crate::solve) calls.
+#[derive(Clone, Debug)]
+pub struct Universe<'a> {
+    pub(crate) architecture: Architecture,
+    pub(crate) repositories: Vec<String>,
+    pub(crate) tags: Vec<Tag>,
+    pub(crate) names: Names<'a>,
+    pub(crate) packages: Arena<PackageId, Package<'a>>,
+    pub(crate) links: Vec<Link<'a>>,
+    pub(crate) providers: Lists<NameId, Provider<'a>>,
+    pub(crate) dependents: Lists<NameId, NameId>,
+    pub(crate) reverse_install_if: Lists<NameId, NameId>,
+    pub(crate) installed: Vec<PackageId>,
+}
+
+impl<'a> Universe<'a> {
+    /// Prepares `repositories` (best first, where two are equally good) for solving.
+    pub fn new(architecture: Architecture, repositories: &[Repository<'a>]) -> Result<Self, Error> {
+        Self::with_installed(architecture, &[], repositories)
+    }
+
+    /// As [`Universe::new`], on a system that has `installed` packages already, each with the tag
+    /// (without `@`) it was installed by.
+    pub fn with_installed(
+        architecture: Architecture,
+        installed: &[(&'a IndexEntry, Option<&str>)],
+        repositories: &[Repository<'a>],
+    ) -> Result<Self, Error> {
+        if repositories.len() > MAXIMUM_REPOSITORIES {
+            return Err(Error::TooManyRepositories {
+                found: repositories.len(),
+                limit: MAXIMUM_REPOSITORIES,
+            });
+        }
+        let mut builder = Builder::new(architecture);
+        let mut installed_packages = Vec::with_capacity(installed.len());
+        for (position, (entry, tag)) in installed.iter().enumerate() {
+            let tag = builder.tag(*tag);
+            let package = builder.add("installed", position, entry, 0)?;
+            if let Some(package) = package {
+                builder.packages[package].installed = Some(tag);
+                installed_packages.push(package);
+            }
+        }
+        for (number, repository) in repositories.iter().enumerate() {
+            let bit = 1 << number;
+            let tag = builder.tag(repository.tag.as_deref());
+            if let Some(tag) = builder.tags.get_mut(tag) {
+                tag.repositories |= bit;
+            }
+            for (position, entry) in repository.entries.iter().enumerate() {
+                builder.add(&repository.name, position, entry, bit)?;
+            }
+        }
+        if builder.tags.len() > MAXIMUM_TAGS {
+            return Err(Error::TooManyTags {
+                found: builder.tags.len(),
+                limit: MAXIMUM_TAGS,
+            });
+        }
+        Ok(builder.finish(
+            repositories
+                .iter()
+                .map(|repository| repository.name.clone())
+                .collect(),
+            installed_packages,
+        ))
+    }
+
+    /// The architecture whose packages can be installed here.
+    pub fn architecture(&self) -> Architecture {
+        self.architecture
+    }
+
+    /// The repositories' names, in the order given.
+    pub fn repositories(&self) -> &[String] {
+        &self.repositories
+    }
+
+    /// How many different packages there are.
+    pub fn package_count(&self) -> usize {
+        self.packages.len()
+    }
+
+    /// The index entries of the packages called `name`, in index order.
+    pub fn packages_named(&self, name: &str) -> Vec<&'a IndexEntry> {
+        let Some(id) = self.names.find(name) else {
+            return Vec::new();
+        };
+        self.providers(id)
+            .iter()
+            .map(|provider| &self.packages[provider.package])
+            .filter(|package| package.name == id)
+            .map(|package| package.entry)
+            .collect()
+    }
+
+    /// Disqualifies every version of a package that `other`, the same repositories for another
+    /// architecture, lacks, so that all architectures resolve to the same versions. Packages of
+    /// `noarch` count like any other.
+    pub fn require_same_versions_in(&mut self, other: &Universe<'_>) {
+        let there: HashSet<(&str, &str)> = other
+            .packages
+            .rows()
+            .iter()
+            .filter(|package| !package.wrong_architecture)
+            .map(|package| {
+                let information = &package.entry.information;
+                (information.name.as_str(), information.version.as_str())
+            })
+            .collect();
+        let packages = self.packages.len();
+        for number in 0..packages {
+            let package = &mut self.packages[PackageId(u32::try_from(number).unwrap_or(u32::MAX))];
+            let information = &package.entry.information;
+            if !there.contains(&(information.name.as_str(), information.version.as_str())) {
+                package.absent = Some(other.architecture);
+            }
+        }
+    }
+
+    /// The index of a tag that has repositories.
+    pub(crate) fn tag(&self, text: &str) -> Option<usize> {
+        self.tags
+            .iter()
+            .position(|tag| tag.text == text && tag.repositories != 0)
+    }
+
+    pub(crate) fn name_count(&self) -> usize {
+        self.names.len()
+    }
+
+    pub(crate) fn find(&self, name: &str) -> Option<NameId> {
+        self.names.find(name)
+    }
+
+    pub(crate) fn name(&self, id: NameId) -> Option<&'a str> {
+        self.names.text(id)
+    }
+
+    pub(crate) fn providers(&self, name: NameId) -> &[Provider<'a>] {
+        self.providers.of(name)
+    }
+
+    /// Names that have a provider which depends on `name`.
+    pub(crate) fn dependents(&self, name: NameId) -> &[NameId] {
+        self.dependents.of(name)
+    }
+
+    /// Names that have a provider with `name` in its install_if.
+    pub(crate) fn reverse_install_if(&self, name: NameId) -> &[NameId] {
+        self.reverse_install_if.of(name)
+    }
+
+    pub(crate) fn installed(&self) -> &[PackageId] {
+        &self.installed
+    }
+
+    pub(crate) fn depends(&self, package: PackageId) -> &[Link<'a>] {
+        self.links(&self.packages[package].depends)
+    }
+
+    pub(crate) fn provides(&self, package: PackageId) -> &[Link<'a>] {
+        self.links(&self.packages[package].provides)
+    }
+
+    pub(crate) fn install_if(&self, package: PackageId) -> &[Link<'a>] {
+        self.links(&self.packages[package].install_if)
+    }
+
+    fn links(&self, range: &Range<u32>) -> &[Link<'a>] {
+        self.links
+            .get(range.start as usize..range.end as usize)
+            .unwrap_or_default()
+    }
+
+    /// The repositories that the tags in `pins` (one bit per tag) open.
+    pub(crate) fn opened_by(&self, pins: u64) -> RepositorySet {
+        self.tags
+            .iter()
+            .enumerate()
+            .filter(|(tag, _)| pins & (1 << tag) != 0)
+            .fold(0, |all, (_, tag)| all | tag.repositories)
+    }
+
+    /// The repositories of a package, and those of the tag it was installed by.
+    pub(crate) fn repositories_of(&self, package: PackageId) -> RepositorySet {
+        let package = &self.packages[package];
+        let pinned = package
+            .installed
+            .and_then(|tag| self.tags.get(tag))
+            .map_or(0, |tag| tag.repositories);
+        package.repositories | pinned
+    }
+
+    /// Whether `provider` (`None`: nothing is installed for the name) does what `link` of the
+    /// package `asker` says.
+    pub(crate) fn satisfies(
+        &self,
+        asker: Option<PackageId>,
+        link: &Link<'_>,
+        provider: Option<Provider<'_>>,
+    ) -> bool {
+        let Some(provider) = provider else {
+            return link.conflict;
+        };
+        if link.conflict && asker == Some(provider.package) {
+            return true;
+        }
+        let matches = match link.operator {
+            None => true,
+            Some(Operator::Checksum) => {
+                let checksum = &self.packages[provider.package].entry.checksum;
+                identity(checksum) == identity(link.version)
+            }
+            Some(operator) => provider
+                .version
+                .is_some_and(|version| operator.accepts(version, link.version)),
+        };
+        matches != link.conflict
+    }
+}
+
+/// What makes two checksums the same: the 20 bytes, not the unused bits of their base64.
+pub(crate) fn identity(checksum: &str) -> (&str, u8) {
+    match checksum.as_bytes().get(28) {
+        Some(&last) if checksum.len() == 30 && checksum.is_ascii() => {
+            let sextet = match last {
+                b'A'..=b'Z' => last - b'A',
+                b'a'..=b'z' => last - b'a' + 26,
+                b'0'..=b'9' => last - b'0' + 52,
+                b'+' => 62,
+                _ => 63,
+            };
+            (checksum.get(..28).unwrap_or(checksum), sextet >> 2)
+        }
+        _ => (checksum, u8::MAX),
+    }
+}
