@@ -167,9 +167,7 @@ pub enum InvalidDependency {
         found: char,
     },
     /// The characters `<`, `=`, `>`, `~` make no operator in this order.
-    #[error(
-        "invalid dependency `{text}`: unknown operator `{operator}`, expected one of < <= <~ = ~ =~ ~= >~ >= > ><"
-    )]
+    #[error("invalid dependency `{text}`: unknown operator `{operator}`, expected one of < <= <~ = ~ =~ ~= >~ >= > ><")]
     Operator {
         /// The text as given.
         text: String,
@@ -185,9 +183,7 @@ pub enum InvalidDependency {
         source: InvalidVersion,
     },
     /// `@` without a tag, or twice.
-    #[error(
-        "invalid dependency `{text}`: expected one repository tag of letters, digits, `_`, `-`, `.` after `@`"
-    )]
+    #[error("invalid dependency `{text}`: expected one repository tag of letters, digits, `_`, `-`, `.` after `@`")]
     Tag {
         /// The text as given.
         text: String,
@@ -223,11 +219,10 @@ impl<'t> DependencyParts<'t> {
                 let (name, rest) = rest.split_at(at);
                 let version = rest.trim_start_matches(is_operator);
                 let (operator, version) = rest.split_at(rest.len() - version.len());
-                let parsed =
-                    Operator::from_text(operator).ok_or_else(|| InvalidDependency::Operator {
-                        text: text.to_owned(),
-                        operator: operator.to_owned(),
-                    })?;
+                let parsed = Operator::from_text(operator).ok_or_else(|| InvalidDependency::Operator {
+                    text: text.to_owned(),
+                    operator: operator.to_owned(),
+                })?;
                 (name, Some((parsed, version)))
             }
         };
@@ -241,34 +236,19 @@ impl<'t> DependencyParts<'t> {
         };
         let tag = name_tag.or(version_tag);
         let valid_tag = |tag: &str| {
-            !tag.is_empty()
-                && tag
-                    .bytes()
-                    .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'))
+            !tag.is_empty() && tag.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'))
         };
         if (name_tag.is_some() && version_tag.is_some()) || !tag.is_none_or(valid_tag) {
-            return Err(InvalidDependency::Tag {
-                text: text.to_owned(),
-            });
+            return Err(InvalidDependency::Tag { text: text.to_owned() });
         }
         if name.is_empty() {
-            return Err(InvalidDependency::EmptyName {
-                text: text.to_owned(),
-            });
+            return Err(InvalidDependency::EmptyName { text: text.to_owned() });
         }
         let unfit = |c: &char| c.is_whitespace() || c.is_control() || *c == '!';
         if let Some(found) = name.chars().find(unfit) {
-            return Err(InvalidDependency::Character {
-                text: text.to_owned(),
-                found,
-            });
+            return Err(InvalidDependency::Character { text: text.to_owned(), found });
         }
-        Ok(Self {
-            conflict,
-            name,
-            tag,
-            constraint,
-        })
+        Ok(Self { conflict, name, tag, constraint })
     }
 
     /// Whether the stated version, if any, fits the version grammar.
@@ -291,12 +271,7 @@ fn split_tag(text: &str) -> (&str, Option<&str>) {
 impl Dependency {
     /// A want for any provider of `name`, which is not checked.
     pub fn any(name: impl Into<String>) -> Self {
-        Self {
-            conflict: false,
-            name: name.into(),
-            tag: None,
-            requirement: Requirement::Any,
-        }
+        Self { conflict: false, name: name.into(), tag: None, requirement: Requirement::Any }
     }
 
     /// Whether a provider of the name will do, given the version in which it provides the name:
@@ -307,9 +282,7 @@ impl Dependency {
     pub fn satisfied_by(&self, version: Option<&Version>) -> bool {
         let matches = match (&self.requirement, version) {
             (Requirement::Any, _) => true,
-            (Requirement::Version(operator, wanted), Some(found)) => {
-                operator.accepts(found.as_str(), wanted.as_str())
-            }
+            (Requirement::Version(operator, wanted), Some(found)) => operator.accepts(found.as_str(), wanted.as_str()),
             (Requirement::Version(..), None) | (Requirement::Checksum(_), _) => false,
         };
         matches != self.conflict
@@ -323,16 +296,10 @@ impl FromStr for Dependency {
         let parts = DependencyParts::parse(text)?;
         let requirement = match parts.constraint {
             None => Requirement::Any,
-            Some((Operator::Checksum, checksum)) if !checksum.is_empty() => {
-                Requirement::Checksum(checksum.to_owned())
-            }
+            Some((Operator::Checksum, checksum)) if !checksum.is_empty() => Requirement::Checksum(checksum.to_owned()),
             Some((operator, version)) => {
-                let version = version
-                    .parse()
-                    .map_err(|source| InvalidDependency::Version {
-                        text: text.to_owned(),
-                        source,
-                    })?;
+                let version =
+                    version.parse().map_err(|source| InvalidDependency::Version { text: text.to_owned(), source })?;
                 Requirement::Version(operator, version)
             }
         };
@@ -418,9 +385,7 @@ mod tests {
 
     #[test]
     fn compares_versions_with_the_operator() {
-        let satisfied = |text: &str, version: &str| {
-            dependency(text).satisfied_by(Some(&version.parse().unwrap()))
-        };
+        let satisfied = |text: &str, version: &str| dependency(text).satisfied_by(Some(&version.parse().unwrap()));
         assert!(satisfied("a~1.2", "1.2.9-r3"));
         assert!(!satisfied("a~1.2", "1.20"));
         assert!(satisfied("a>~2.5", "2.10"));

@@ -76,11 +76,7 @@ impl FromStr for Version {
                         .get(position..)
                         .and_then(|rest| rest.chars().next())
                         .map_or_else(|| "end".to_owned(), |found| format!("`{found}`"));
-                    return Err(InvalidVersion {
-                        text: text.to_owned(),
-                        position,
-                        found,
-                    });
+                    return Err(InvalidVersion { text: text.to_owned(), position, found });
                 }
                 _ => {}
             }
@@ -277,9 +273,7 @@ impl Token<'_> {
     fn compare_same_kind(self, other: Self) -> Option<Ordering> {
         Some(match (self, other) {
             // A leading zero makes a number a decimal fraction: 1.02 < 1.1, as in Gentoo.
-            (Self::Number(l), Self::Number(r)) if l.starts_with('0') || r.starts_with('0') => {
-                l.cmp(r)
-            }
+            (Self::Number(l), Self::Number(r)) if l.starts_with('0') || r.starts_with('0') => l.cmp(r),
             (Self::Initial(l), Self::Initial(r))
             | (Self::Number(l), Self::Number(r))
             | (Self::SuffixNumber(l), Self::SuffixNumber(r))
@@ -308,12 +302,7 @@ struct Tokens<'t> {
 
 impl<'t> Tokens<'t> {
     fn new(text: &'t str) -> Self {
-        Self {
-            text,
-            at: 0,
-            start: 0,
-            previous: u8::MAX,
-        }
+        Self { text, at: 0, start: 0, previous: u8::MAX }
     }
 
     fn next_token(&mut self) -> Token<'t> {
@@ -377,10 +366,7 @@ impl<'t> Tokens<'t> {
 
     fn span(&mut self, belongs: impl Fn(u8) -> bool) -> &'t str {
         let rest = self.text.get(self.at..).unwrap_or_default();
-        let length = rest
-            .bytes()
-            .position(|byte| !belongs(byte))
-            .unwrap_or(rest.len());
+        let length = rest.bytes().position(|byte| !belongs(byte)).unwrap_or(rest.len());
         self.at += length;
         rest.get(..length).unwrap_or_default()
     }

@@ -7,10 +7,8 @@ use std::path::PathBuf;
 use apk::{Operator, compare_versions, is_version};
 
 fn corpus() -> PathBuf {
-    std::env::var_os("MINIMILL_CORPUS").map_or_else(
-        || concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/corpus").into(),
-        PathBuf::from,
-    )
+    std::env::var_os("MINIMILL_CORPUS")
+        .map_or_else(|| concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/corpus").into(), PathBuf::from)
 }
 
 /// `None` when the line holds, otherwise what was found instead.
@@ -75,11 +73,7 @@ fn orders_versions_as_apk_does() {
             }
             lines += 1;
             if let Some(found) = check(line) {
-                wrong.push(format!(
-                    "{}:{}: `{line}`: found {found}",
-                    path.display(),
-                    number + 1
-                ));
+                wrong.push(format!("{}:{}: `{line}`: found {found}", path.display(), number + 1));
             }
         }
     }

@@ -40,17 +40,11 @@ pub(crate) struct Arena<I, T> {
 
 impl<I, T> Arena<I, T> {
     pub(crate) fn new() -> Self {
-        Self {
-            rows: Vec::new(),
-            id: PhantomData,
-        }
+        Self { rows: Vec::new(), id: PhantomData }
     }
 
     pub(crate) fn with_rows(rows: Vec<T>) -> Self {
-        Self {
-            rows,
-            id: PhantomData,
-        }
+        Self { rows, id: PhantomData }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -66,10 +60,7 @@ impl<I, T> Arena<I, T> {
     }
 }
 
-#[expect(
-    clippy::indexing_slicing,
-    reason = "every id was made for a row of its table"
-)]
+#[expect(clippy::indexing_slicing, reason = "every id was made for a row of its table")]
 impl<I: Id, T> Index<I> for Arena<I, T> {
     type Output = T;
 
@@ -78,10 +69,7 @@ impl<I: Id, T> Index<I> for Arena<I, T> {
     }
 }
 
-#[expect(
-    clippy::indexing_slicing,
-    reason = "every id was made for a row of its table"
-)]
+#[expect(clippy::indexing_slicing, reason = "every id was made for a row of its table")]
 impl<I: Id, T> IndexMut<I> for Arena<I, T> {
     fn index_mut(&mut self, id: I) -> &mut T {
         &mut self.rows[id.index()]
@@ -120,15 +108,8 @@ impl<I: Id, T: Copy> Lists<I, T> {
                 *place += 1;
             }
         }
-        let items = order
-            .iter()
-            .filter_map(|&position| pairs.get(position as usize).map(|(_, item)| *item))
-            .collect();
-        Self {
-            ends,
-            items,
-            id: PhantomData,
-        }
+        let items = order.iter().filter_map(|&position| pairs.get(position as usize).map(|(_, item)| *item)).collect();
+        Self { ends, items, id: PhantomData }
     }
 
     pub(crate) fn of(&self, id: I) -> &[T] {
@@ -139,8 +120,6 @@ impl<I: Id, T: Copy> Lists<I, T> {
             Some(before) => self.ends.get(before).copied().unwrap_or(end),
             None => 0,
         };
-        self.items
-            .get(start as usize..end as usize)
-            .unwrap_or_default()
+        self.items.get(start as usize..end as usize).unwrap_or_default()
     }
 }

@@ -23,10 +23,7 @@ impl<'a> Builder<'a> {
     pub(crate) fn new(architecture: Architecture) -> Self {
         Self {
             architecture,
-            tags: vec![Tag {
-                text: String::new(),
-                repositories: 0,
-            }],
+            tags: vec![Tag { text: String::new(), repositories: 0 }],
             names: Names::new(),
             packages: Arena::new(),
             links: Vec::new(),
@@ -40,10 +37,7 @@ impl<'a> Builder<'a> {
         match self.tags.iter().position(|known| known.text == text) {
             Some(known) => known,
             None => {
-                self.tags.push(Tag {
-                    text: text.to_owned(),
-                    repositories: 0,
-                });
+                self.tags.push(Tag { text: text.to_owned(), repositories: 0 });
                 self.tags.len() - 1
             }
         }
@@ -58,10 +52,7 @@ impl<'a> Builder<'a> {
     ) -> Result<Option<PackageId>, Error> {
         let information = &entry.information;
         if information.name.is_empty() {
-            return Err(Error::NamelessPackage {
-                repository: repository.to_owned(),
-                position,
-            });
+            return Err(Error::NamelessPackage { repository: repository.to_owned(), position });
         }
         let id = PackageId(u32::try_from(self.packages.len()).unwrap_or(u32::MAX));
         if !entry.checksum.is_empty() {
@@ -76,25 +67,9 @@ impl<'a> Builder<'a> {
         let (provides, _) = self.read_links(&information.provides);
         let (install_if, broken_install_if) = self.read_links(&information.install_if);
         let architecture = information.architecture.as_str();
-        self.providers.push((
-            name,
-            Provider {
-                package: id,
-                version: Some(&information.version),
-            },
-        ));
-        for link in self
-            .links
-            .get(provides.start as usize..provides.end as usize)
-            .unwrap_or_default()
-        {
-            self.providers.push((
-                link.name,
-                Provider {
-                    package: id,
-                    version: link.version(),
-                },
-            ));
+        self.providers.push((name, Provider { package: id, version: Some(&information.version) }));
+        for link in self.links.get(provides.start as usize..provides.end as usize).unwrap_or_default() {
+            self.providers.push((link.name, Provider { package: id, version: link.version() }));
         }
         self.packages.push(Package {
             entry,
@@ -109,11 +84,7 @@ impl<'a> Builder<'a> {
             depends,
             provides,
             // A rule that can't be read as a whole must not fire for the part that can.
-            install_if: if broken_install_if {
-                install_if.start..install_if.start
-            } else {
-                install_if
-            },
+            install_if: if broken_install_if { install_if.start..install_if.start } else { install_if },
         });
         Ok(Some(id))
     }
@@ -123,16 +94,8 @@ impl<'a> Builder<'a> {
         let mut broken = false;
         for text in texts {
             let link = match DependencyParts::parse(text) {
-                Ok(parts) if parts.tag.is_none() => {
-                    Link::want(self.names.intern(parts.name), &parts)
-                }
-                _ => Link {
-                    name: self.names.intern(text),
-                    conflict: false,
-                    broken: true,
-                    operator: None,
-                    version: "",
-                },
+                Ok(parts) if parts.tag.is_none() => Link::want(self.names.intern(parts.name), &parts),
+                _ => Link { name: self.names.intern(text), conflict: false, broken: true, operator: None, version: "" },
             };
             broken |= link.broken;
             self.links.push(link);
@@ -140,11 +103,7 @@ impl<'a> Builder<'a> {
         (start..self.links.len() as u32, broken)
     }
 
-    pub(crate) fn finish(
-        self,
-        repositories: Vec<String>,
-        installed: Vec<PackageId>,
-    ) -> Universe<'a> {
+    pub(crate) fn finish(self, repositories: Vec<String>, installed: Vec<PackageId>) -> Universe<'a> {
         let names = self.names.len();
         let providers = Lists::group(names, &self.providers);
         let reverse = |links_of: for<'p> fn(&'p Package<'a>) -> &'p Range<u32>| {
@@ -153,11 +112,7 @@ impl<'a> Builder<'a> {
             for name in self.names.in_table_order() {
                 for provider in providers.of(name) {
                     let range = links_of(&self.packages[provider.package]);
-                    for link in self
-                        .links
-                        .get(range.start as usize..range.end as usize)
-                        .unwrap_or_default()
-                    {
+                    for link in self.links.get(range.start as usize..range.end as usize).unwrap_or_default() {
                         if let Some(latest) = seen.get_mut(link.name.index())
                             && *latest != Some(name)
                         {

@@ -28,10 +28,7 @@ pub(crate) fn relation(
         let version = Some(row.version());
         return Some(universe.satisfies(None, link, Some(Provider { package, version })));
     }
-    let provided = universe
-        .provides(package)
-        .iter()
-        .find(|provided| provided.name == link.name)?;
+    let provided = universe.provides(package).iter().find(|provided| provided.name == link.name)?;
     let version = provided.version();
     Some(universe.satisfies(asker, link, Some(Provider { package, version })))
 }
@@ -63,7 +60,7 @@ pub(crate) fn problems<'s, 'a: 's>(
     analysis.find_parents();
     analysis.discover();
     for want in wants {
-        analysis.missing(&want.link, &want.name);
+        analysis.missing(&want.link, want.name);
     }
     for change in changes {
         if let Some(package) = change.new {
@@ -151,10 +148,7 @@ impl<'s, 'a: 's> Analysis<'_, 's, 'a> {
                 }
                 let row = &universe.packages[package];
                 let concrete = row.name == name
-                    || universe
-                        .provides(package)
-                        .iter()
-                        .any(|link| link.name == name && link.version().is_some());
+                    || universe.provides(package).iter().any(|link| link.name == name && link.version().is_some());
                 if row.entry.information.provider_priority == 0 && !concrete {
                     state = VIRTUAL_ONLY;
                 }
@@ -250,10 +244,7 @@ impl<'s, 'a: 's> Analysis<'_, 's, 'a> {
                 if !self.marked[package] || std::mem::replace(&mut seen[package], true) {
                     return None;
                 }
-                let link = universe
-                    .depends(package)
-                    .iter()
-                    .find(|link| link.name == name && !link.conflict)?;
+                let link = universe.depends(package).iter().find(|link| link.name == name && !link.conflict)?;
                 Some((Some(package), self.link(link)))
             });
             askers.extend(asking);
@@ -268,9 +259,7 @@ impl<'s, 'a: 's> Analysis<'_, 's, 'a> {
             facts.push(Fact::new("provided by", providers.iter().cloned()));
             Subject::Virtual(text.to_owned())
         };
-        let required = askers
-            .iter()
-            .map(|(asker, dependency)| self.asker(*asker, dependency));
+        let required = askers.iter().map(|(asker, dependency)| self.asker(*asker, dependency));
         facts.push(Fact::new("required by", required));
         let reasons = askers
             .iter()
@@ -286,11 +275,7 @@ impl<'s, 'a: 's> Analysis<'_, 's, 'a> {
                 }
             })
             .collect();
-        self.problems.push(Problem {
-            subject,
-            facts,
-            reasons,
-        });
+        self.problems.push(Problem { subject, facts, reasons });
     }
 
     /// The providers of a name; of a package whose every version provides it, only the name.
@@ -327,11 +312,8 @@ impl<'s, 'a: 's> Analysis<'_, 's, 'a> {
     }
 
     fn package(&mut self, package: PackageId, tag: usize) {
-        let mut problem = Problem {
-            subject: Subject::Package(self.label(package)),
-            facts: Vec::new(),
-            reasons: Vec::new(),
-        };
+        let mut problem =
+            Problem { subject: Subject::Package(self.label(package)), facts: Vec::new(), reasons: Vec::new() };
         self.uninstallable(package, &mut problem);
         self.masked(package, tag, &mut problem);
         self.conflicts(package, &mut problem);
@@ -342,18 +324,13 @@ impl<'s, 'a: 's> Analysis<'_, 's, 'a> {
             problem.reasons.push(reason);
         }
         let texts = |asking: &[(Option<PackageId>, Link<'s>, String)]| {
-            let texts: Vec<String> = asking
-                .iter()
-                .map(|(asker, _, text)| self.asker(*asker, text))
-                .collect();
+            let texts: Vec<String> = asking.iter().map(|(asker, _, text)| self.asker(*asker, text)).collect();
             texts
         };
         problem.facts.push(Fact::new("breaks", texts(&breaks)));
         problem.facts.retain(|fact| !fact.items.is_empty());
         if !problem.facts.is_empty() {
-            problem
-                .facts
-                .push(Fact::new("satisfies", texts(&satisfies)));
+            problem.facts.push(Fact::new("satisfies", texts(&satisfies)));
             problem.facts.retain(|fact| !fact.items.is_empty());
             self.problems.push(problem);
         }
@@ -370,10 +347,7 @@ impl<'s, 'a: 's> Analysis<'_, 's, 'a> {
         if row.wrong_architecture {
             let found = &row.entry.information.architecture;
             fact("arch", vec![found.clone()]);
-            problem.reasons.push(format!(
-                "`{label}` is for {found}, not for {}",
-                self.universe.architecture()
-            ));
+            problem.reasons.push(format!("`{label}` is for {found}, not for {}", self.universe.architecture()));
         }
         let mut fact = |label, items: Vec<String>| problem.facts.push(Fact::new(label, items));
         if let Some(architecture) = row.absent {
@@ -400,10 +374,7 @@ impl<'s, 'a: 's> Analysis<'_, 's, 'a> {
                 .filter(|link| link.broken)
                 .map(|link| format!("`{}`", self.link(link)))
                 .collect();
-            problem.reasons.push(format!(
-                "`{label}` has dependencies that can't be read: {}",
-                broken.join(", ")
-            ));
+            problem.reasons.push(format!("`{label}` has dependencies that can't be read: {}", broken.join(", ")));
         }
     }
 
@@ -439,43 +410,27 @@ impl<'s, 'a: 's> Analysis<'_, 's, 'a> {
         for provider in universe.providers(row.name) {
             if provider.package != package && self.marked[provider.package] {
                 items.push(self.label(provider.package));
-                problem
-                    .reasons
-                    .push(self.clash(package, provider.package, row.name));
+                problem.reasons.push(self.clash(package, provider.package, row.name));
             }
         }
         for link in universe.provides(package) {
             let mut itself = true;
             for provider in universe.providers(link.name) {
-                if !self.marked[provider.package]
-                    || (link.version().is_none() && provider.version.is_none())
-                {
+                if !self.marked[provider.package] || (link.version().is_none() && provider.version.is_none()) {
                     continue;
                 }
-                if provider.package == package
-                    && provider.version == link.version()
-                    && std::mem::take(&mut itself)
-                {
+                if provider.package == package && provider.version == link.version() && std::mem::take(&mut itself) {
                     continue;
                 }
-                items.push(format!(
-                    "{}[{}]",
-                    self.label(provider.package),
-                    self.link(link)
-                ));
-                problem
-                    .reasons
-                    .push(self.clash(package, provider.package, link.name));
+                items.push(format!("{}[{}]", self.label(provider.package), self.link(link)));
+                problem.reasons.push(self.clash(package, provider.package, link.name));
             }
         }
         problem.facts.push(Fact::new("conflicts", items));
     }
 
     fn clash(&self, package: PackageId, other: PackageId, name: NameId) -> String {
-        let (label, name) = (
-            self.label(package),
-            self.universe.name(name).unwrap_or_default(),
-        );
+        let (label, name) = (self.label(package), self.universe.name(name).unwrap_or_default());
         if package == other {
             return format!("`{label}` provides `{name}` in two versions");
         }
@@ -489,11 +444,7 @@ impl<'s, 'a: 's> Analysis<'_, 's, 'a> {
 
     /// Constraints that hold of `package`, or that it breaks: those of the wants, then those of the
     /// other packages by name.
-    fn asking(
-        &self,
-        package: PackageId,
-        holds: bool,
-    ) -> Vec<(Option<PackageId>, Link<'s>, String)> {
+    fn asking(&self, package: PackageId, holds: bool) -> Vec<(Option<PackageId>, Link<'s>, String)> {
         let universe = self.universe;
         let mut asking: Vec<(Option<PackageId>, Link<'s>, String)> = self
             .wants
@@ -524,12 +475,8 @@ impl<'s, 'a: 's> Analysis<'_, 's, 'a> {
             let by_package = match (a, b) {
                 (Some(a), Some(b)) => {
                     let (a, b) = (&universe.packages[*a], &universe.packages[*b]);
-                    let (name_a, name_b) = (
-                        a.entry.information.name.as_str(),
-                        b.entry.information.name.as_str(),
-                    );
-                    compare_names(name_a, name_b)
-                        .then_with(|| apk::order_versions(a.version(), b.version()))
+                    let (name_a, name_b) = (a.entry.information.name.as_str(), b.entry.information.name.as_str());
+                    compare_names(name_a, name_b).then_with(|| apk::order_versions(a.version(), b.version()))
                 }
                 _ => std::cmp::Ordering::Equal,
             };
@@ -550,37 +497,21 @@ impl<'s, 'a: 's> Analysis<'_, 's, 'a> {
         let universe = self.universe;
         let (chain, label) = (self.chain(asker), self.label(package));
         let others = || {
-            let others: Vec<String> = satisfies
-                .iter()
-                .map(|(asker, _, text)| format!("{} (`{text}`)", self.chain(*asker)))
-                .collect();
-            if others.is_empty() {
-                "other wants".to_owned()
-            } else {
-                others.join(", ")
-            }
+            let others: Vec<String> =
+                satisfies.iter().map(|(asker, _, text)| format!("{} (`{text}`)", self.chain(*asker))).collect();
+            if others.is_empty() { "other wants".to_owned() } else { others.join(", ") }
         };
         if link.conflict {
-            return format!(
-                "{chain} excludes `{label}` by `{text}`, but it is wanted by {}",
-                others()
-            );
+            return format!("{chain} excludes `{label}` by `{text}`, but it is wanted by {}", others());
         }
         let providers = universe.providers(link.name);
         let possible = providers.iter().any(|provider| {
-            !universe.packages[provider.package].uninstallable()
-                && universe.satisfies(asker, link, Some(*provider))
+            !universe.packages[provider.package].uninstallable() && universe.satisfies(asker, link, Some(*provider))
         });
         if possible {
-            return format!(
-                "{chain} wants `{text}`, but `{label}` is what fits {}",
-                others()
-            );
+            return format!("{chain} wants `{text}`, but `{label}` is what fits {}", others());
         }
-        let mut versions: Vec<&str> = providers
-            .iter()
-            .filter_map(|provider| provider.version)
-            .collect();
+        let mut versions: Vec<&str> = providers.iter().filter_map(|provider| provider.version).collect();
         versions.sort_by(|a, b| apk::order_versions(b, a));
         versions.dedup();
         let more = versions.len().saturating_sub(LISTED_VERSIONS);
@@ -622,10 +553,6 @@ fn strength(link: &Link<'_>) -> u8 {
 
 /// The order in which apk lists names: letters before their case.
 pub(crate) fn compare_names(a: &str, b: &str) -> std::cmp::Ordering {
-    let lower = |text: &str| {
-        text.bytes()
-            .map(|byte| byte.to_ascii_lowercase())
-            .collect::<Vec<_>>()
-    };
+    let lower = |text: &str| text.bytes().map(|byte| byte.to_ascii_lowercase()).collect::<Vec<_>>();
     lower(a).cmp(&lower(b)).then_with(|| a.cmp(b))
 }

@@ -1,16 +1,13 @@
 use std::fmt::{self, Write as _};
 
-/// apk wraps its messages at this column.
-const WIDTH: usize = 80;
+/// apk wraps its messages at this column where it writes to no terminal.
+const WIDTH: usize = 50;
 
 /// Why a task has no solution.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Failure {
     /// Wants name a tag that no repository has.
-    #[error(
-        "no repository has the tag of {}: add one with that tag or drop it from the want",
-        quoted(wants)
-    )]
+    #[error("no repository has the tag of {}: add one with that tag or drop it from the want", quoted(wants))]
     UnknownTags {
         /// The wants, as `name@tag`.
         wants: Vec<String>,
@@ -56,10 +53,7 @@ pub struct Fact {
 
 impl Fact {
     pub(crate) fn new(label: &'static str, items: impl IntoIterator<Item = String>) -> Self {
-        Self {
-            label,
-            items: items.into_iter().collect(),
-        }
+        Self { label, items: items.into_iter().collect() }
     }
 }
 
@@ -70,10 +64,7 @@ impl Failure {
             Self::UnknownTags { wants } => {
                 let mut text = String::new();
                 for want in wants {
-                    let _ = writeln!(
-                        text,
-                        "The repository tag for world dependency '{want}' does not exist"
-                    );
+                    let _ = writeln!(text, "The repository tag for world dependency '{want}' does not exist");
                 }
                 text + "Not committing changes due to missing repository tags."
             }

@@ -34,7 +34,7 @@ pub struct Task<'t> {
     pub subject: &'t str,
     /// The wants; of two for the same name the later one counts.
     pub wants: &'t [Dependency],
-    /// Wants from before that `wants` adds to or replaces. apk-tools decides these names before the
+    /// Wants from before that `wants` adds to or replaces. apk-tools decides these names after the
     /// newly named ones, which can matter where several packages provide a name.
     pub world: &'t [Dependency],
     /// For the packages in `wants` and what they depend on.
@@ -172,10 +172,7 @@ pub fn solve<'a>(universe: &Universe<'a>, task: &Task<'_>) -> Result<Solution<'a
 }
 
 /// The wants in apk's order, and how many names there are with theirs.
-fn read_wants<'t>(
-    universe: &Universe<'_>,
-    task: &Task<'t>,
-) -> Result<(Vec<Want<'t>>, usize), Failure> {
+fn read_wants<'t>(universe: &Universe<'_>, task: &Task<'t>) -> Result<(Vec<Want<'t>>, usize), Failure> {
     let mut wants: Vec<Want<'t>> = Vec::new();
     let mut names = universe.name_count();
     let world = task.world.iter().map(|want| (want, false));
@@ -183,11 +180,7 @@ fn read_wants<'t>(
         let known = wants.iter().position(|want| want.name == dependency.name);
         let id = universe
             .find(&dependency.name)
-            .or_else(|| {
-                known
-                    .and_then(|at| wants.get(at))
-                    .map(|want| want.link.name)
-            })
+            .or_else(|| known.and_then(|at| wants.get(at)).map(|want| want.link.name))
             .unwrap_or_else(|| {
                 names += 1;
                 NameId(u32::try_from(names - 1).unwrap_or(u32::MAX))
@@ -235,11 +228,7 @@ fn solution<'a>(solver: &Solver<'_, 'a>, changes: &[order::Change]) -> Solution<
         new: change.new.map(|package| {
             let row = &universe.packages[package];
             let visible = row.repositories & universe.opened_by(solver.packages[package].pins);
-            let from = if visible != 0 {
-                visible
-            } else {
-                row.repositories
-            };
+            let from = if visible != 0 { visible } else { row.repositories };
             let tag = universe.tags.get(change.tag).map(|tag| tag.text.clone());
             Selected {
                 entry: row.entry,
@@ -248,7 +237,5 @@ fn solution<'a>(solver: &Solver<'_, 'a>, changes: &[order::Change]) -> Solution<
             }
         }),
     });
-    Solution {
-        changes: changes.collect(),
-    }
+    Solution { changes: changes.collect() }
 }

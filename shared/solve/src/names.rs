@@ -16,10 +16,7 @@ pub(crate) struct Names<'a> {
 
 impl<'a> Names<'a> {
     pub(crate) fn new() -> Self {
-        Self {
-            heads: vec![NONE; BUCKETS],
-            rows: Arena::new(),
-        }
+        Self { heads: vec![NONE; BUCKETS], rows: Arena::new() }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -71,25 +68,14 @@ fn bucket(text: &str) -> usize {
 
 /// MurmurHash3, the 32-bit x86 variant.
 fn murmur3(bytes: &[u8], seed: u32) -> u32 {
-    let scramble = |block: u32| {
-        block
-            .wrapping_mul(0xcc9e_2d51)
-            .rotate_left(15)
-            .wrapping_mul(0x1b87_3593)
-    };
+    let scramble = |block: u32| block.wrapping_mul(0xcc9e_2d51).rotate_left(15).wrapping_mul(0x1b87_3593);
     let mut hash = seed;
     let (blocks, rest) = bytes.as_chunks::<4>();
     for block in blocks {
-        hash = (hash ^ scramble(u32::from_le_bytes(*block)))
-            .rotate_left(13)
-            .wrapping_mul(5)
-            .wrapping_add(0xe654_6b64);
+        hash = (hash ^ scramble(u32::from_le_bytes(*block))).rotate_left(13).wrapping_mul(5).wrapping_add(0xe654_6b64);
     }
     if !rest.is_empty() {
-        let tail = rest
-            .iter()
-            .rev()
-            .fold(0, |tail, &byte| tail << 8 | u32::from(byte));
+        let tail = rest.iter().rev().fold(0, |tail, &byte| tail << 8 | u32::from(byte));
         hash ^= scramble(tail);
     }
     // The length counts modulo 2^32, as in the reference.

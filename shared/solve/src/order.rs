@@ -179,18 +179,17 @@ impl<'s, 'a: 's> Ordering<'_, 's, 'a> {
                     && self.chosen(name).is_none()
                     && !state.processed
                     && !state.removed
-                    && universe.install_if(package).iter().any(|link| {
-                        self.names[link.name].removed && self.chosen(link.name).is_none()
-                    })
+                    && universe
+                        .install_if(package)
+                        .iter()
+                        .any(|link| self.names[link.name].removed && self.chosen(link.name).is_none())
                 {
                     self.steps.push(Step::RemoveIfOrphan(package));
                 }
             }
             Step::RemoveIfDue(package) => {
                 let name = universe.packages[package].name;
-                if self.names[name].installed_package == Some(package)
-                    && self.chosen(name).is_none()
-                {
+                if self.names[name].installed_package == Some(package) && self.chosen(name).is_none() {
                     self.steps.push(Step::Remove(package));
                 }
             }
@@ -231,9 +230,7 @@ impl<'s, 'a: 's> Ordering<'_, 's, 'a> {
         }
         let universe = self.solver.universe;
         if let Some(installed) = self.names[name].installed_package {
-            let stays = self
-                .chosen(name)
-                .is_some_and(|package| universe.packages[package].name == name);
+            let stays = self.chosen(name).is_some_and(|package| universe.packages[package].name == name);
             if !stays {
                 self.steps.push(Step::Remove(installed));
             }
@@ -254,9 +251,7 @@ impl<'s, 'a: 's> Ordering<'_, 's, 'a> {
                 .tags
                 .iter()
                 .enumerate()
-                .position(|(number, tag)| {
-                    pins & (1 << number) != 0 && tag.repositories & repositories != 0
-                })
+                .position(|(number, tag)| pins & (1 << number) != 0 && tag.repositories & repositories != 0)
                 .unwrap_or(0)
         });
         self.changes.push(Change { old, new, tag });
@@ -265,9 +260,7 @@ impl<'s, 'a: 's> Ordering<'_, 's, 'a> {
     fn remove(&mut self, package: PackageId) {
         let universe = self.solver.universe;
         let name = universe.packages[package].name;
-        let stays = self
-            .chosen(name)
-            .is_some_and(|chosen| universe.packages[chosen].name == name);
+        let stays = self.chosen(name).is_some_and(|chosen| universe.packages[chosen].name == name);
         if self.in_changes[package] || stays {
             return;
         }
@@ -280,8 +273,7 @@ impl<'s, 'a: 's> Ordering<'_, 's, 'a> {
                     let dependent = provider.package;
                     let needs_it = universe.packages[dependent].installed.is_some()
                         && universe.depends(dependent).iter().any(|link| {
-                            crate::explain::relation(universe, Some(dependent), link, package)
-                                == Some(true)
+                            crate::explain::relation(universe, Some(dependent), link, package) == Some(true)
                         });
                     if needs_it {
                         self.steps.push(Step::Remove(dependent));

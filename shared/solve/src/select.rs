@@ -38,13 +38,7 @@ impl<'a> Solver<'_, 'a> {
             self.mark_error(package);
         }
         let row = &universe.packages[package];
-        self.assign(
-            row.name,
-            Some(Provider {
-                package,
-                version: Some(row.version()),
-            }),
-        );
+        self.assign(row.name, Some(Provider { package, version: Some(row.version()) }));
         for link in universe.provides(package) {
             let version = link.version();
             self.assign(link.name, Some(Provider { package, version }));
@@ -59,8 +53,7 @@ impl<'a> Solver<'_, 'a> {
         let version = provider.and_then(|provider| provider.version);
         if self.names[name].locked {
             let chosen = self.names[name].chosen;
-            let both_virtual =
-                version.is_none() && chosen.is_none_or(|chosen| chosen.version.is_none());
+            let both_virtual = version.is_none() && chosen.is_none_or(|chosen| chosen.version.is_none());
             if !both_virtual {
                 for conflicting in [provider, chosen].into_iter().flatten() {
                     self.mark_error(conflicting.package);
@@ -98,18 +91,12 @@ impl<'a> Solver<'_, 'a> {
     /// `Greater` when `a` is the better choice.
     fn compare(&self, a: &Provider<'_>, b: &Provider<'_>) -> Ordering {
         let (state_a, state_b) = (&self.packages[a.package], &self.packages[b.package]);
-        let (package_a, package_b) = (
-            &self.universe.packages[a.package],
-            &self.universe.packages[b.package],
-        );
+        let (package_a, package_b) = (&self.universe.packages[a.package], &self.universe.packages[b.package]);
         let flags = state_a.flags.with(state_b.flags);
         let selectable = state_a.selectable.cmp(&state_b.selectable);
         let tag_allowed = state_a.tag_allowed.cmp(&state_b.tag_allowed);
         let available = state_a.available.cmp(&state_b.available);
-        let installed = package_a
-            .installed
-            .is_some()
-            .cmp(&package_b.installed.is_some());
+        let installed = package_a.installed.is_some().cmp(&package_b.installed.is_some());
         let when = |condition: bool, order: Ordering| {
             if condition { order } else { Ordering::Equal }
         };

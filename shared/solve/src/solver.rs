@@ -8,8 +8,8 @@ use crate::explain::link_text;
 use crate::state::{Flags, NameState, PackageState, Queue, Visit, VisitStep};
 use crate::universe::{Link, Provider, Universe};
 
-/// Names the task did not name are decided first, and among those the ones that are packages.
-const ORDER_UNNAMED: u32 = 1 << 31;
+/// Names that the task names are decided first, then those that are packages and not only provided.
+const ORDER_NAMED: u32 = 1 << 31;
 const ORDER_PACKAGE: u32 = 1 << 30;
 
 /// The bit of the untagged repositories.
@@ -115,10 +115,7 @@ impl<'s, 'a> Solver<'s, 'a> {
                 return Some(name);
             }
         }
-        let (_, name) = self
-            .selectable
-            .pop_last()
-            .or_else(|| self.unresolved.pop_last())?;
+        let (_, name) = self.selectable.pop_last().or_else(|| self.unresolved.pop_last())?;
         self.names[name].queue = Queue::None;
         Some(name)
     }
@@ -142,13 +139,7 @@ impl<'s, 'a> Solver<'s, 'a> {
         }
         state.seen = true;
         state.no_install_if = true;
-        stack.push(Visit {
-            name,
-            step: VisitStep::Provider,
-            outer: 0,
-            inner: 0,
-            virtual_providers: 0,
-        });
+        stack.push(Visit { name, step: VisitStep::Provider, outer: 0, inner: 0, virtual_providers: 0 });
     }
 
     /// The next name to discover on this visit, or `None` at its end.
@@ -215,8 +206,7 @@ impl<'s, 'a> Solver<'s, 'a> {
                     visit.step = VisitStep::ProvidersProvides;
                 }
                 VisitStep::ProvidersProvides => {
-                    let provides =
-                        provider.map_or(&[][..], |provider| universe.provides(provider.package));
+                    let provides = provider.map_or(&[][..], |provider| universe.provides(provider.package));
                     if let Some(link) = provides.get(visit.inner) {
                         visit.inner += 1;
                         return Some(link.name);
@@ -242,8 +232,8 @@ impl<'s, 'a> Solver<'s, 'a> {
         self.latest_order += 1;
         let mut order = self.latest_order;
         let state = &mut self.names[visit.name];
-        if !state.named {
-            order |= ORDER_UNNAMED;
+        if state.named {
+            order |= ORDER_NAMED;
         }
         if providers != visit.virtual_providers {
             order |= ORDER_PACKAGE;
@@ -261,10 +251,9 @@ impl<'s, 'a> Solver<'s, 'a> {
         state.seen = true;
         state.pins = DEFAULT_PIN;
         state.available = package.repositories != 0;
-        state.selectable =
-            !package.uninstallable() && (state.available || made_up || package.installed.is_some());
-        state.install_if_failed = universe.install_if(id).is_empty()
-            || (self.world_flags.has(Flags::AVAILABLE) && !state.available);
+        state.selectable = !package.uninstallable() && (state.available || made_up || package.installed.is_some());
+        state.install_if_failed =
+            universe.install_if(id).is_empty() || (self.world_flags.has(Flags::AVAILABLE) && !state.available);
         state.tag_preferred = made_up || repositories & self.default_repositories != 0;
         state.tag_allowed = state.tag_preferred || package.installed.is_some();
     }
@@ -299,10 +288,8 @@ impl<'s, 'a> Solver<'s, 'a> {
 
     fn queue_unresolved(&mut self, name: NameId, reevaluate: bool) {
         let state = &self.names[name];
-        let resolve_now = state.reverse_depends_done
-            && state.requirers > 0
-            && state.has_selectable
-            && !state.has_options;
+        let resolve_now =
+            state.reverse_depends_done && state.requirers > 0 && state.has_selectable && !state.has_options;
         if state.locked || state.queue == Queue::ResolveNow {
             return;
         }
@@ -374,8 +361,7 @@ impl<'s, 'a> Solver<'s, 'a> {
             return true;
         }
         universe.providers(link.name).iter().any(|provider| {
-            self.packages[provider.package].selectable
-                && universe.satisfies(Some(asker), link, Some(*provider))
+            self.packages[provider.package].selectable && universe.satisfies(Some(asker), link, Some(*provider))
         })
     }
 
@@ -393,11 +379,7 @@ impl<'s, 'a> Solver<'s, 'a> {
                 let parent = &self.packages[parent];
                 (parent.inheritable_flags, parent.pins, None)
             }
-            None => (
-                self.world_flags,
-                pins,
-                Some(repositories & self.universe.opened_by(pins) != 0),
-            ),
+            None => (self.world_flags, pins, Some(repositories & self.universe.opened_by(pins) != 0)),
         };
         let state = &mut self.packages[package];
         state.flags = state.flags.with(flags);
@@ -481,10 +463,8 @@ impl<'s, 'a> Solver<'s, 'a> {
                 continue;
             }
             if reevaluate_depends
-                && let Some(_unsatisfiable) = universe
-                    .depends(package)
-                    .iter()
-                    .find(|link| !self.satisfiable(package, link))
+                && let Some(_unsatisfiable) =
+                    universe.depends(package).iter().find(|link| !self.satisfiable(package, link))
             {
                 self.disqualify(package);
                 continue;
@@ -526,8 +506,7 @@ impl<'s, 'a> Solver<'s, 'a> {
     fn check_install_if(&mut self, package: PackageId) {
         let universe = self.universe;
         let rules = universe.install_if(package);
-        if !self.packages[package].install_if_triggered && !self.packages[package].install_if_failed
-        {
+        if !self.packages[package].install_if_triggered && !self.packages[package].install_if_failed {
             let mut triggered = true;
             for link in rules {
                 if !self.names[link.name].locked {
@@ -600,8 +579,7 @@ impl<'s, 'a> Solver<'s, 'a> {
             }
         }
         let own = universe.packages[first].name;
-        let provided =
-            || std::iter::once(own).chain(universe.provides(first).iter().map(|link| link.name));
+        let provided = || std::iter::once(own).chain(universe.provides(first).iter().map(|link| link.name));
         for other in provided() {
             if std::mem::take(&mut self.names[other].merge_provides) == options {
                 let skip_virtuals = self.names[other].has_virtual_provides;

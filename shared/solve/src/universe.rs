@@ -157,10 +157,7 @@ impl<'a> Universe<'a> {
         repositories: &[Repository<'a>],
     ) -> Result<Self, Error> {
         if repositories.len() > MAXIMUM_REPOSITORIES {
-            return Err(Error::TooManyRepositories {
-                found: repositories.len(),
-                limit: MAXIMUM_REPOSITORIES,
-            });
+            return Err(Error::TooManyRepositories { found: repositories.len(), limit: MAXIMUM_REPOSITORIES });
         }
         let mut builder = Builder::new(architecture);
         let mut installed_packages = Vec::with_capacity(installed.len());
@@ -183,18 +180,9 @@ impl<'a> Universe<'a> {
             }
         }
         if builder.tags.len() > MAXIMUM_TAGS {
-            return Err(Error::TooManyTags {
-                found: builder.tags.len(),
-                limit: MAXIMUM_TAGS,
-            });
+            return Err(Error::TooManyTags { found: builder.tags.len(), limit: MAXIMUM_TAGS });
         }
-        Ok(builder.finish(
-            repositories
-                .iter()
-                .map(|repository| repository.name.clone())
-                .collect(),
-            installed_packages,
-        ))
+        Ok(builder.finish(repositories.iter().map(|repository| repository.name.clone()).collect(), installed_packages))
     }
 
     /// The architecture whose packages can be installed here.
@@ -251,9 +239,7 @@ impl<'a> Universe<'a> {
 
     /// The index of a tag that has repositories.
     pub(crate) fn tag(&self, text: &str) -> Option<usize> {
-        self.tags
-            .iter()
-            .position(|tag| tag.text == text && tag.repositories != 0)
+        self.tags.iter().position(|tag| tag.text == text && tag.repositories != 0)
     }
 
     pub(crate) fn name_count(&self) -> usize {
@@ -299,9 +285,7 @@ impl<'a> Universe<'a> {
     }
 
     fn links(&self, range: &Range<u32>) -> &[Link<'a>] {
-        self.links
-            .get(range.start as usize..range.end as usize)
-            .unwrap_or_default()
+        self.links.get(range.start as usize..range.end as usize).unwrap_or_default()
     }
 
     /// The repositories that the tags in `pins` (one bit per tag) open.
@@ -316,21 +300,13 @@ impl<'a> Universe<'a> {
     /// The repositories of a package, and those of the tag it was installed by.
     pub(crate) fn repositories_of(&self, package: PackageId) -> RepositorySet {
         let package = &self.packages[package];
-        let pinned = package
-            .installed
-            .and_then(|tag| self.tags.get(tag))
-            .map_or(0, |tag| tag.repositories);
+        let pinned = package.installed.and_then(|tag| self.tags.get(tag)).map_or(0, |tag| tag.repositories);
         package.repositories | pinned
     }
 
     /// Whether `provider` (`None`: nothing is installed for the name) does what `link` of the
     /// package `asker` says.
-    pub(crate) fn satisfies(
-        &self,
-        asker: Option<PackageId>,
-        link: &Link<'_>,
-        provider: Option<Provider<'_>>,
-    ) -> bool {
+    pub(crate) fn satisfies(&self, asker: Option<PackageId>, link: &Link<'_>, provider: Option<Provider<'_>>) -> bool {
         let Some(provider) = provider else {
             return link.conflict;
         };
@@ -343,9 +319,7 @@ impl<'a> Universe<'a> {
                 let checksum = &self.packages[provider.package].entry.checksum;
                 identity(checksum) == identity(link.version)
             }
-            Some(operator) => provider
-                .version
-                .is_some_and(|version| operator.accepts(version, link.version)),
+            Some(operator) => provider.version.is_some_and(|version| operator.accepts(version, link.version)),
         };
         matches != link.conflict
     }
