@@ -27,8 +27,8 @@ pub struct Context {
     pub builder: Arc<dyn Builder>,
     /// Where packages are published.
     pub repository: Arc<dyn PackageRepository>,
-    /// Where images are published, by image name.
-    pub registry: Arc<dyn ImageRegistry>,
+    /// Where images are published; a repository is called as its image.
+    pub registry: Arc<dyn Registry>,
     /// Signs packages and indexes: RSA.
     pub package_key: Arc<dyn Signer>,
     /// Signs images and attestations: ECDSA P-256.
@@ -37,15 +37,6 @@ pub struct Context {
     pub progress: Arc<dyn Progress>,
     /// Choices of whoever runs the factory.
     pub settings: Settings,
-}
-
-/// Gives the repository of one image.
-pub trait ImageRegistry: Send + Sync {
-    /// The repository called `name`.
-    ///
-    /// # Errors
-    /// When the name is not a repository name, or the repository can't be opened.
-    fn open(&self, name: &str) -> Result<Arc<dyn Registry>, registry::Error>;
 }
 
 /// Choices of whoever runs the factory.

@@ -179,7 +179,7 @@ impl ImagePlan {
         let mut packages = BTreeMap::new();
         for architecture in source.definition.architectures.iter().filter(|one| context.settings.architectures.contains(one)) {
             let entries: Vec<RepositoryEntry> = repository::entries(context, *architecture).await?;
-            let resolved = repository::choose(&entries, *architecture, &wants)?;
+            let resolved = repository::choose(&entries, *architecture, &self.subject(), &wants)?;
             let planned = resolved.into_iter().map(|resolved| PlannedPackage { entry: resolved.entry, blob: resolved.blob });
             packages.insert(*architecture, planned.collect::<Vec<_>>());
         }

@@ -27,8 +27,8 @@ pub struct BuildJob {
     pub sources: Vec<(String, PathBuf)>,
     /// The sources as SBOMs name them.
     pub origins: Vec<sbom::Source>,
-    /// Build dependencies in install order: index record and file.
-    pub sysroot: Vec<(apk::IndexEntry, PathBuf)>,
+    /// Build dependencies in install order.
+    pub sysroot: Vec<image::PackageFile>,
     /// Files that are put into the workspace first.
     pub files: Option<PathBuf>,
     /// The compiler wrappers.

@@ -110,7 +110,7 @@ impl Stage for PackageBuild {
             Ok(digest) => {
                 let message = PackagePublish { package: self.package.clone(), version: self.version.clone(), build: digest };
                 context.state.commit(Transaction { messages: vec![message.envelope()?], ..Transaction::default() }).await?;
-                Ok(Outcome::Done(format!("{} built", package.plan.outputs.len_text())))
+                Ok(Outcome::Done(format!("{} packages built", package.plan.outputs.len())))
             }
             Err(Halt::Bad { reason, log }) => self.fail(context, reason, log).await,
             Err(Halt::Stage(StageError::Rejected(reason))) => self.fail(context, reason, None).await,
@@ -163,10 +163,10 @@ impl PackageBuild {
             let time = tokio::task::spawn_blocking(move || fetched.newest_mtime()).await.map_err(ports::PortError::from)?;
             newest = newest.max(time.ok());
         }
-        let dependencies = repository::resolve(context, self.architecture, &package.wants).await?;
+        let dependencies = repository::resolve(context, self.architecture, &self.package, &package.wants).await?;
         let mut sysroot = Vec::new();
         for dependency in &dependencies {
-            sysroot.push((dependency.entry.clone(), context.blobs.file(dependency.blob).await?));
+            sysroot.push(image::PackageFile { entry: dependency.entry.clone(), path: context.blobs.file(dependency.blob).await? });
         }
         let job = BuildJob {
             plan: package.plan.clone(),

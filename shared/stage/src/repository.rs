@@ -86,29 +86,28 @@ pub async fn entries(context: &Context, architecture: Architecture) -> Result<Ve
     Ok(documents.iter().map(ports::Document::decode).collect::<Result<_, _>>()?)
 }
 
-/// Chooses the packages that satisfy `wants`, in install order.
+/// Chooses the packages that satisfy `wants`, in install order. `subject` is who wants, for messages.
 ///
 /// # Errors
 /// [`StageError::Rejected`] with the chain of reasons when nothing satisfies them.
-pub async fn resolve(context: &Context, architecture: Architecture, wants: &[String]) -> Result<Vec<Resolved>, StageError> {
+pub async fn resolve(context: &Context, architecture: Architecture, subject: &str, wants: &[String]) -> Result<Vec<Resolved>, StageError> {
     let entries = entries(context, architecture).await?;
-    choose(&entries, architecture, wants)
+    choose(&entries, architecture, subject, wants)
 }
 
 /// Chooses among given packages; see [`resolve`].
 ///
 /// # Errors
 /// As [`resolve`].
-pub fn choose(entries: &[RepositoryEntry], architecture: Architecture, wants: &[String]) -> Result<Vec<Resolved>, StageError> {
+pub fn choose(entries: &[RepositoryEntry], architecture: Architecture, subject: &str, wants: &[String]) -> Result<Vec<Resolved>, StageError> {
     let rejected = |error: &dyn std::error::Error| StageError::Rejected(chain(error));
     let wants = wants.iter().map(|want| want.parse()).collect::<Result<Vec<Dependency>, _>>().map_err(|error| rejected(&error))?;
     let index: Vec<IndexEntry> = entries.iter().map(|entry| entry.entry.clone()).collect();
     let repository = solve::Repository { name: "minimill".to_owned(), tag: None, entries: &index };
     let universe = solve::Universe::new(architecture, &[repository]).map_err(|error| rejected(&error))?;
-    let solution = solve::solve(&universe, &solve::Task::new(&wants)).map_err(|failure| rejected(&failure))?;
+    let solution = solve::solve(&universe, &solve::Task::new(subject, &wants)).map_err(|failure| rejected(&failure))?;
     solution
-        .packages
-        .iter()
+        .packages()
         .map(|chosen| {
             let position = index.iter().position(|entry| std::ptr::eq(entry, chosen.entry));
             let blob = position.and_then(|position| entries.get(position)).map(|entry| entry.blob);

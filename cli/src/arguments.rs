@@ -1,0 +1,204 @@
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::output::Format;
+
+/// A factory for minimal, hardened container images.
+#[derive(Debug, Parser)]
+#[command(name = "mill", version, about)]
+pub struct Arguments {
+    /// Options of every command.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Options of every command.
+#[derive(Clone, Debug, Args)]
+pub struct Global {
+    /// Folder that holds everything the factory knows.
+    #[arg(long, global = true, default_value = ".mill", value_name = "DIR")]
+    pub home: PathBuf,
+    /// Folder of package and image definitions.
+    #[arg(long, global = true, default_value = "catalog", value_name = "DIR")]
+    pub catalog: PathBuf,
+    /// How results are printed.
+    #[arg(long, global = true, value_enum, default_value = "text")]
+    pub format: Format,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// One whole day now: check upstreams, build what is due, plan, build, test and publish images, scan
+    Cycle,
+    /// The schedules for ever, with the console; drains on SIGTERM
+    Run {
+        /// Address to serve on.
+        #[arg(long, default_value = "127.0.0.1:5000", value_name = "ADDR")]
+        listen: SocketAddr,
+    },
+    /// Serve the OCI registry (`/v2/`) and the apk repository (`/apk/`)
+    Serve {
+        /// Address to serve on.
+        #[arg(long, default_value = "127.0.0.1:5000", value_name = "ADDR")]
+        listen: SocketAddr,
+        /// Accept pushes to the registry.
+        #[arg(long)]
+        writable: bool,
+    },
+    /// Check definitions, or show their build order
+    #[command(subcommand)]
+    Catalog(Catalog),
+    /// What upstream offers
+    #[command(subcommand)]
+    Upstream(Upstream),
+    /// Build packages
+    #[command(subcommand)]
+    Package(Package),
+    /// apk format tools
+    #[command(subcommand)]
+    Apk(Apk),
+    /// Plan, solve, build, test and list images
+    #[command(subcommand)]
+    Image(Image),
+    /// Verify an image's signature, SBOM attestation and provenance
+    Verify {
+        /// `NAME:TAG` or `NAME@sha256:HEX` of this home, or with a registry's address before it.
+        image: String,
+        /// PEM file of the public key; by default this home's.
+        #[arg(long, value_name = "PUB")]
+        key: Option<PathBuf>,
+    },
+    /// Vulnerability records
+    #[command(subcommand)]
+    Feed(Feed),
+    /// Match published images with the vulnerability records
+    Scan {
+        /// Image name; all when not given.
+        image: Option<String>,
+    },
+}
+
+/// `mill catalog`.
+#[derive(Debug, Subcommand)]
+pub enum Catalog {
+    /// Parse and validate every definition
+    Check {
+        /// Folder of package definitions, in place of the catalog's.
+        #[arg(long, value_name = "DIR")]
+        packages: Option<PathBuf>,
+        /// Folder of image definitions, in place of the catalog's.
+        #[arg(long, value_name = "DIR")]
+        images: Option<PathBuf>,
+        /// Folders of further pipelines.
+        #[arg(long, value_name = "DIR")]
+        pipeline_dirs: Vec<PathBuf>,
+    },
+    /// Build order of the packages
+    Graph {
+        /// Folder of package definitions, in place of the catalog's.
+        #[arg(long, value_name = "DIR")]
+        packages: Option<PathBuf>,
+        /// Folders of further pipelines.
+        #[arg(long, value_name = "DIR")]
+        pipeline_dirs: Vec<PathBuf>,
+    },
+}
+
+/// `mill upstream`.
+#[derive(Debug, Subcommand)]
+pub enum Upstream {
+    /// Newest release per package, and why each candidate was taken or passed over
+    Check {
+        /// Package definitions; all when none is given.
+        names: Vec<String>,
+    },
+}
+
+/// `mill package`.
+#[derive(Debug, Subcommand)]
+pub enum Package {
+    /// Build and publish a package and what it builds with
+    Build {
+        /// Package definition.
+        name: String,
+    },
+    /// Run a package's test pipeline
+    Test {
+        /// Package definition.
+        name: String,
+    },
+}
+
+/// `mill apk`.
+#[derive(Debug, Subcommand)]
+pub enum Apk {
+    /// Read `A B` per line; print `<`, `=`, `>` or `invalid` per line
+    Compare,
+    /// Check a package or index: structure, digests, signature
+    Verify {
+        /// `.apk` or `APKINDEX.tar.gz`.
+        file: PathBuf,
+        /// Public key files, named as in `/etc/apk/keys`.
+        #[arg(long, required = true, num_args = 1.., value_name = "PUB")]
+        key: Vec<PathBuf>,
+    },
+    /// Show what a package says of itself and the files it holds
+    Show {
+        /// `.apk` file.
+        file: PathBuf,
+    },
+    /// Write `DIR/APKINDEX.tar.gz` over the packages in a folder
+    Index {
+        /// Folder of `.apk` files of one architecture.
+        folder: PathBuf,
+        /// Private key (PEM) that signs the index.
+        #[arg(long, value_name = "KEY")]
+        key: PathBuf,
+    },
+}
+
+/// `mill image`.
+#[derive(Debug, Subcommand)]
+pub enum Image {
+    /// Say why each stream is or is not due
+    Plan,
+    /// Print `NAME=VERSION` of the packages that an image definition gets
+    Solve {
+        /// apko YAML file.
+        file: PathBuf,
+        /// Architecture; the host's when not given.
+        #[arg(long, value_name = "A")]
+        arch: Option<apk::Architecture>,
+    },
+    /// Build an image of the catalog, or of an apko YAML file, as an OCI layout
+    Build {
+        /// Image name, or a file whose name ends in `.yaml`.
+        name: String,
+        /// Folder for the OCI layout.
+        #[arg(long, value_name = "DIR", default_value = "image")]
+        output: PathBuf,
+    },
+    /// Run the test suites of an image's published streams again
+    Test {
+        /// Image name.
+        name: String,
+    },
+    /// Every published version
+    List,
+}
+
+/// `mill feed`.
+#[derive(Debug, Subcommand)]
+pub enum Feed {
+    /// Import OSV records from a folder or file
+    Import {
+        /// Folder, `.json` or `.yaml` file.
+        path: PathBuf,
+    },
+}

@@ -1,0 +1,130 @@
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use apk::Architecture;
+use ports::local::{Database, FileBlobs, Home, HomeLock};
+use ports::{Clock, FixedClock, SystemClock};
+use registry::Layouts;
+use sandbox::Bubblewrap;
+use serde::Deserialize;
+use sign::{LocalEcdsaKey, LocalRsaKey};
+use stage::{Catalog, Context, FolderRepository, LocalBuilder, Settings};
+use upstream::{EndpointSettings, Endpoints, Surroundings, Upstreams};
+
+use crate::arguments::Global;
+use crate::output::{Failure, Format, OrFail};
+use crate::progress::Bars;
+
+const PACKAGE_KEY_BITS: usize = 4096;
+
+/// `mill.toml`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Configuration {
+    /// Addresses of registries; what is not set is taken from the standard clients' own configuration.
+    pub endpoints: EndpointSettings,
+}
+
+/// A factory in this process.
+pub struct Factory {
+    /// What the stages work with.
+    pub context: Arc<Context>,
+    /// The home's folders.
+    pub home: Home,
+    /// State and queue, for what only their owner may do.
+    pub database: Database,
+}
+
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+/// The configuration: `mill.toml` in the home, else in the working folder, under the `MINIMILL_*` variables.
+pub fn configuration(home: &Path) -> Result<Configuration, Failure> {
+    let found = [home.join("mill.toml"), "mill.toml".into()].into_iter().find(|path| path.is_file());
+    let mut configuration = match found {
+        None => Configuration::default(),
+        Some(path) => {
+            let text = fs::read_to_string(&path).map_err(|error| Failure::environment(format!("read `{}`: {error}", path.display())))?;
+            toml::from_str(&text).map_err(|error| Failure::usage(format!("{}: {error}", path.display())))?
+        }
+    };
+    configuration.endpoints = configuration.endpoints.overridden_by(variable);
+    Ok(configuration)
+}
+
+/// The time: `MINIMILL_NOW` (RFC 3339) for rebuilding a past day, else the system's.
+fn clock() -> Result<Arc<dyn Clock>, Failure> {
+    match variable("MINIMILL_NOW") {
+        None => Ok(Arc::new(SystemClock)),
+        Some(text) => {
+            let time = text.parse().map_err(|error| Failure::usage(format!("MINIMILL_NOW `{text}`: {error}")))?;
+            Ok(Arc::new(FixedClock(time)))
+        }
+    }
+}
+
+fn source_date_epoch() -> Result<Option<i64>, Failure> {
+    variable("SOURCE_DATE_EPOCH")
+        .map(|text| text.parse().map_err(|_| Failure::usage(format!("SOURCE_DATE_EPOCH `{text}` is not a number of seconds"))))
+        .transpose()
+}
+
+impl Factory {
+    /// Opens the home and the catalog, and makes the keys at first use.
+    pub fn open(global: &Global) -> Result<Self, Failure> {
+        let home = Home::open(&global.home).or_environment()?;
+        let configuration = configuration(home.root())?;
+        let catalog = Catalog::load(&global.catalog).or_bad()?;
+        let clock = clock()?;
+        // Leases and lock files count real time also when the factory works on a past day.
+        let database = Database::open(&home.path("state.sqlite"), Arc::new(SystemClock)).or_environment()?;
+        let keys = home.folder("keys").or_environment()?;
+        let package_key = LocalRsaKey::load_or_create(&keys.join("minimill.rsa"), PACKAGE_KEY_BITS).or_environment()?;
+        let image_key = LocalEcdsaKey::load_or_create(&keys.join("minimill.pem")).or_environment()?;
+        let working_folder = std::env::current_dir().or_environment()?;
+        let endpoints = Endpoints::new(configuration.endpoints, Surroundings::of_machine(variable, working_folder));
+        let upstreams = Upstreams::new(endpoints, &home.path("cache"), upstream::Options::default()).or_environment()?;
+        let work = home.folder("work").or_environment()?;
+        let search_path = std::env::var_os("PATH").unwrap_or_default();
+        let bubblewrap = Bubblewrap::find(&search_path, &work).or_environment()?;
+        let progress: Arc<dyn stage::Progress> = match global.format {
+            Format::Text | Format::Json => Arc::new(Bars::new()),
+        };
+        let context = Context {
+            state: Arc::new(database.clone()),
+            queue: Arc::new(database.clone()),
+            blobs: Arc::new(FileBlobs::new(home.folder("blobs").or_environment()?)),
+            clock,
+            catalog,
+            upstreams,
+            builder: Arc::new(LocalBuilder::new(bubblewrap, work.clone())),
+            repository: Arc::new(FolderRepository::new(home.folder("apk").or_environment()?)),
+            registry: Arc::new(Layouts::new(home.folder("registry").or_environment()?)),
+            package_key: Arc::new(package_key),
+            image_key: Arc::new(image_key),
+            progress,
+            settings: Settings {
+                architectures: vec![Architecture::host().unwrap_or(Architecture::X86_64)],
+                source_date_epoch: source_date_epoch()?,
+                work,
+            },
+        };
+        Ok(Self { context: Arc::new(context), home, database })
+    }
+
+    /// Takes the sole right to work in this home, and clears what a process that died has left.
+    pub async fn lock(&self) -> Result<HomeLock, Failure> {
+        let lock = self.home.lock().or_environment()?;
+        self.database.end_leases().await.or_environment()?;
+        let work = self.home.path("work");
+        let leftovers = fs::read_dir(&work).map_err(|error| Failure::environment(format!("read `{}`: {error}", work.display())))?;
+        for entry in leftovers {
+            let path = entry.or_environment()?.path();
+            let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+            removed.map_err(|error| Failure::environment(format!("remove `{}`: {error}", path.display())))?;
+        }
+        Ok(lock)
+    }
+}

@@ -1,0 +1,278 @@
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use apk::Architecture;
+use async_trait::async_trait;
+use image::{BlobSink, BlobWriter, Composed, Composition, PackageFile, Settings};
+use ports::{Digest, Transaction};
+use recipe::ImageConfiguration;
+use serde::{Deserialize, Serialize};
+
+use crate::image_plan::Plan;
+use crate::{Context, ImageTest, Outcome, Stage, StageError, chain};
+
+const MAXIMUM_PLAN_BYTES: u64 = 64 << 20;
+
+/// Composes an image from its plan, for every architecture, twice: an image is only handed on when
+/// both compositions give the same digest.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ImageBuild {
+    /// Image name.
+    pub image: String,
+    /// Stream name.
+    pub stream: String,
+    /// The [`Plan`].
+    pub plan: Digest,
+}
+
+/// A composed image, all of whose content is among the blobs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BuildRecord {
+    /// Image name.
+    pub image: String,
+    /// Stream name.
+    pub stream: String,
+    /// The plan it was built from.
+    pub plan: Digest,
+    /// Upstream version of the primary package.
+    pub version: String,
+    /// The image index.
+    pub index: Digest,
+    /// SPDX document of the index.
+    pub sbom: Digest,
+    /// One image per architecture.
+    pub platforms: BTreeMap<Architecture, Platform>,
+    /// `created` of the newest platform, in seconds since 1970.
+    pub created: i64,
+}
+
+/// The image of one architecture.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Platform {
+    /// The manifest.
+    pub manifest: Digest,
+    /// Configuration and layers, with their sizes in bytes.
+    pub content: Vec<(Digest, u64)>,
+    /// SPDX document.
+    pub sbom: Digest,
+    /// The files of the image that no package owns.
+    pub composed_files: Vec<String>,
+}
+
+#[async_trait]
+impl Stage for ImageBuild {
+    const NAME: &'static str = "image-build";
+
+    fn subject(&self) -> String {
+        format!("{}:{}", self.image, self.stream)
+    }
+
+    async fn run(self, context: &Context) -> Result<Outcome, StageError> {
+        let bytes = context.blobs.get(self.plan, MAXIMUM_PLAN_BYTES).await?;
+        let plan: Plan = serde_json::from_slice(&bytes).map_err(|error| StageError::Rejected(format!("plan {}: {error}", self.plan)))?;
+        let record = match build(context, self.plan, &plan).await {
+            Ok(record) => record,
+            Err(StageError::Rejected(reason)) => {
+                crate::image_test::record_failure(context, &self.image, &self.stream, &reason, None).await?;
+                return Ok(Outcome::Failed(reason));
+            }
+            Err(error) => return Err(error),
+        };
+        let index = record.index;
+        let bytes = serde_json::to_vec(&record).map_err(|error| StageError::Rejected(error.to_string()))?;
+        let build = context.blobs.put(bytes).await?;
+        let message = ImageTest { image: self.image, stream: self.stream, build };
+        context.state.commit(Transaction { messages: vec![message.envelope()?], ..Transaction::default() }).await?;
+        Ok(Outcome::Done(format!("{} composed as {index}", plan.version)))
+    }
+}
+
+async fn build(context: &Context, digest: Digest, plan: &Plan) -> Result<BuildRecord, StageError> {
+    let scratch = tempfile::Builder::new()
+        .prefix("compose-")
+        .tempdir_in(&context.settings.work)
+        .map_err(|error| StageError::environment("make a scratch folder")(&error))?;
+    let mut packages = BTreeMap::new();
+    for (architecture, planned) in &plan.packages {
+        let mut files = Vec::new();
+        for package in planned {
+            files.push(PackageFile { entry: package.entry.clone(), path: context.blobs.file(package.blob).await? });
+        }
+        packages.insert(*architecture, files);
+    }
+    let file = format!("images/{}/apko.yaml", plan.image);
+    let configuration = ImageConfiguration::parse(&plan.configuration, &file).map_err(|error| StageError::Rejected(chain(&error)))?;
+    let settings = settings(context, plan, &configuration)?;
+    let (folder, source_date_epoch) = (scratch.path().join("layout"), context.settings.source_date_epoch);
+    let made = {
+        let (folder, settings) = (folder.clone(), settings);
+        tokio::task::spawn_blocking(move || compose(&folder, &settings, &packages, source_date_epoch)).await.map_err(ports::PortError::from)??
+    };
+    store(context, digest, plan, &folder, made).await
+}
+
+/// The definition's settings, with what the catalog says of the image as annotations where the
+/// definition is silent.
+fn settings(context: &Context, plan: &Plan, configuration: &ImageConfiguration) -> Result<Settings, StageError> {
+    let mut settings = Settings::from_definition(configuration, Vec::new()).map_err(|error| StageError::Rejected(chain(&error)))?;
+    let definition = context.catalog.images.get(&plan.image).map(|source| &source.definition);
+    let known = [
+        ("title", definition.map(|definition| definition.title.value.clone())),
+        ("description", definition.map(|definition| definition.description.value.clone())),
+        ("url", definition.and_then(|definition| definition.url.as_ref()).map(|url| url.value.clone())),
+        ("version", Some(plan.version.clone())),
+    ];
+    for (name, value) in known {
+        let name = format!("org.opencontainers.image.{name}");
+        if let Some(value) = value.filter(|_| settings.annotations.iter().all(|(known, _)| *known != name)) {
+            settings.annotations.push((name, value));
+        }
+    }
+    Ok(settings)
+}
+
+struct Made {
+    platforms: Vec<Composed>,
+    index: String,
+}
+
+fn compose(
+    folder: &Path,
+    settings: &Settings,
+    packages: &BTreeMap<Architecture, Vec<PackageFile>>,
+    source_date_epoch: Option<i64>,
+) -> Result<Made, StageError> {
+    let mut layout = image::Layout::create(folder).map_err(|error| failed(&error))?;
+    let first = compose_into(&mut layout, settings, packages, source_date_epoch)?;
+    let again = compose_into(&mut Discard, settings, packages, source_date_epoch)?;
+    if first.index != again.index {
+        let reason = format!("composing twice gave {} and then {}; the image is not reproducible", first.index, again.index);
+        return Err(StageError::Rejected(reason));
+    }
+    Ok(first)
+}
+
+fn compose_into(
+    sink: &mut dyn BlobSink,
+    settings: &Settings,
+    packages: &BTreeMap<Architecture, Vec<PackageFile>>,
+    source_date_epoch: Option<i64>,
+) -> Result<Made, StageError> {
+    let mut platforms = Vec::new();
+    for (architecture, packages) in packages {
+        let created = image::created(source_date_epoch, packages);
+        let composition = Composition { packages, settings, architecture: *architecture, created };
+        platforms.push(image::compose(&composition, sink).map_err(|error| failed(&error))?);
+    }
+    let (index, _) = image::compose_index(&platforms, settings, sink).map_err(|error| failed(&error))?;
+    Ok(Made { platforms, index: index.digest().to_string() })
+}
+
+fn failed(error: &image::Error) -> StageError {
+    if error.is_environment() { StageError::environment("compose the image")(error) } else { StageError::Rejected(chain(error)) }
+}
+
+/// Takes bytes and keeps none: for composing again only to compare digests.
+struct Discard;
+
+impl BlobSink for Discard {
+    fn begin(&mut self) -> io::Result<Box<dyn BlobWriter + '_>> {
+        Ok(Box::new(Self))
+    }
+}
+
+impl Write for Discard {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl BlobWriter for Discard {
+    fn commit(self: Box<Self>, _: &str, _: u64) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn digest(text: &str) -> Result<Digest, StageError> {
+    text.parse().map_err(|error: ports::InvalidDigest| StageError::Rejected(error.to_string()))
+}
+
+async fn store(context: &Context, plan_digest: Digest, plan: &Plan, folder: &Path, made: Made) -> Result<BuildRecord, StageError> {
+    let index = digest(&made.index)?;
+    let mut platforms = BTreeMap::new();
+    let mut images = Vec::new();
+    let mut created = 0;
+    put(context, folder, index).await?;
+    for composed in &made.platforms {
+        let manifest = digest(composed.manifest.digest().as_ref())?;
+        put(context, folder, manifest).await?;
+        let mut content = Vec::new();
+        for descriptor in std::iter::once(&composed.configuration).chain(composed.layers.iter().map(|layer| &layer.descriptor)) {
+            let blob = digest(descriptor.digest().as_ref())?;
+            put(context, folder, blob).await?;
+            content.push((blob, descriptor.size()));
+        }
+        let document = sbom::image_document(&image_sbom(plan, composed)).map_err(|error| StageError::Rejected(chain(&error)))?;
+        let sbom = context.blobs.put(document).await?;
+        images.push(sbom::PlatformImage { digest: manifest.to_string(), architecture: composed.architecture.oci().to_owned() });
+        created = created.max(composed.created);
+        let composed_files = composed.files.iter().filter(|file| file.owner == image::FileOwner::Composition).map(|file| file.path.clone());
+        let platform = Platform { manifest, content, sbom, composed_files: composed_files.collect() };
+        platforms.insert(composed.architecture, platform);
+    }
+    let index_sbom = sbom::IndexSbom { repository: plan.image.clone(), digest: index.to_string(), images, created };
+    let document = sbom::index_document(&index_sbom).map_err(|error| StageError::Rejected(chain(&error)))?;
+    Ok(BuildRecord {
+        image: plan.image.clone(),
+        stream: plan.stream.clone(),
+        plan: plan_digest,
+        version: plan.version.clone(),
+        index,
+        sbom: context.blobs.put(document).await?,
+        platforms,
+        created,
+    })
+}
+
+async fn put(context: &Context, folder: &Path, blob: Digest) -> Result<(), StageError> {
+    let path: PathBuf = folder.join("blobs/sha256").join(blob.hex());
+    let stored = context.blobs.put_file(&path).await?;
+    if stored == blob { Ok(()) } else { Err(StageError::Port(ports::PortError::Damaged { expected: blob, found: stored })) }
+}
+
+fn image_sbom(plan: &Plan, composed: &Composed) -> sbom::ImageSbom {
+    let distribution = image::Distribution::default();
+    sbom::ImageSbom {
+        repository: plan.image.clone(),
+        digest: composed.manifest.digest().to_string(),
+        architecture: composed.architecture.oci().to_owned(),
+        distribution: sbom::Distribution { id: distribution.id, name: distribution.name, version: distribution.version },
+        layers: composed
+            .layers
+            .iter()
+            .map(|layer| sbom::Layer {
+                digest: layer.descriptor.digest().to_string(),
+                diff_id: layer.diff_id.clone(),
+                media_type: layer.descriptor.media_type().to_string(),
+            })
+            .collect(),
+        packages: composed
+            .packages
+            .iter()
+            .map(|package| sbom::InstalledPackage {
+                information: package.information.clone(),
+                checksum: package.checksum.clone(),
+                embedded: package.sbom.clone(),
+            })
+            .collect(),
+        created: composed.created,
+    }
+}

@@ -1,0 +1,271 @@
+use std::collections::BTreeMap;
+
+use apk::Architecture;
+use async_trait::async_trait;
+use ports::{Condition, Digest, Document, Key, Transaction, Write};
+use registry::{Manifest, Reference, Repository, Tag, TagRule, bytes_stream};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use sign::{Bundle, Statement, predicate};
+
+use crate::image_build::BuildRecord;
+use crate::image_plan::Plan;
+use crate::record::{self, Event, Published, Release, TagMove};
+use crate::rules::tags;
+use crate::{Context, Outcome, Stage, StageError, VulnerabilityScan, provenance};
+
+const MAXIMUM_RECORD_BYTES: u64 = 64 << 20;
+const MAXIMUM_CONTENT_BYTES: u64 = 4 << 30;
+
+/// Signs, attests and publishes a tested image, and moves the tags that its version owns.
+///
+/// The order makes every crash harmless: what is to happen is recorded first, then content,
+/// signatures and attestations are pushed, then tags move, then the stream is at the new digest.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ImagePublish {
+    /// Image name.
+    pub image: String,
+    /// Stream name.
+    pub stream: String,
+    /// The [`BuildRecord`].
+    pub build: Digest,
+    /// The test report.
+    pub report: Digest,
+}
+
+/// Who owns each tag of an image. Changed only under a revision, so that two streams published at
+/// once agree on the tags they share.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+struct Ownership {
+    /// What each tag names.
+    tags: BTreeMap<String, Digest>,
+    /// The version that each stream is published at.
+    streams: BTreeMap<String, String>,
+}
+
+#[async_trait]
+impl Stage for ImagePublish {
+    const NAME: &'static str = "image-publish";
+
+    fn subject(&self) -> String {
+        format!("{}:{}", self.image, self.stream)
+    }
+
+    async fn run(self, context: &Context) -> Result<Outcome, StageError> {
+        let build: BuildRecord = read(context, self.build).await?;
+        let plan: Plan = read(context, build.plan).await?;
+        let repository: Repository =
+            self.image.parse().map_err(|error: registry::Error| StageError::Rejected(crate::chain(&error)))?;
+        let release = self.intend(context, &build, &plan).await?;
+        if !release.complete {
+            push(context, &repository, &build).await?;
+            self.attest(context, &repository, &build, &plan).await?;
+        }
+        move_tags(context, &repository, &release).await?;
+        self.complete(context, &build, &plan, &release).await?;
+        Ok(Outcome::Done(format!("{} is {} ({})", release.digest, release.tags.join(", "), release.timestamp_tag)))
+    }
+}
+
+async fn read<T: serde::de::DeserializeOwned>(context: &Context, digest: Digest) -> Result<T, StageError> {
+    let bytes = context.blobs.get(digest, MAXIMUM_RECORD_BYTES).await?;
+    serde_json::from_slice(&bytes).map_err(|error| StageError::Rejected(format!("record {digest}: {error}")))
+}
+
+fn registry_failed(action: &str) -> impl FnOnce(registry::Error) -> StageError {
+    let action = action.to_owned();
+    move |error| StageError::environment(action)(&error)
+}
+
+async fn decoded<T: serde::de::DeserializeOwned>(context: &Context, key: &Key) -> Result<(Option<T>, Condition), StageError> {
+    let document: Option<Document> = context.state.get(key).await?;
+    let condition = document.as_ref().map_or(Condition::Absent, |document| Condition::Revision(document.revision));
+    Ok((document.map(|document| document.decode()).transpose()?, condition))
+}
+
+impl ImagePublish {
+    /// Records what is to happen, once: a run after a crash takes up the same time and tags.
+    async fn intend(&self, context: &Context, build: &BuildRecord, plan: &Plan) -> Result<Release, StageError> {
+        let partition = record::image(&self.image);
+        let key = Key::new(partition.clone(), format!("release#{}", build.index));
+        let (known, condition) = decoded::<Release>(context, &key).await?;
+        let (ownership, ownership_condition) = decoded::<Ownership>(context, &Key::new(partition.clone(), "tags")).await?;
+        let mut ownership = ownership.unwrap_or_default();
+        if let Some(known) = &known
+            && known.tags.iter().all(|tag| ownership.tags.get(tag).is_some())
+            && ownership.streams.get(&self.stream) == Some(&known.version)
+            && ownership.tags.get(&known.version) == Some(&known.digest)
+        {
+            return Ok(known.clone());
+        }
+        let now = context.clock.now();
+        let moved_at = known.as_ref().filter(|known| !known.complete).map_or(now, |known| known.time);
+        let time = known.as_ref().map_or(now, |known| known.time);
+        let others: Vec<String> =
+            ownership.streams.iter().filter(|(stream, _)| **stream != self.stream).map(|(_, version)| version.clone()).collect();
+        let moving = tags::moving(&self.stream, &plan.version, &others);
+        let timestamp_tag = match &known {
+            Some(known) => known.timestamp_tag.clone(),
+            None => free_timestamp(&ownership, &plan.version, time),
+        };
+        let mut transaction = Transaction::default();
+        for tag in moving.iter().chain([&timestamp_tag]) {
+            let from = ownership.tags.insert(tag.clone(), build.index);
+            if from != Some(build.index) {
+                let moved = TagMove { tag: tag.clone(), from, to: build.index, time: moved_at, reason: plan.reason.clone() };
+                transaction.put(Key::new(partition.clone(), format!("history#{moved_at}#{tag}")), Condition::Any, &moved)?;
+            }
+        }
+        ownership.streams.insert(self.stream.clone(), plan.version.clone());
+        let (tests, _) = crate::image_test::summary(context, self.report).await?;
+        let release = Release {
+            stream: self.stream.clone(),
+            version: plan.version.clone(),
+            digest: build.index,
+            platforms: build.platforms.iter().map(|(architecture, platform)| (*architecture, platform.manifest)).collect(),
+            timestamp_tag,
+            tags: moving,
+            time,
+            size: build.platforms.values().flat_map(|platform| &platform.content).map(|(_, size)| size).sum(),
+            reason: plan.reason.clone(),
+            sboms: sboms(build),
+            report: self.report,
+            tests,
+            complete: known.is_some_and(|known| known.complete),
+        };
+        transaction.put(key, condition, &release)?;
+        transaction.put(Key::new(partition, "tags"), ownership_condition, &ownership)?;
+        context.state.commit(transaction).await?;
+        Ok(release)
+    }
+
+    /// Signs and attests the index and each platform's manifest.
+    async fn attest(&self, context: &Context, repository: &Repository, build: &BuildRecord, plan: &Plan) -> Result<(), StageError> {
+        let report: Value = read(context, self.report).await?;
+        let configuration = Digest::of(plan.configuration.as_bytes());
+        let mut subjects = vec![(build.index, build.sbom, None)];
+        subjects.extend(build.platforms.iter().map(|(architecture, platform)| (platform.manifest, platform.sbom, Some(*architecture))));
+        for (subject, sbom, architecture) in subjects {
+            let document: Value = read(context, sbom).await?;
+            let provenance = provenance::of_image(
+                &self.image,
+                &self.stream,
+                architecture.map(Architecture::oci),
+                configuration,
+                &materials(plan, architecture),
+            );
+            let test = crate::image_test::attestation(&report, architecture);
+            let statements = [
+                Statement::new(subject, predicate::SIGNATURE, &json!({})),
+                Statement::new(subject, predicate::SPDX, &document),
+                Statement::new(subject, predicate::PROVENANCE, &provenance),
+                Statement::new(subject, predicate::TEST_RESULT, &test),
+            ];
+            for statement in statements {
+                let failed = |error: &sign::Error| StageError::environment("sign the image")(error);
+                let statement = statement.map_err(|error| failed(&error))?;
+                let bundle = Bundle::sign(context.image_key.as_ref(), &statement).await.map_err(|error| failed(&error))?;
+                let bytes = bundle.to_bytes().map_err(|error| failed(&error))?;
+                registry::attach(context.registry.as_ref(), repository, subject, &bytes, &statement.predicate_type, None)
+                    .await
+                    .map_err(registry_failed("attach the attestation"))?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn complete(&self, context: &Context, build: &BuildRecord, plan: &Plan, release: &Release) -> Result<(), StageError> {
+        let partition = record::image(&self.image);
+        let key = Key::new(partition.clone(), format!("release#{}", release.digest));
+        let done = Release { complete: true, ..release.clone() };
+        let published = Published { version: plan.version.clone(), digest: build.index, definition: plan.definition, lock: plan.lock() };
+        let text = format!("{} {} is {}", self.image, plan.version, release.digest);
+        let event = Event { time: release.time, kind: "image.published".to_owned(), subject: self.subject(), text };
+        let mut transaction = Transaction::default();
+        transaction.put(key, Condition::Any, &done)?;
+        transaction.put(Key::new(partition.clone(), format!("stream#{}", self.stream)), Condition::Any, &published)?;
+        let failure = Key::new(partition, format!("failure#{}", self.stream));
+        transaction.writes.push(Write { key: failure, condition: Condition::Any, value: None });
+        transaction.put(event.key(), Condition::Any, &event)?;
+        transaction.send(VulnerabilityScan { image: self.image.clone(), digest: release.digest }.envelope()?);
+        Ok(context.state.commit(transaction).await?)
+    }
+}
+
+/// The timestamp tag, of the first minute from `time` on that no other digest of the version has.
+fn free_timestamp(ownership: &Ownership, version: &str, time: jiff::Timestamp) -> String {
+    let mut minutes = 0_i64;
+    loop {
+        let at = time.checked_add(jiff::SignedDuration::from_mins(minutes)).unwrap_or(time);
+        let tag = tags::timestamp(version, at);
+        if !ownership.tags.contains_key(&tag) || minutes > 1_000_000 {
+            return tag;
+        }
+        minutes += 1;
+    }
+}
+
+fn sboms(build: &BuildRecord) -> BTreeMap<String, Digest> {
+    let platforms = build.platforms.iter().map(|(architecture, platform)| (architecture.oci().to_owned(), platform.sbom));
+    platforms.chain([("index".to_owned(), build.sbom)]).collect()
+}
+
+/// Name, version and file digest of the packages of one architecture, or of all.
+fn materials(plan: &Plan, architecture: Option<Architecture>) -> Vec<(String, String, Digest)> {
+    plan.packages
+        .iter()
+        .filter(|(other, _)| architecture.is_none_or(|architecture| **other == architecture))
+        .flat_map(|(_, packages)| packages)
+        .map(|package| (package.entry.information.name.clone(), package.entry.information.version.clone(), package.blob))
+        .collect()
+}
+
+/// Pushes content before the manifests that name it.
+async fn push(context: &Context, repository: &Repository, build: &BuildRecord) -> Result<(), StageError> {
+    let registry = context.registry.as_ref();
+    for platform in build.platforms.values() {
+        for (blob, size) in &platform.content {
+            let known = registry.blob_size(repository, *blob).await.map_err(registry_failed("push the image"))?;
+            if known != Some(*size) {
+                let bytes = context.blobs.get(*blob, MAXIMUM_CONTENT_BYTES).await?;
+                registry.put_blob(repository, *blob, *size, bytes_stream(bytes)).await.map_err(registry_failed("push the image"))?;
+            }
+        }
+    }
+    for digest in build.platforms.values().map(|platform| platform.manifest).chain([build.index]) {
+        let manifest = manifest(context, digest).await?;
+        registry.put_manifest(repository, &manifest, None, TagRule::Move).await.map_err(registry_failed("push the image"))?;
+    }
+    Ok(())
+}
+
+async fn manifest(context: &Context, digest: Digest) -> Result<Manifest, StageError> {
+    let bytes = context.blobs.get(digest, registry::MAX_MANIFEST_BYTES).await?;
+    Manifest::new(bytes).map_err(|error| StageError::Rejected(crate::chain(&error)))
+}
+
+/// Makes the registry's tags what the state says they are now, which may be a newer build than
+/// this one's.
+async fn move_tags(context: &Context, repository: &Repository, release: &Release) -> Result<(), StageError> {
+    let (ownership, _) = decoded::<Ownership>(context, &Key::new(record::image(repository.as_str()), "tags")).await?;
+    let ownership = ownership.unwrap_or_default();
+    for tag in release.tags.iter().chain([&release.timestamp_tag]) {
+        let Some(owner) = ownership.tags.get(tag) else { continue };
+        let rule = if *tag == release.timestamp_tag { TagRule::Immutable } else { TagRule::Move };
+        let name: Tag = tag.parse().map_err(|error: registry::Error| StageError::Rejected(crate::chain(&error)))?;
+        let reference = Reference::Tag(name.clone());
+        let current = context.registry.resolve(repository, &reference).await.map_err(registry_failed("read the tag"))?;
+        if current == Some(*owner) {
+            continue;
+        }
+        // Another build that owns the tag by now, but is not pushed yet, will move it itself.
+        let Some(manifest) =
+            context.registry.manifest(repository, &Reference::Digest(*owner)).await.map_err(registry_failed("read the image"))?
+        else {
+            continue;
+        };
+        context.registry.put_manifest(repository, &manifest, Some(&name), rule).await.map_err(registry_failed("move the tag"))?;
+    }
+    Ok(())
+}
