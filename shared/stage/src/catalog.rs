@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use ports::Digest;
-use recipe::{Graph, ImageDefinition, PackageDefinition, Pipelines};
+use recipe::{ImageDefinition, PackageDefinition, Pipelines};
 use sandbox::Bootstrap;
 
 use crate::chain;
@@ -137,11 +137,6 @@ impl Catalog {
         self.root.join("bootstrap")
     }
 
-    /// The graph of the definitions, for build order and dependents.
-    pub fn graph(&self) -> Graph {
-        Graph::new(self.packages.values().map(|package| &package.definition))
-    }
-
     fn load_packages(&mut self, folder: &Path) -> Result<()> {
         for path in entries(folder)? {
             if path.extension().is_none_or(|extension| extension != "yaml") {
@@ -187,7 +182,7 @@ impl Catalog {
     }
 
     fn problem(&mut self, name: String, file: String, error: &recipe::Error) {
-        let line = error.location().map(|location| location.line());
+        let line = error.location().map(|location| location.line);
         self.problems.push(Problem { name, file, line, error: chain(error) });
     }
 }

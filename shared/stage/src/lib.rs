@@ -1,1 +1,49 @@
 //! The stages of the factory, one file each, and the rules of versions, tags and days.
+//!
+//! A stage is its message and its `run`. Stages talk only by messages: [`UpstreamCheck`] ->
+//! [`PackageBuild`] -> [`PackagePublish`], and [`ImagePlan`] -> [`ImageBuild`] -> [`ImageTest`] ->
+//! [`ImagePublish`] -> [`VulnerabilityScan`]. [`drain`] handles messages until none waits;
+//! [`cycle`] runs a whole day.
+
+mod catalog;
+mod context;
+mod cycle;
+mod error;
+mod image_build;
+mod image_plan;
+mod image_publish;
+mod image_test;
+mod job;
+mod message;
+mod package_build;
+mod package_publish;
+mod packages;
+mod progress;
+mod provenance;
+pub mod record;
+mod repository;
+pub mod rules;
+mod upstream_check;
+mod vulnerability_scan;
+mod watch;
+mod worker;
+
+pub use catalog::{Catalog, CatalogError, ImageSource, PackageSource, Problem};
+pub use context::{Context, Settings};
+pub use cycle::{CycleReport, ImageRow, PackageRow, cycle, image_plans, releases};
+pub use error::{StageError, chain};
+pub use image_build::{BuildRecord, ImageBuild, Platform};
+pub use image_plan::{Decision, ImagePlan, ImagePlanRecord, Lock, Plan, PlannedPackage, differences};
+pub use image_publish::ImagePublish;
+pub use image_test::ImageTest;
+pub use job::{BuildError, BuildJob, BuildProduct, Builder, LocalBuilder, Unsigned};
+pub use message::{Outcome, Stage, dispatch};
+pub use package_build::{BuildDependency, BuildResult, PackageBuild, SourceEvidence, UnsignedPackage};
+pub use package_publish::PackagePublish;
+pub use packages::{Package, Packages, Standing, load_package, send_due};
+pub use progress::{Progress, Running, Silent};
+pub use repository::{FolderRepository, PackageRepository, Resolved, choose, entries, publish_index, resolve};
+pub use upstream_check::UpstreamCheck;
+pub use vulnerability_scan::VulnerabilityScan;
+pub use watch::newest;
+pub use worker::{Count, Entry, Summary, drain};

@@ -104,7 +104,7 @@ impl Packages {
             };
             by_name.insert(name.clone(), package);
         }
-        let nodes: Vec<Node> = by_name.values().flatten().map(|package| Node::from_plan(&package.plan)).collect();
+        let nodes: Vec<Node> = by_name.values().flatten().map(node).collect();
         let graph = Graph::new(&nodes).map_err(|error| StageError::Rejected(chain(&error)))?;
         let cycles = graph.cycles();
         let mut packages = Self { by_name, standing: BTreeMap::new(), cycles: cycles.iter().map(ToString::to_string).collect() };
@@ -146,6 +146,11 @@ impl Packages {
         }
         Ok(transaction)
     }
+}
+
+/// What the host's tool chain stands in for is nobody's build dependency.
+fn node(package: &Package) -> Node {
+    Node { build: package.wants.clone(), ..Node::from_plan(&package.plan) }
 }
 
 fn build_message(name: &str, package: &Package, architecture: Architecture) -> Result<Envelope, StageError> {

@@ -48,6 +48,19 @@ pub struct Summary {
 }
 
 impl Summary {
+    /// Adds what another worker has done.
+    pub fn merge(&mut self, other: Self) {
+        for (stage, count) in other.stages {
+            let own = self.stages.entry(stage).or_default();
+            own.done += count.done;
+            own.skipped += count.skipped;
+            own.failed += count.failed;
+        }
+        self.done.extend(other.done);
+        self.skipped.extend(other.skipped);
+        self.failed.extend(other.failed);
+    }
+
     fn add(&mut self, stage: &str, subject: String, result: &Result<Outcome, StageError>) {
         let count = self.stages.entry(stage.to_owned()).or_default();
         let (list, number, text) = match result {

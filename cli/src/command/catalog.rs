@@ -1,0 +1,167 @@
+use std::path::{Path, PathBuf};
+
+use apk::Architecture;
+use recipe::{Graph, ImageConfiguration, ImageDefinition, MissingPipelines, Node, Options, PackageDefinition, Pipelines, evaluate};
+use serde::Serialize;
+
+use crate::arguments::{Catalog, Global};
+use crate::output::{self, Failure, Format, OrFail};
+
+#[derive(Serialize)]
+struct Report {
+    ok: usize,
+    failed: usize,
+    failures: Vec<Problem>,
+    warnings: Vec<Problem>,
+}
+
+#[derive(Serialize)]
+struct Problem {
+    file: String,
+    line: Option<usize>,
+    error: String,
+}
+
+impl Problem {
+    fn of(file: &Path, error: &recipe::Error) -> Self {
+        Self { file: file.display().to_string(), line: error.location().map(|location| location.line), error: stage::chain(error) }
+    }
+}
+
+pub fn run(global: &Global, command: Catalog) -> Result<u8, Failure> {
+    match command {
+        Catalog::Check { packages, images, pipeline_dirs } => {
+            let only_packages = packages.is_some() && images.is_none();
+            let only_images = images.is_some() && packages.is_none();
+            let packages = (!only_images).then(|| packages.unwrap_or_else(|| global.catalog.join("packages")));
+            let images = (!only_packages).then(|| images.unwrap_or_else(|| global.catalog.join("images")));
+            check(global, packages.as_deref(), images.as_deref(), &pipeline_dirs)
+        }
+        Catalog::Graph { packages, pipeline_dirs } => {
+            graph(global, &packages.unwrap_or_else(|| global.catalog.join("packages")), &pipeline_dirs)
+        }
+    }
+}
+
+fn pipelines(global: &Global, folders: &[PathBuf]) -> Result<Pipelines, Failure> {
+    let mut pipelines = Pipelines::built_in().or_bad()?;
+    let own = global.catalog.join("pipelines");
+    for folder in own.is_dir().then_some(&own).into_iter().chain(folders) {
+        pipelines.add_directory(folder).or_bad()?;
+    }
+    Ok(pipelines)
+}
+
+fn listing(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
+    let failed = |error| Failure::bad(format!("read `{}`: {error}", folder.display()));
+    let mut paths = std::fs::read_dir(folder).map_err(failed)?.map(|entry| Ok(entry?.path())).collect::<std::io::Result<Vec<_>>>().map_err(failed)?;
+    paths.sort();
+    Ok(paths)
+}
+
+fn read(path: &Path) -> Result<String, Failure> {
+    std::fs::read_to_string(path).map_err(|error| Failure::bad(format!("read `{}`: {error}", path.display())))
+}
+
+/// The resolved plans of a folder, and what is wrong with the rest.
+struct Plans {
+    nodes: Vec<Node>,
+    failures: Vec<Problem>,
+    warnings: Vec<Problem>,
+}
+
+fn plans(global: &Global, folder: &Path, pipeline_folders: &[PathBuf]) -> Result<Plans, Failure> {
+    let pipelines = pipelines(global, pipeline_folders)?;
+    let mut plans = Plans { nodes: Vec::new(), failures: Vec::new(), warnings: Vec::new() };
+    let mut options = Options::new(Architecture::host().unwrap_or(Architecture::X86_64), &pipelines);
+    options.missing_pipelines = MissingPipelines::Report;
+    for path in listing(folder)?.into_iter().filter(|path| path.extension().is_some_and(|extension| extension == "yaml")) {
+        let label = path.display().to_string();
+        let plan = PackageDefinition::parse(&read(&path)?, &label).and_then(|definition| evaluate(&definition, &options));
+        match plan {
+            Ok(plan) => {
+                plans.warnings.extend(plan.missing_pipelines.iter().map(|missing| Problem {
+                    file: label.clone(),
+                    line: Some(missing.location.line),
+                    error: format!("pipeline `{}` is not found; name its folder with --pipeline-dirs", missing.name),
+                }));
+                plans.nodes.push(Node::from_plan(&plan));
+            }
+            Err(error) => plans.failures.push(Problem::of(&path, &error)),
+        }
+    }
+    Ok(plans)
+}
+
+fn check(global: &Global, packages: Option<&Path>, images: Option<&Path>, pipeline_folders: &[PathBuf]) -> Result<u8, Failure> {
+    let mut report = Report { ok: 0, failed: 0, failures: Vec::new(), warnings: Vec::new() };
+    if let Some(folder) = packages {
+        let plans = plans(global, folder, pipeline_folders)?;
+        report.ok += plans.nodes.len();
+        report.failures.extend(plans.failures);
+        report.warnings.extend(plans.warnings);
+    }
+    for folder in images.map(listing).transpose()?.unwrap_or_default().into_iter().filter(|path| path.is_dir()) {
+        match check_image(&folder)? {
+            None => report.ok += 1,
+            Some(problem) => report.failures.push(problem),
+        }
+    }
+    report.failed = report.failures.len();
+    match global.format {
+        Format::Json => output::json(&report)?,
+        Format::Text => {
+            let mut lines: Vec<String> = report.warnings.iter().map(|problem| format!("warning: {}", line(problem))).collect();
+            lines.extend(report.failures.iter().map(line));
+            lines.push(format!("{} ok, {} failed, {} warnings", report.ok, report.failed, report.warnings.len()));
+            output::text(lines.join("\n"))?;
+        }
+    }
+    Ok(u8::from(report.failed > 0))
+}
+
+fn line(problem: &Problem) -> String {
+    if problem.error.starts_with(&problem.file) { problem.error.clone() } else { format!("{}: {}", problem.file, problem.error) }
+}
+
+fn check_image(folder: &Path) -> Result<Option<Problem>, Failure> {
+    let file = folder.join("image.yaml");
+    let definition = match ImageDefinition::parse(&read(&file)?, &file.display().to_string()) {
+        Ok(definition) => definition,
+        Err(error) => return Ok(Some(Problem::of(&file, &error))),
+    };
+    let file = folder.join("apko.yaml");
+    let text = read(&file)?;
+    for stream in &definition.streams {
+        if let Err(error) = ImageConfiguration::parse(&ImageDefinition::expand(&text, stream), &file.display().to_string()) {
+            return Ok(Some(Problem::of(&file, &error)));
+        }
+    }
+    Ok(None)
+}
+
+fn graph(global: &Global, folder: &Path, pipeline_folders: &[PathBuf]) -> Result<u8, Failure> {
+    let plans = plans(global, folder, pipeline_folders)?;
+    let bootstrap = global.catalog.join("bootstrap/bootstrap.yaml");
+    let bootstrap = if bootstrap.is_file() { sandbox::Bootstrap::load(&bootstrap).or_bad()? } else { sandbox::Bootstrap::default() };
+    let nodes: Vec<Node> = plans
+        .nodes
+        .into_iter()
+        .map(|mut node| {
+            node.build.retain(|want| !bootstrap.provides(want));
+            node
+        })
+        .collect();
+    let graph = Graph::new(&nodes).or_bad()?;
+    let cycles: Vec<String> = graph.cycles().iter().map(ToString::to_string).collect();
+    let order = if cycles.is_empty() { graph.order().or_bad()? } else { Vec::new() };
+    match global.format {
+        Format::Json => output::json(&serde_json::json!({ "order": order, "cycles": cycles, "failures": plans.failures }))?,
+        Format::Text => {
+            let groups = order.iter().map(|group| group.join(" "));
+            let lines: Vec<String> = groups.chain(cycles.iter().cloned()).chain(plans.failures.iter().map(line)).collect();
+            output::text(lines.join("\n"))?;
+        }
+    }
+    Ok(u8::from(!cycles.is_empty() || !plans.failures.is_empty()))
+}

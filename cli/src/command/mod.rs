@@ -1,0 +1,26 @@
+mod apk_tools;
+mod catalog;
+mod cycle;
+mod image;
+mod package;
+mod serve;
+mod upstream;
+mod verify;
+
+use crate::arguments::{Arguments, Command};
+use crate::output::Failure;
+
+/// Runs a command; the answer is the exit code.
+pub async fn run(arguments: Arguments) -> Result<u8, Failure> {
+    let Arguments { global, command } = arguments;
+    match command {
+        Command::Cycle => cycle::run(&global).await,
+        Command::Serve { listen, writable } => serve::run(&global, listen, writable).await,
+        Command::Catalog(command) => catalog::run(&global, command),
+        Command::Upstream(command) => upstream::run(&global, command).await,
+        Command::Package(command) => package::run(&global, command).await,
+        Command::Apk(command) => apk_tools::run(&global, command),
+        Command::Image(command) => image::run(&global, command).await,
+        Command::Verify { image, key } => verify::run(&global, &image, key.as_deref()).await,
+    }
+}

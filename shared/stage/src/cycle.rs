@@ -1,0 +1,182 @@
+//! One whole day: what the schedules do, one after the other, until nothing is left to do.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use apk::Architecture;
+use ports::Transaction;
+use serde::Serialize;
+
+use crate::packages::{Packages, Standing, send_due};
+use crate::record::{self, Release, RepositoryEntry};
+use crate::worker::{Count, Entry, Summary, drain};
+use crate::{Context, ImagePlan, Stage, StageError, UpstreamCheck, VulnerabilityScan, repository};
+
+/// What a cycle did.
+#[derive(Clone, Debug, Serialize)]
+pub struct CycleReport {
+    /// Runs per stage.
+    pub stages: BTreeMap<String, Count>,
+    /// Packages that were published in this cycle, and images that were built.
+    pub done: Vec<Entry>,
+    /// What had nothing to do, and why.
+    pub skipped: Vec<Entry>,
+    /// What failed or is blocked, and why.
+    pub failed: Vec<Entry>,
+    /// Every package of the repository.
+    pub packages: Vec<PackageRow>,
+    /// Every stream at its newest published build.
+    pub images: Vec<ImageRow>,
+}
+
+/// A package of the repository.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct PackageRow {
+    /// Package name.
+    pub name: String,
+    /// Full version.
+    pub version: String,
+    /// Architecture.
+    pub architecture: Architecture,
+    /// `Q1` checksum, which names the content whatever key signed it.
+    pub checksum: String,
+    /// Bytes of the file.
+    pub size: u64,
+}
+
+/// A published build of an image.
+#[derive(Clone, Debug, Serialize)]
+pub struct ImageRow {
+    /// Image name.
+    pub name: String,
+    /// What is known of the build.
+    #[serde(flatten)]
+    pub release: Release,
+    /// Findings of the last scan, or why there are none.
+    pub vulnerabilities: String,
+}
+
+/// Runs one day to its end. A cycle that was interrupted is taken up by the next.
+///
+/// # Errors
+/// When the state or the queue does not work. What fails beyond that is in the report.
+pub async fn cycle(context: &Arc<Context>, workers: usize) -> Result<CycleReport, StageError> {
+    let mut total = Summary::default();
+    let checks: Vec<UpstreamCheck> =
+        context.catalog.packages.keys().map(|name| UpstreamCheck { package: name.clone() }).collect();
+    phase(context, workers, checks, &mut total).await?;
+    for architecture in &context.settings.architectures {
+        send_due(context, *architecture).await?;
+    }
+    total.merge(drain(context, workers).await?);
+    for architecture in &context.settings.architectures {
+        blocked(&Packages::load(context, *architecture).await?, &mut total);
+    }
+    phase(context, workers, image_plans(context), &mut total).await?;
+    phase(context, workers, scans(context).await?, &mut total).await?;
+    for problem in &context.catalog.problems {
+        total.failed.push(Entry { stage: "catalog".to_owned(), subject: problem.name.clone(), text: problem.error.clone() });
+    }
+    Ok(CycleReport {
+        packages: packages(context).await?,
+        images: newest(context).await?,
+        stages: total.stages,
+        done: total.done,
+        skipped: total.skipped,
+        failed: total.failed,
+    })
+}
+
+async fn phase<S: Stage>(context: &Arc<Context>, workers: usize, messages: Vec<S>, total: &mut Summary) -> Result<(), StageError> {
+    for chunk in messages.chunks(50) {
+        let messages = chunk.iter().map(Stage::envelope).collect::<Result<Vec<_>, _>>()?;
+        context.state.commit(Transaction { messages, ..Transaction::default() }).await?;
+    }
+    total.merge(drain(context, workers).await?);
+    Ok(())
+}
+
+/// A plan for every stream of every image of the catalog.
+pub fn image_plans(context: &Context) -> Vec<ImagePlan> {
+    let streams = context.catalog.images.iter().flat_map(|(image, source)| {
+        source.definition.streams.iter().map(|stream| ImagePlan { image: image.clone(), stream: stream.name.value.clone() })
+    });
+    streams.collect()
+}
+
+async fn scans(context: &Context) -> Result<Vec<VulnerabilityScan>, StageError> {
+    let rows = newest(context).await?;
+    Ok(rows.into_iter().map(|row| VulnerabilityScan { image: row.name, digest: row.release.digest }).collect())
+}
+
+/// Names what could not be built because of something else.
+fn blocked(packages: &Packages, total: &mut Summary) {
+    let mut add = |subject: &str, text: String| {
+        total.failed.push(Entry { stage: "package-build".to_owned(), subject: subject.to_owned(), text });
+    };
+    for (name, package) in &packages.by_name {
+        if let Err(reason) = package {
+            add(name, reason.clone());
+        }
+    }
+    for cycle in &packages.cycles {
+        add("catalog", cycle.clone());
+    }
+    for (name, standing) in &packages.standing {
+        if let Standing::Waiting(needs) = standing {
+            let needs: Vec<&str> = needs.iter().map(String::as_str).collect();
+            add(name, format!("not built: it waits for {}", needs.join(", ")));
+        }
+    }
+}
+
+async fn packages(context: &Context) -> Result<Vec<PackageRow>, StageError> {
+    let mut rows = Vec::new();
+    for architecture in &context.settings.architectures {
+        let entries: Vec<RepositoryEntry> = repository::entries(context, *architecture).await?;
+        rows.extend(entries.into_iter().map(|entry| PackageRow {
+            name: entry.entry.information.name,
+            version: entry.entry.information.version,
+            architecture: *architecture,
+            checksum: entry.entry.checksum,
+            size: entry.entry.size,
+        }));
+    }
+    Ok(rows)
+}
+
+/// Every published build, oldest first.
+///
+/// # Errors
+/// When the state can't be read.
+pub async fn releases(context: &Context) -> Result<Vec<ImageRow>, StageError> {
+    let mut rows = Vec::new();
+    for name in context.catalog.images.keys() {
+        let documents = context.state.list_all(&record::image(name), "release#").await?;
+        for document in documents {
+            let release: Release = document.decode()?;
+            if release.complete {
+                let vulnerabilities = crate::vulnerability_scan::summary(context, name, release.digest).await?;
+                rows.push(ImageRow { name: name.clone(), release, vulnerabilities });
+            }
+        }
+    }
+    rows.sort_by(|a, b| (&a.name, a.release.time, &a.release.stream).cmp(&(&b.name, b.release.time, &b.release.stream)));
+    Ok(rows)
+}
+
+/// Every stream at its newest published build.
+async fn newest(context: &Context) -> Result<Vec<ImageRow>, StageError> {
+    let mut rows = releases(context).await?;
+    let mut current = Vec::new();
+    for (name, source) in &context.catalog.images {
+        for stream in &source.definition.streams {
+            let key = ports::Key::new(record::image(name), format!("stream#{}", stream.name.value));
+            if let Some(document) = context.state.get(&key).await? {
+                current.push((name.clone(), document.decode::<record::Published>()?.digest));
+            }
+        }
+    }
+    rows.retain(|row| current.iter().any(|(name, digest)| *name == row.name && *digest == row.release.digest));
+    Ok(rows)
+}
