@@ -1,12 +1,10 @@
 //! Building one package from a tree. The same tree and specification give the same bytes.
 
 use std::collections::{BTreeMap, HashMap};
-use std::ffi::OsStr;
-use std::fs::{self, File, Metadata};
+use std::fs::{self, File};
 use std::io::{self, BufRead as _, BufReader, Read, Seek, SeekFrom, Write};
-use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use sha1::{Digest as _, Sha1};
 use sha2::Sha256;
@@ -14,7 +12,7 @@ use sha2::Sha256;
 use crate::archive::package::Script;
 use crate::archive::reader::{FileEntry, FileKind};
 use crate::archive::writer::{TarWriter, gzip};
-use crate::limits;
+use crate::tree;
 use crate::{Checksum, Error, PackageInformation, Result};
 
 /// What a directory counts for in `size`. File systems differ in what they report, so it is fixed.
@@ -117,7 +115,10 @@ fn control_member(spec: &PackageSpec, information: &PackageInformation) -> Resul
 
 /// Writes the data member and returns the installed size.
 fn write_data(spec: &PackageSpec, root: &Path, into: &mut impl Write) -> Result<u64> {
-    let files = walk(root)?;
+    let files = tree::walk(root)?;
+    for found in &files {
+        refuse_special(found)?;
+    }
     for path in spec.owners.keys().chain(spec.xattrs.keys()) {
         if !files.iter().any(|file| file.path == *path) {
             return Err(Error::tree(&root.join(path), "an owner or attribute is stated for it, but it isn't there"));
@@ -127,7 +128,7 @@ fn write_data(spec: &PackageSpec, root: &Path, into: &mut impl Write) -> Result<
     let mut installed_size = DIRECTORY_SIZE;
     let mut first_names: HashMap<(u64, u64), String> = HashMap::new();
     for found in files {
-        let Found { path, absolute, metadata } = found;
+        let tree::Found { path, absolute, metadata } = found;
         let (uid, gid) = spec.owners.get(&path).copied().unwrap_or_default();
         let mut entry = FileEntry {
             kind: FileKind::Directory,
@@ -175,57 +176,18 @@ fn write_data(spec: &PackageSpec, root: &Path, into: &mut impl Write) -> Result<
     Ok(installed_size)
 }
 
-struct Found {
-    path: String,
-    absolute: PathBuf,
-    metadata: Metadata,
-}
-
-/// Everything below `root`: directories before their content, siblings by the bytes of their names.
-fn walk(root: &Path) -> Result<Vec<Found>> {
-    let mut found = Vec::new();
-    let mut pending = vec![(String::new(), root.to_owned())];
-    while let Some((path, absolute)) = pending.pop() {
-        let metadata = fs::symlink_metadata(&absolute).map_err(Error::at(&absolute))?;
-        let kind = metadata.file_type();
-        for (refused, what) in [
-            (kind.is_block_device() || kind.is_char_device(), "device nodes"),
-            (kind.is_fifo(), "named pipes"),
-            (kind.is_socket(), "sockets"),
-        ] {
-            if refused {
-                return Err(Error::tree(&absolute, format_args!("{what} can't be packaged")));
-            }
-        }
-        if kind.is_dir() {
-            let mut children = Vec::new();
-            for child in fs::read_dir(&absolute).map_err(Error::at(&absolute))? {
-                children.push(child.map_err(Error::at(&absolute))?.file_name());
-            }
-            children.sort_unstable_by(|a, b| b.as_bytes().cmp(a.as_bytes()));
-            for child in children {
-                pending.push((child_path(&path, &absolute, &child)?, absolute.join(&child)));
-            }
-        } else if path.is_empty() {
-            return Err(Error::tree(&absolute, "expected a directory"));
-        }
-        if !path.is_empty() {
-            found.push(Found { path, absolute, metadata });
-        }
-        if found.len() as u64 > limits::ENTRIES {
-            return Err(Error::limit(&root.display().to_string(), "the tree in entries", limits::ENTRIES));
+fn refuse_special(found: &tree::Found) -> Result<()> {
+    let kind = found.metadata.file_type();
+    for (refused, what) in [
+        (kind.is_block_device() || kind.is_char_device(), "device nodes"),
+        (kind.is_fifo(), "named pipes"),
+        (kind.is_socket(), "sockets"),
+    ] {
+        if refused {
+            return Err(Error::tree(&found.absolute, format_args!("{what} can't be packaged")));
         }
     }
-    Ok(found)
-}
-
-fn child_path(parent: &str, absolute: &Path, child: &OsStr) -> Result<String> {
-    let name = child.to_str().ok_or_else(|| Error::tree(&absolute.join(child), "its name is not UTF-8"))?;
-    let path = if parent.is_empty() { name.to_owned() } else { format!("{parent}/{name}") };
-    if path.len() > limits::PATH_BYTES {
-        return Err(Error::tree(&absolute.join(child), "its path in the package is longer than 4096 bytes"));
-    }
-    Ok(path)
+    Ok(())
 }
 
 fn file_checksum(path: &Path, size: u64) -> Result<Checksum> {

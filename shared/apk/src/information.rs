@@ -129,18 +129,17 @@ impl PackageInformation {
             "builddate" => return number(key, value, &mut self.build_date),
             "provider_priority" => return number(key, value, &mut self.provider_priority),
             "replaces_priority" => return number(key, value, &mut self.replaces_priority),
-            "license" => return list(&mut self.licenses, value),
-            "depend" => return list(&mut self.depends, value),
-            "provides" => return list(&mut self.provides, value),
-            "replaces" => return list(&mut self.replaces, value),
-            "install_if" => {
-                self.install_if.extend(value.split_whitespace().map(str::to_owned));
+            "license" => {
+                if !value.is_empty() {
+                    self.licenses.push(value.to_owned());
+                }
                 return Ok(());
             }
-            "triggers" => {
-                self.triggers.extend(value.split_whitespace().map(str::to_owned));
-                return Ok(());
-            }
+            "depend" => return words(&mut self.depends, value),
+            "provides" => return words(&mut self.provides, value),
+            "replaces" => return words(&mut self.replaces, value),
+            "install_if" => return words(&mut self.install_if, value),
+            "triggers" => return words(&mut self.triggers, value),
             _ => return Ok(()),
         };
         if !text.is_empty() {
@@ -180,14 +179,17 @@ impl PackageInformation {
         if self.build_date != 0 {
             line("builddate", &self.build_date.to_string())?;
         }
+        for license in &self.licenses {
+            line("license", license)?;
+        }
         for (key, values) in [
-            ("license", self.licenses.as_slice()),
             ("depend", self.depends.as_slice()),
             ("provides", self.provides.as_slice()),
             ("replaces", self.replaces.as_slice()),
             ("# vendored", vendored),
         ] {
             for value in values {
+                check_word(key, value)?;
                 line(key, value)?;
             }
         }
@@ -223,11 +225,9 @@ fn number<N: FromStr>(key: &str, value: &str, slot: &mut N) -> Result<(), String
     Ok(())
 }
 
-#[expect(clippy::unnecessary_wraps, reason = "every arm of `set` returns alike")]
-fn list(values: &mut Vec<String>, value: &str) -> Result<(), String> {
-    if !value.is_empty() {
-        values.push(value.to_owned());
-    }
+#[expect(clippy::unnecessary_wraps, reason = "the arms of `set` return alike")]
+fn words(values: &mut Vec<String>, value: &str) -> Result<(), String> {
+    values.extend(value.split_whitespace().map(str::to_owned));
     Ok(())
 }
 
