@@ -36,12 +36,6 @@ pub struct Global {
 pub enum Command {
     /// One whole day now: check upstreams, build what is due, plan, build, test and publish images, scan
     Cycle,
-    /// The schedules for ever, with the console; drains on SIGTERM
-    Run {
-        /// Address to serve on.
-        #[arg(long, default_value = "127.0.0.1:5000", value_name = "ADDR")]
-        listen: SocketAddr,
-    },
     /// Serve the OCI registry (`/v2/`) and the apk repository (`/apk/`)
     Serve {
         /// Address to serve on.
@@ -73,14 +67,6 @@ pub enum Command {
         /// PEM file of the public key; by default this home's.
         #[arg(long, value_name = "PUB")]
         key: Option<PathBuf>,
-    },
-    /// Vulnerability records
-    #[command(subcommand)]
-    Feed(Feed),
-    /// Match published images with the vulnerability records
-    Scan {
-        /// Image name; all when not given.
-        image: Option<String>,
     },
 }
 
@@ -125,11 +111,6 @@ pub enum Upstream {
 pub enum Package {
     /// Build and publish a package and what it builds with
     Build {
-        /// Package definition.
-        name: String,
-    },
-    /// Run a package's test pipeline
-    Test {
         /// Package definition.
         name: String,
     },
@@ -184,21 +165,6 @@ pub enum Image {
         #[arg(long, value_name = "DIR", default_value = "image")]
         output: PathBuf,
     },
-    /// Run the test suites of an image's published streams again
-    Test {
-        /// Image name.
-        name: String,
-    },
     /// Every published version
     List,
-}
-
-/// `mill feed`.
-#[derive(Debug, Subcommand)]
-pub enum Feed {
-    /// Import OSV records from a folder or file
-    Import {
-        /// Folder, `.json` or `.yaml` file.
-        path: PathBuf,
-    },
 }

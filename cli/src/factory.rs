@@ -13,7 +13,7 @@ use stage::{Catalog, Context, FolderRepository, LocalBuilder, Settings};
 use upstream::{EndpointSettings, Endpoints, Surroundings, Upstreams};
 
 use crate::arguments::Global;
-use crate::output::{Failure, Format, OrFail};
+use crate::output::{Failure, OrFail};
 use crate::progress::Bars;
 
 const PACKAGE_KEY_BITS: usize = 4096;
@@ -74,6 +74,11 @@ fn source_date_epoch() -> Result<Option<i64>, Failure> {
 impl Factory {
     /// Opens the home and the catalog, and makes the keys at first use.
     pub fn open(global: &Global) -> Result<Self, Failure> {
+        Self::open_for(global, None)
+    }
+
+    /// The same, to build one package definition and what it builds with only.
+    pub fn open_for(global: &Global, focus: Option<&str>) -> Result<Self, Failure> {
         let home = Home::open(&global.home).or_environment()?;
         let configuration = configuration(home.root())?;
         let catalog = Catalog::load(&global.catalog).or_bad()?;
@@ -89,9 +94,6 @@ impl Factory {
         let work = home.folder("work").or_environment()?;
         let search_path = std::env::var_os("PATH").unwrap_or_default();
         let bubblewrap = Bubblewrap::find(&search_path, &work).or_environment()?;
-        let progress: Arc<dyn stage::Progress> = match global.format {
-            Format::Text | Format::Json => Arc::new(Bars::new()),
-        };
         let context = Context {
             state: Arc::new(database.clone()),
             queue: Arc::new(database.clone()),
@@ -104,10 +106,11 @@ impl Factory {
             registry: Arc::new(Layouts::new(home.folder("registry").or_environment()?)),
             package_key: Arc::new(package_key),
             image_key: Arc::new(image_key),
-            progress,
+            progress: Arc::new(Bars::new()),
             settings: Settings {
                 architectures: vec![Architecture::host().unwrap_or(Architecture::X86_64)],
                 source_date_epoch: source_date_epoch()?,
+                focus: focus.map(str::to_owned),
                 work,
             },
         };

@@ -46,6 +46,8 @@ pub struct Settings {
     pub architectures: Vec<Architecture>,
     /// `SOURCE_DATE_EPOCH`: overrides the times of packages and images, in seconds since 1970.
     pub source_date_epoch: Option<i64>,
+    /// Build only this package definition and what it builds with.
+    pub focus: Option<String>,
     /// Scratch space; what a stage makes there it removes.
     pub work: PathBuf,
 }

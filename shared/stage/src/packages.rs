@@ -45,6 +45,7 @@ pub struct Packages {
     pub standing: BTreeMap<String, Standing>,
     /// Definitions that can't be built because they need each other.
     pub cycles: Vec<String>,
+    graph: Graph,
 }
 
 /// The package called `name` as it is to be built today.
@@ -107,12 +108,12 @@ impl Packages {
         let nodes: Vec<Node> = by_name.values().flatten().map(node).collect();
         let graph = Graph::new(&nodes).map_err(|error| StageError::Rejected(chain(&error)))?;
         let cycles = graph.cycles();
-        let mut packages = Self { by_name, standing: BTreeMap::new(), cycles: cycles.iter().map(ToString::to_string).collect() };
-        packages.find_standings(context, architecture, &graph).await?;
+        let mut packages = Self { by_name, standing: BTreeMap::new(), cycles: cycles.iter().map(ToString::to_string).collect(), graph };
+        packages.find_standings(context, architecture).await?;
         Ok(packages)
     }
 
-    async fn find_standings(&mut self, context: &Context, architecture: Architecture, graph: &Graph) -> Result<(), StageError> {
+    async fn find_standings(&mut self, context: &Context, architecture: Architecture) -> Result<(), StageError> {
         let mut settled = BTreeMap::new();
         for (name, package) in &self.by_name {
             let Ok(package) = package else { continue };
@@ -122,7 +123,7 @@ impl Packages {
             let standing = if own.published {
                 Standing::Published
             } else {
-                let needs = graph.build_dependencies(name);
+                let needs = self.graph.build_dependencies(name);
                 let missing: BTreeSet<String> =
                     needs.into_iter().filter(|need| need != name && !settled.get(need).is_some_and(Settled::usable)).collect();
                 if missing.is_empty() { Standing::Due(own.reason()) } else { Standing::Waiting(missing) }
@@ -132,13 +133,22 @@ impl Packages {
         Ok(())
     }
 
-    /// Messages for the packages that are due, with their claims on a version.
+    /// Messages for the packages that are due, with their claims on a version. With a `focus`
+    /// only for that definition and what it builds with.
     ///
     /// # Errors
     /// When a message has no JSON form.
-    pub fn due(&self, architecture: Architecture) -> Result<Transaction, StageError> {
+    pub fn due(&self, architecture: Architecture, focus: Option<&str>) -> Result<Transaction, StageError> {
+        let wanted = focus.map(|focus| {
+            let mut wanted = self.graph.build_dependencies(focus);
+            wanted.insert(focus.to_owned());
+            wanted
+        });
         let mut transaction = Transaction::default();
         for (name, standing) in &self.standing {
+            if wanted.as_ref().is_some_and(|wanted| !wanted.contains(name)) {
+                continue;
+            }
             if let (Standing::Due(_), Some(Ok(package))) = (standing, self.by_name.get(name)) {
                 transaction.put(claim_key(name, &package.claim), Condition::Any, &package.claim)?;
                 transaction.send(build_message(name, package, architecture)?);
@@ -222,6 +232,6 @@ pub fn failure_key(name: &str, version: &str, architecture: Architecture) -> Key
 /// When the state can't be read or written.
 pub async fn send_due(context: &Context, architecture: Architecture) -> Result<Packages, StageError> {
     let packages = Packages::load(context, architecture).await?;
-    context.state.commit(packages.due(architecture)?).await?;
+    context.state.commit(packages.due(architecture, context.settings.focus.as_deref())?).await?;
     Ok(packages)
 }

@@ -1,0 +1,157 @@
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use apk::{Architecture, Dependency};
+use image::{Composition, PackageFile, Settings};
+use recipe::{ImageConfiguration, ImageDefinition};
+use serde_json::json;
+use stage::{Context, Decision, ImagePlan, chain, choose, entries, image_plans, releases};
+
+use crate::arguments::{Global, Image};
+use crate::factory::Factory;
+use crate::output::{self, Failure, Format, OrFail, table};
+
+use super::cycle::size;
+
+pub async fn run(global: &Global, command: Image) -> Result<u8, Failure> {
+    let factory = Factory::open(global)?;
+    let context = &factory.context;
+    match command {
+        Image::Plan => plan(global, context).await,
+        Image::List => list(global, context).await,
+        Image::Solve { file, arch } => solve(global, context, &file, arch).await,
+        Image::Build { name, output } => build(global, context, &name, &output).await,
+    }
+}
+
+async fn plan(global: &Global, context: &Context) -> Result<u8, Failure> {
+    let mut rows = Vec::new();
+    let mut held = false;
+    for message in image_plans(context) {
+        let (due, reason) = match message.decide(context).await.or_environment()? {
+            Decision::Due(plan) => ("due", plan.reason),
+            Decision::NotDue(reason) => ("not due", reason),
+            Decision::Held(reason) => {
+                held = true;
+                ("held", reason)
+            }
+        };
+        rows.push((message, due, reason));
+    }
+    match global.format {
+        Format::Json => {
+            let rows: Vec<_> =
+                rows.iter().map(|(message, due, reason)| json!({ "image": message.image, "stream": message.stream, "plan": due, "reason": reason })).collect();
+            output::json(&rows)?;
+        }
+        Format::Text => {
+            let rows: Vec<Vec<String>> =
+                rows.iter().map(|(message, due, reason)| vec![message.image.clone(), message.stream.clone(), (*due).to_owned(), reason.clone()]).collect();
+            output::text(table(&["IMAGE", "STREAM", "PLAN", "WHY"], &rows))?;
+        }
+    }
+    Ok(u8::from(held))
+}
+
+async fn list(global: &Global, context: &Context) -> Result<u8, Failure> {
+    let rows = releases(context).await.or_environment()?;
+    match global.format {
+        Format::Json => output::json(&rows)?,
+        Format::Text => {
+            let rows: Vec<Vec<String>> = rows
+                .iter()
+                .map(|row| {
+                    let release = &row.release;
+                    let platforms = release.platforms.iter().map(|(architecture, digest)| format!("{}={digest}", architecture.oci()));
+                    vec![
+                        row.name.clone(),
+                        release.stream.clone(),
+                        release.tags.join(" "),
+                        release.timestamp_tag.clone(),
+                        release.digest.to_string(),
+                        platforms.collect::<Vec<_>>().join(" "),
+                        release.time.to_string(),
+                        size(release.size),
+                    ]
+                })
+                .collect();
+            output::text(table(&["IMAGE", "STREAM", "TAGS", "TIMESTAMP TAG", "DIGEST", "PLATFORMS", "TIME", "SIZE"], &rows))?;
+        }
+    }
+    Ok(0)
+}
+
+/// An image's configurations: one per stream of a catalog image, or the file's.
+fn configurations(context: &Context, name: &str) -> Result<Vec<ImageConfiguration>, Failure> {
+    if let Some(source) = context.catalog.images.get(name) {
+        let file = format!("images/{name}/apko.yaml");
+        let streams = source.definition.streams.iter();
+        return streams.map(|stream| ImageConfiguration::parse(&ImageDefinition::expand(&source.configuration, stream), &file).or_bad()).collect();
+    }
+    if !name.ends_with(".yaml") {
+        return Err(Failure::usage(format!("the catalog has no image `{name}`; a file's name ends in `.yaml`")));
+    }
+    let text = std::fs::read_to_string(name).map_err(|error| Failure::bad(format!("read `{name}`: {error}")))?;
+    Ok(vec![ImageConfiguration::parse(&text, name).or_bad()?])
+}
+
+fn wants(configuration: &ImageConfiguration) -> Vec<String> {
+    configuration.contents.packages.iter().map(|want| want.value.clone()).collect()
+}
+
+async fn solve(global: &Global, context: &Context, file: &Path, architecture: Option<Architecture>) -> Result<u8, Failure> {
+    let architecture = architecture.or_else(Architecture::host).unwrap_or(Architecture::X86_64);
+    let name = file.display().to_string();
+    let entries = entries(context, architecture).await.or_environment()?;
+    let mut lines = Vec::new();
+    for configuration in configurations(context, &name)? {
+        let wants = wants(&configuration);
+        if let Some(error) = wants.iter().find_map(|want| want.parse::<Dependency>().err()) {
+            return Err(Failure::bad(chain(&error)));
+        }
+        let resolved = choose(&entries, architecture, &name, &wants).or_bad()?;
+        lines.extend(resolved.into_iter().map(|resolved| {
+            let information = resolved.entry.information;
+            format!("{}={}", information.name, information.version)
+        }));
+    }
+    match global.format {
+        Format::Json => output::json(&lines)?,
+        Format::Text => output::text(lines.join("\n"))?,
+    }
+    Ok(0)
+}
+
+/// Composes an image from the home's packages, without testing or publishing it.
+async fn build(global: &Global, context: &Context, name: &str, folder: &Path) -> Result<u8, Failure> {
+    let configurations = configurations(context, name)?;
+    let Some(configuration) = configurations.last() else {
+        return Err(Failure::bad(format!("image `{name}` has no stream")));
+    };
+    let settings = Settings::from_definition(configuration, Vec::new()).or_bad()?;
+    let mut layout = image::Layout::create(folder).or_bad()?;
+    let mut composed = Vec::new();
+    for architecture in &context.settings.architectures {
+        let entries = entries(context, *architecture).await.or_environment()?;
+        let resolved = choose(&entries, *architecture, name, &wants(configuration)).or_bad()?;
+        let mut packages = Vec::new();
+        for resolved in resolved {
+            let path = context.blobs.file(resolved.blob).await.or_bad()?;
+            packages.push(PackageFile { entry: resolved.entry, path });
+        }
+        let created = image::created(context.settings.source_date_epoch, &packages);
+        let composition = Composition { packages: &packages, settings: &settings, architecture: *architecture, created };
+        composed.push(image::compose(&composition, &mut layout).or_bad()?);
+    }
+    let (mut index, _) = image::compose_index(&composed, &settings, &mut layout).or_bad()?;
+    let digest = index.digest().to_string();
+    index.set_annotations(Some([("org.opencontainers.image.ref.name".to_owned(), "latest".to_owned())].into()));
+    layout.write_index(vec![index]).or_bad()?;
+    let platforms: BTreeMap<&str, String> =
+        composed.iter().map(|image| (image.architecture.oci(), image.manifest.digest().to_string())).collect();
+    match global.format {
+        Format::Json => output::json(&json!({ "image": name, "digest": digest, "platforms": platforms, "output": folder }))?,
+        Format::Text => output::text(format!("{} {digest}", folder.display()))?,
+    }
+    Ok(0)
+}

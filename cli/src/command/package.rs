@@ -1,0 +1,39 @@
+use stage::{Packages, drain, send_due};
+
+use crate::arguments::{Global, Package};
+use crate::factory::Factory;
+use crate::output::{self, Failure, Format, OrFail};
+
+pub async fn run(global: &Global, command: Package) -> Result<u8, Failure> {
+    match command {
+        Package::Build { name } => build(global, &name).await,
+    }
+}
+
+/// Builds one definition and what it waits for, and publishes them.
+async fn build(global: &Global, name: &str) -> Result<u8, Failure> {
+    let factory = Factory::open_for(global, Some(name))?;
+    let _lock = factory.lock().await?;
+    let context = &factory.context;
+    if !context.catalog.packages.contains_key(name) {
+        return Err(Failure::usage(format!("the catalog has no package `{name}`")));
+    }
+    let mut failed = Vec::new();
+    for architecture in context.settings.architectures.clone() {
+        let packages = Packages::load(context, architecture).await.or_environment()?;
+        if let Some(Err(reason)) = packages.by_name.get(name) {
+            return Err(Failure::bad(reason));
+        }
+        send_due(context, architecture).await.or_environment()?;
+        failed.extend(drain(context, 1).await.or_environment()?.failed);
+    }
+    match global.format {
+        Format::Json => output::json(&serde_json::json!({ "package": name, "failed": failed }))?,
+        Format::Text => {
+            for entry in &failed {
+                output::text(format!("{}: {}", entry.subject, entry.text))?;
+            }
+        }
+    }
+    Ok(u8::from(!failed.is_empty()))
+}

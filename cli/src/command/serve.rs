@@ -1,0 +1,74 @@
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use ports::local::Home;
+use registry::{Layouts, RouterOptions, router};
+use tokio::net::TcpListener;
+use tokio_util::io::ReaderStream;
+
+use crate::arguments::Global;
+use crate::output::{self, Failure, OrFail};
+
+pub async fn run(global: &Global, listen: SocketAddr, writable: bool) -> Result<u8, Failure> {
+    let home = Home::open(&global.home).or_environment()?;
+    let listener = TcpListener::bind(listen).await.map_err(|error| Failure::environment(format!("listen on {listen}: {error}")))?;
+    let address = listener.local_addr().or_environment()?;
+    let options = RouterOptions { read_only: !writable, ..RouterOptions::default() };
+    let router = router(Layouts::new(home.path("registry")), options).merge(packages(&home));
+    output::text(format!("serving http://{address}/v2/ (OCI registry) and http://{address}/apk/ (apk repository)"))?;
+    axum::serve(listener, router).with_graceful_shutdown(ended()).await.or_environment()?;
+    Ok(0)
+}
+
+async fn ended() {
+    let interrupted = tokio::signal::ctrl_c();
+    let Ok(mut terminated) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) else {
+        // Without a handler for SIGTERM, SIGINT still ends the server in order.
+        let _ = interrupted.await;
+        return;
+    };
+    tokio::select! {
+        _ = interrupted => {}
+        _ = terminated.recv() => {}
+    }
+}
+
+#[derive(Clone)]
+struct Packages {
+    folder: PathBuf,
+    keys: PathBuf,
+}
+
+/// The apk repository: `/apk/ARCH/FILE`, and its public key at `/apk/keys/NAME.rsa.pub`.
+fn packages(home: &Home) -> Router {
+    let state = Packages { folder: home.path("apk"), keys: home.path("keys") };
+    Router::new().route("/apk/{folder}/{file}", get(file)).with_state(state)
+}
+
+async fn file(State(packages): State<Packages>, Path((folder, name)): Path<(String, String)>) -> Response {
+    let plain = |part: &str| !part.starts_with('.') && !part.contains(['/', '\\', '\0']);
+    let path = match folder.as_str() {
+        "keys" if plain(&name) && name.ends_with(".pub") => packages.keys.join(&name),
+        architecture if plain(&name) && architecture.parse::<apk::Architecture>().is_ok_and(|known| known.apk() == architecture) => {
+            packages.folder.join(architecture).join(&name)
+        }
+        _ => return StatusCode::NOT_FOUND.into_response(),
+    };
+    let opened = match tokio::fs::File::open(&path).await {
+        Ok(opened) => opened,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return StatusCode::NOT_FOUND.into_response(),
+        Err(error) => {
+            tracing::error!(path = %path.display(), "{error}");
+            return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+        }
+    };
+    let Ok(metadata) = opened.metadata().await else { return StatusCode::INTERNAL_SERVER_ERROR.into_response() };
+    let headers = [(header::CONTENT_TYPE, "application/octet-stream".to_owned()), (header::CONTENT_LENGTH, metadata.len().to_string())];
+    (headers, Body::from_stream(ReaderStream::new(opened))).into_response()
+}
