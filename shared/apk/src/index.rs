@@ -222,9 +222,7 @@ fn finished(file: &str, line: usize, entry: IndexEntry) -> Result<IndexEntry> {
 /// The signatures of the member at the start of `bytes` and what follows it, or `None` where that
 /// member is the index.
 fn signature_member<'b>(file: &str, bytes: &'b [u8]) -> Result<Option<(Vec<Signature>, &'b [u8])>> {
-    let mut start = [0; 6];
-    let mut decoder = flate2::bufread::GzDecoder::new(bytes);
-    if decoder.read_exact(&mut start).is_err() || !signature::is_signature(&start) {
+    if !signature::begins(bytes) {
         return Ok(None);
     }
     let mut meter = Meter::new(bytes);

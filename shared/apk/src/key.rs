@@ -96,7 +96,7 @@ impl Keyring {
         let mut keyring = Self::default();
         for entry in fs::read_dir(folder).map_err(Error::at(folder))? {
             let path = entry.map_err(Error::at(folder))?.path();
-            if path.to_str().is_some_and(|path| path.ends_with(".rsa.pub")) {
+            if path.file_name().is_some_and(|name| name.as_encoded_bytes().ends_with(b".rsa.pub")) {
                 keyring.add(PublicKey::open(&path)?);
             }
         }

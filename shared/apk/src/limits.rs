@@ -1,5 +1,5 @@
-//! Bounds on what foreign archives and texts may ask for. Each is far above what real packages
-//! use (the largest known control member is under 2 MiB, the largest index under 100 MiB).
+//! Bounds on what foreign archives and texts may ask for, far above what packages need. Passing one
+//! is an error of its own, [`crate::Error::Limit`], that states the bound.
 
 /// Bytes of one signature or control member once decompressed.
 pub const CONTROL_BYTES: u64 = 16 << 20;

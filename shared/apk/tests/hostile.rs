@@ -12,9 +12,11 @@ mod support;
 
 use std::io::Write;
 
-use apk::{Error, Package};
+use apk::{Error, Package, PackageInformation};
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use proptest::prelude::*;
+use rsa::pkcs1::DecodeRsaPrivateKey as _;
 use sha2::{Digest as _, Sha256};
 use tar::{EntryType, Header};
 
@@ -190,6 +192,99 @@ fn a_signature_does_not_vouch_for_a_package_without_data_hash() {
     apk::attach_signature(&mut unsigned.as_slice(), support::KEY_NAME, &signature, 0, &mut bytes).unwrap();
     let package = Package::from_bytes("a.apk", &bytes).unwrap();
     assert!(matches!(package.verify(&support::keyring()), Err(Error::Missing { .. })));
+}
+
+#[test]
+fn older_kinds_of_signature_are_read_or_passed_over() {
+    let data = gzip(&[0; 1024]);
+    let information = format!("pkgname = a\npkgver = 1\ndatahash = {}\n", hex::encode(Sha256::digest(&data)));
+    let control = gzip(&file(".PKGINFO", information.as_bytes()));
+    let key = rsa::PrivateKey::from_pkcs1_pem(&support::key().to_pem().unwrap()).unwrap();
+    let signature = key.pkcs1v15_sign_prehash::<sha1::Sha1>(&sha1::Sha1::digest(&control)).unwrap();
+    let read = |entries: &[(&str, &[u8])]| {
+        let tar: Vec<u8> = entries.iter().flat_map(|(name, content)| file(name, content)).collect();
+        let bytes = [gzip(&tar), control.clone(), data.clone()].concat();
+        Package::from_bytes("a.apk", &bytes)?.verify(&support::keyring()).map(str::to_owned)
+    };
+    assert_eq!(read(&[(".SIGN.RSA.test.rsa.pub", &signature)]).unwrap(), "test.rsa.pub");
+    assert_eq!(read(&[(".SIGN.DSA.x", b"x"), (".SIGN.RSA.test.rsa.pub", &signature)]).unwrap(), "test.rsa.pub");
+    // The SHA-1 signature under the SHA-256 name is no signature.
+    assert!(matches!(read(&[(".SIGN.RSA256.test.rsa.pub", &signature)]), Err(Error::BadSignature { .. })));
+    let error = read(&[(".SIGN.DSA.x", b"x"), (".SIGN.RSA512.test.rsa.pub", b"x")]).unwrap_err().to_string();
+    assert!(error.starts_with("a.apk: no usable signature: `.SIGN.DSA.x`, `.SIGN.RSA512.test.rsa.pub`"), "{error}");
+    let error = read(&[(".SIGN.ED25519.x", b"x")]).unwrap_err().to_string();
+    assert!(error.contains("entry `.SIGN.ED25519.x`: unknown kind of signature"), "{error}");
+    let error = read(&[(".SIGN.RSA.test.rsa.pub", &signature), ("usr/bin/x", b"x")]).unwrap_err().to_string();
+    assert!(error.contains("entry `usr/bin/x`: expected a `.SIGN.` entry"), "{error}");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(512))]
+
+    /// Bytes changed below the hash and the compression, where only the tar reader stands.
+    #[test]
+    fn changed_tar_streams_never_panic(changes in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6)) {
+        let mut data = entry(EntryType::Directory, b"usr", b"", b"");
+        data.extend(entry(EntryType::XHeader, b"x", b"", b"13 path=usr/b\n"));
+        data.extend(file("a", b"content"));
+        data.extend(entry(EntryType::Symlink, b"usr/c", b"b", b""));
+        data.extend(entry(EntryType::Link, b"usr/d", b"usr/b", b""));
+        data.extend(entry(EntryType::GNULongName, b"l", b"", b"usr/long\0"));
+        data.extend(file("a", b""));
+        let blocks = data.len() / 512;
+        for (at, value) in changes {
+            let at = at.index(data.len());
+            data[at] = value;
+        }
+        // Headers get their checksums right, so that the change itself is looked at.
+        for block in 0..blocks {
+            let bytes: &mut [u8] = &mut data[block * 512..(block + 1) * 512];
+            if &bytes[257..262] == b"ustar" {
+                let mut header = Header::from_byte_slice(bytes).clone();
+                header.set_cksum();
+                bytes.copy_from_slice(header.as_bytes());
+            }
+        }
+        let bytes = package(&data);
+        if let Ok(files) = Package::from_bytes("evil.apk", &bytes).unwrap().files() {
+            for file in files {
+                prop_assert!(!file.path.starts_with('/') && !file.path.split('/').any(|part| part == ".."), "{file:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn any_information_round_trips(
+        name in "[a-z0-9+_][a-z0-9.+_-]{0,20}",
+        texts in proptest::collection::vec("([!-~][ -~]{0,20}[!-~])?", 6),
+        words in proptest::collection::vec("[!-~]{1,20}", 0..5),
+        numbers in proptest::array::uniform3(any::<u64>()),
+        date in any::<i64>(),
+    ) {
+        let information = PackageInformation {
+            version: format!("{}-r0", numbers[0]),
+            name,
+            description: texts[0].clone(),
+            url: texts[1].clone(),
+            commit: texts[2].clone(),
+            maintainer: texts[3].clone(),
+            origin: texts[4].clone(),
+            licenses: Some(texts[5].clone()).filter(|text| !text.is_empty()).into_iter().collect(),
+            depends: words.clone(),
+            provides: words.clone(),
+            replaces: words.clone(),
+            install_if: words.clone(),
+            triggers: words,
+            installed_size: numbers[0],
+            provider_priority: numbers[1],
+            replaces_priority: numbers[2],
+            build_date: date,
+            architecture: "x86_64".to_owned(),
+            data_hash: "0".repeat(64),
+        };
+        let text = information.write(&[]).unwrap();
+        prop_assert_eq!(PackageInformation::parse("p", &text).unwrap(), information);
+    }
 }
 
 /// A visitor's own error comes back as it is.

@@ -73,7 +73,9 @@ impl<R: Read + Seek> Package<R> {
             if meter.at_end().map_err(|error| Error::io(file, error))? {
                 return Err(Error::missing(file, "control member"));
             }
-            let (content, measured) = meter.inflate(file, Member::Control)?;
+            let start = meter.peek().map_err(|error| Error::io(file, error))?;
+            let member = if signature::begins(start) { Member::Signature } else { Member::Control };
+            let (content, measured) = meter.inflate(file, member)?;
             if !signature::is_signature(&content) {
                 break (content, measured);
             }

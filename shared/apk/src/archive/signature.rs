@@ -52,6 +52,12 @@ pub(crate) fn is_signature(content: &[u8]) -> bool {
     content.starts_with(b".SIGN.")
 }
 
+/// Whether stored bytes begin a signature member.
+pub(crate) fn begins(stored: &[u8]) -> bool {
+    let mut start = [0; 6];
+    flate2::bufread::GzDecoder::new(stored).read_exact(&mut start).is_ok() && is_signature(&start)
+}
+
 /// The owner's name by which a signature member says that Minimill wrote it.
 const OWNER: &str = "minimill";
 
