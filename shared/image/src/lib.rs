@@ -1,1 +1,35 @@
 //! Packages to a root file system, reproducible layers, image configuration, manifest and index.
+//!
+//! [`compose`] lays packages over each other in a tree that exists only as facts (paths, owners,
+//! modes, where the content is), adds what an image holds beside packages, and then streams the
+//! content from the packages into one layer. [`unpack_root`] lays the same tree into a directory.
+//! Content never passes through a symbolic link and is never held in memory whole; the same
+//! packages and [`Settings`] give the same bytes wherever and whenever it runs. Package scripts
+//! are recorded in the apk database and never run.
+
+mod accounts;
+mod compose;
+mod database;
+mod definition;
+mod error;
+mod install;
+mod layer;
+mod layout;
+mod mutate;
+mod oci;
+mod settings;
+mod sink;
+mod system;
+mod tree;
+mod unpack;
+
+pub use compose::{
+    Composed, ComposedFile, ComposedLayer, ComposedPackage, Composition, FileOwner, FileType, compose, created,
+};
+pub use error::Error;
+pub use install::PackageFile;
+pub use layout::Layout;
+pub use oci::{compose_index, descriptor_of};
+pub use settings::{Distribution, Entrypoint, Group, Key, PathKind, PathMutation, Settings, User};
+pub use sink::{BlobSink, BlobWriter};
+pub use unpack::unpack_root;

@@ -106,24 +106,13 @@ pub(crate) struct Checksum {
 
 impl Checksum {
     /// A checksum whose value is known to be lowercase hexadecimal of the algorithm's length.
-    pub fn checked(
-        algorithm: &'static str,
-        value: &str,
-        subject: impl Into<String>,
-    ) -> Result<Self, Error> {
+    pub fn checked(algorithm: &'static str, value: &str, subject: impl Into<String>) -> Result<Self, Error> {
         let length = if algorithm == "SHA1" { 40 } else { 64 };
         let hexadecimal = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
         if value.len() != length || !value.bytes().all(hexadecimal) {
-            return Err(Error::Digest {
-                subject: subject.into(),
-                algorithm,
-                value: value.to_owned(),
-            });
+            return Err(Error::Digest { subject: subject.into(), algorithm, value: value.to_owned() });
         }
-        Ok(Self {
-            algorithm: algorithm.to_owned(),
-            checksum_value: value.to_owned(),
-        })
+        Ok(Self { algorithm: algorithm.to_owned(), checksum_value: value.to_owned() })
     }
 }
 
@@ -205,13 +194,9 @@ pub(crate) fn write(name: String, created: i64, content: Content) -> Result<Vec<
         has_extracted_licensing_infos: content.extracted,
         relationships: content.relationships,
     };
-    let digest = hex::encode(Sha256::digest(
-        serde_json::to_vec(&document).map_err(Error::Json)?,
-    ));
-    document.document_namespace = format!(
-        "https://spdx.org/spdxdocs/minimill/{}-{digest}",
-        crate::identifier::sanitised(&document.name)
-    );
+    let digest = hex::encode(Sha256::digest(serde_json::to_vec(&document).map_err(Error::Json)?));
+    document.document_namespace =
+        format!("https://spdx.org/spdxdocs/minimill/{}-{digest}", crate::identifier::sanitised(&document.name));
     let mut bytes = serde_json::to_vec_pretty(&document).map_err(Error::Json)?;
     bytes.push(b'\n');
     Ok(bytes)

@@ -2,15 +2,7 @@ use std::collections::BTreeSet;
 
 /// The text with everything that an SPDX identifier can't hold replaced by `-`.
 pub(crate) fn sanitised(text: &str) -> String {
-    text.chars()
-        .map(|c| {
-            if c.is_ascii_alphanumeric() || c == '.' {
-                c
-            } else {
-                '-'
-            }
-        })
-        .collect()
+    text.chars().map(|c| if c.is_ascii_alphanumeric() || c == '.' { c } else { '-' }).collect()
 }
 
 /// The identifiers given out in one document.

@@ -3,9 +3,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::Error;
-use crate::document::{
-    Checksum, Content, DOCUMENT, ExternalReference, Package, Relationship, write,
-};
+use crate::document::{Checksum, Content, DOCUMENT, ExternalReference, Package, Relationship, write};
 use crate::identifier::Identifiers;
 use crate::license::Extractions;
 use crate::merge::{self, Embedded};
@@ -93,32 +91,22 @@ pub fn image_document(image: &ImageSbom) -> Result<Vec<u8>, Error> {
     element.primary_package_purpose = Some("CONTAINER".to_owned());
     let id = element.id.clone();
     content.packages.push(element);
-    content
-        .relationships
-        .push(Relationship::new(DOCUMENT, "DESCRIBES", &id));
+    content.relationships.push(Relationship::new(DOCUMENT, "DESCRIBES", &id));
 
     for layer in &image.layers {
         let mut element = oci_element(
             identifiers.unique("Layer", &layer.digest),
             &image.repository,
             &layer.digest,
-            &[
-                ("arch", &image.architecture),
-                ("mediaType", &layer.media_type),
-                ("os", "linux"),
-            ],
+            &[("arch", &image.architecture), ("mediaType", &layer.media_type), ("os", "linux")],
         )?;
         element.comment = Some(format!("uncompressed digest (diff_id): {}", layer.diff_id));
-        content
-            .relationships
-            .push(Relationship::new(&id, "CONTAINS", &element.id));
+        content.relationships.push(Relationship::new(&id, "CONTAINS", &element.id));
         content.packages.push(element);
     }
 
     let system = system_element(&image.distribution, &mut identifiers);
-    content
-        .relationships
-        .push(Relationship::new(&id, "CONTAINS", &system.id));
+    content.relationships.push(Relationship::new(&id, "CONTAINS", &system.id));
     content.packages.push(system);
 
     let mut packages: Vec<&InstalledPackage> = image.packages.iter().collect();
@@ -126,42 +114,22 @@ pub fn image_document(image: &ImageSbom) -> Result<Vec<u8>, Error> {
     for package in packages {
         let information = &package.information;
         let label = format!("{}-{}", information.name, information.version);
-        let mut element = apk_element(
-            information,
-            &image.distribution.id,
-            identifiers.unique("Package", &label),
-            &mut extractions,
-        );
+        let mut element =
+            apk_element(information, &image.distribution.id, identifiers.unique("Package", &label), &mut extractions);
         element.checksums.push(control_checksum(package)?);
         if !information.data_hash.is_empty() {
-            element.checksums.push(Checksum::checked(
-                "SHA256",
-                &information.data_hash,
-                format!("package `{label}`"),
-            )?);
+            element.checksums.push(Checksum::checked("SHA256", &information.data_hash, format!("package `{label}`"))?);
         }
-        content
-            .relationships
-            .push(Relationship::new(&id, "CONTAINS", &element.id));
+        content.relationships.push(Relationship::new(&id, "CONTAINS", &element.id));
         let position = content.packages.len();
         content.packages.push(element);
         if let Some(bytes) = &package.embedded {
             let embedded = Embedded::read(&label, bytes)?;
-            merge::add(
-                &mut content,
-                position,
-                embedded,
-                &mut identifiers,
-                &mut extractions,
-            );
+            merge::add(&mut content, position, embedded, &mut identifiers, &mut extractions);
         }
     }
     content.extracted = extractions.into_list();
-    write(
-        format!("{}@{}", image.repository, image.digest),
-        image.created,
-        content,
-    )
+    write(format!("{}@{}", image.repository, image.digest), image.created, content)
 }
 
 /// An element for something that an OCI registry holds.
@@ -179,28 +147,17 @@ pub(crate) fn oci_element(
         digest.strip_prefix("sha256:").unwrap_or(digest),
         format!("`{repository}`"),
     )?);
-    element
-        .external_refs
-        .push(ExternalReference::purl(purl::oci(
-            repository, digest, qualifiers,
-        )));
+    element.external_refs.push(ExternalReference::purl(purl::oci(repository, digest, qualifiers)));
     Ok(element)
 }
 
 /// The repository, if it names a registry; a bare name says nothing that the purl doesn't.
 pub(crate) fn repository_url(repository: &str) -> &str {
-    if repository.contains('/') {
-        repository
-    } else {
-        ""
-    }
+    if repository.contains('/') { repository } else { "" }
 }
 
 fn system_element(distribution: &Distribution, identifiers: &mut Identifiers) -> Package {
-    let mut element = Package::new(
-        identifiers.unique("OperatingSystem", &distribution.id),
-        distribution.id.clone(),
-    );
+    let mut element = Package::new(identifiers.unique("OperatingSystem", &distribution.id), distribution.id.clone());
     element.description = Some(distribution.name.clone());
     element.primary_package_purpose = Some("OPERATING_SYSTEM".to_owned());
     element.supplier = Some("Organization: Minimill".to_owned());
@@ -211,10 +168,7 @@ fn system_element(distribution: &Distribution, identifiers: &mut Identifiers) ->
 }
 
 fn control_checksum(package: &InstalledPackage) -> Result<Checksum, Error> {
-    let wrong = || Error::Checksum {
-        package: package.information.name.clone(),
-        checksum: package.checksum.clone(),
-    };
+    let wrong = || Error::Checksum { package: package.information.name.clone(), checksum: package.checksum.clone() };
     let encoded = package.checksum.strip_prefix("Q1").ok_or_else(wrong)?;
     let digest = STANDARD.decode(encoded).map_err(|_| wrong())?;
     Checksum::checked("SHA1", &hex::encode(digest), "").map_err(|_| wrong())

@@ -45,9 +45,7 @@ pub fn index_document(index: &IndexSbom) -> Result<Vec<u8>, Error> {
     element.primary_package_purpose = Some("CONTAINER".to_owned());
     let id = element.id.clone();
     content.packages.push(element);
-    content
-        .relationships
-        .push(Relationship::new(DOCUMENT, "DESCRIBES", &id));
+    content.relationships.push(Relationship::new(DOCUMENT, "DESCRIBES", &id));
     for image in &index.images {
         let mut element = oci_element(
             identifiers.unique("Image", &image.digest),
@@ -61,17 +59,9 @@ pub fn index_document(index: &IndexSbom) -> Result<Vec<u8>, Error> {
             ],
         )?;
         element.primary_package_purpose = Some("CONTAINER".to_owned());
-        content
-            .relationships
-            .push(Relationship::new(&id, "CONTAINS", &element.id));
-        content
-            .relationships
-            .push(Relationship::new(&element.id, "VARIANT_OF", &id));
+        content.relationships.push(Relationship::new(&id, "CONTAINS", &element.id));
+        content.relationships.push(Relationship::new(&element.id, "VARIANT_OF", &id));
         content.packages.push(element);
     }
-    write(
-        format!("{}@{}", index.repository, index.digest),
-        index.created,
-        content,
-    )
+    write(format!("{}@{}", index.repository, index.digest), index.created, content)
 }

@@ -51,13 +51,7 @@ impl Extractions {
             [only] => only.clone(),
             several => several
                 .iter()
-                .map(|part| {
-                    if part.contains(" OR ") {
-                        format!("({part})")
-                    } else {
-                        part.clone()
-                    }
-                })
+                .map(|part| if part.contains(" OR ") { format!("({part})") } else { part.clone() })
                 .collect::<Vec<_>>()
                 .join(" AND "),
         }
@@ -68,38 +62,27 @@ impl Extractions {
     pub fn adopt(&mut self, extracted: Extracted) -> String {
         let mut id = extracted.id.clone();
         let mut number = 1_usize;
-        while self
-            .by_id
-            .get(&id)
-            .is_some_and(|known| known.extracted_text != extracted.extracted_text)
-        {
+        while self.by_id.get(&id).is_some_and(|known| known.extracted_text != extracted.extracted_text) {
             number += 1;
             id = format!("{}-{number}", extracted.id);
         }
-        self.by_id.entry(id.clone()).or_insert(Extracted {
-            id: id.clone(),
-            ..extracted
-        });
+        self.by_id.entry(id.clone()).or_insert(Extracted { id: id.clone(), ..extracted });
         id
     }
 
     /// Whether the text is an SPDX expression whose every `LicenseRef-...` is known here.
     pub fn defines(&self, expression: &str) -> bool {
-        let strict = ParseMode {
-            allow_unknown: false,
-            ..MODE
-        };
+        let strict = ParseMode { allow_unknown: false, ..MODE };
         let known = |token: Result<_, _>| match token {
             Ok(spdx::lexer::LexerToken { token, span }) => match token {
-                Token::LicenseRef { .. } | Token::AdditionRef { .. } => expression
-                    .get(span)
-                    .is_some_and(|name| self.by_id.contains_key(name)),
+                Token::LicenseRef { .. } | Token::AdditionRef { .. } => {
+                    expression.get(span).is_some_and(|name| self.by_id.contains_key(name))
+                }
                 _ => true,
             },
             Err(spdx::ParseError { .. }) => false,
         };
-        Expression::parse_mode(expression, strict).is_ok()
-            && Lexer::new_mode(expression, strict).all(known)
+        Expression::parse_mode(expression, strict).is_ok() && Lexer::new_mode(expression, strict).all(known)
     }
 
     /// All of them, ordered by identifier.
@@ -140,10 +123,7 @@ impl Extractions {
             };
             out.push_str(&spaced);
         }
-        let strict = ParseMode {
-            allow_unknown: false,
-            ..MODE
-        };
+        let strict = ParseMode { allow_unknown: false, ..MODE };
         Expression::parse_mode(&out, strict).ok()?;
         for name in references {
             self.reference(&name);
@@ -154,9 +134,7 @@ impl Extractions {
     fn reference(&mut self, name: &str) -> String {
         self.adopt(Extracted {
             id: reference_id(name),
-            extracted_text: format!(
-                "The package names its licence as: {name}. The text is in the upstream source."
-            ),
+            extracted_text: format!("The package names its licence as: {name}. The text is in the upstream source."),
             name: Some(name.to_owned()),
         })
     }
@@ -173,9 +151,7 @@ pub(crate) fn renamed(expression: &str, renamed: &BTreeMap<String, String>) -> S
     let mut out = String::with_capacity(expression.len());
     let mut rest = expression;
     while let Some(first) = rest.chars().next() {
-        let end = rest
-            .find(|c| is_name(c) != is_name(first))
-            .unwrap_or(rest.len());
+        let end = rest.find(|c| is_name(c) != is_name(first)).unwrap_or(rest.len());
         let (token, tail) = rest.split_at(end);
         out.push_str(renamed.get(token).map_or(token, String::as_str));
         rest = tail;
@@ -202,32 +178,12 @@ mod tests {
             (&[" "], "NOASSERTION", &[]),
             (&["NOASSERTION", "MIT"], "MIT", &[]),
             (&["MIT and BSD-3-Clause"], "MIT AND BSD-3-Clause", &[]),
-            (
-                &["MIT OR Apache-2.0", "Zlib"],
-                "(MIT OR Apache-2.0) AND Zlib",
-                &[],
-            ),
+            (&["MIT OR Apache-2.0", "Zlib"], "(MIT OR Apache-2.0) AND Zlib", &[]),
             (&["GPL-2.0+"], "GPL-2.0+", &[]),
-            (
-                &["GPL-2.0-only WITH Linux-syscall-note"],
-                "GPL-2.0-only WITH Linux-syscall-note",
-                &[],
-            ),
-            (
-                &["MIT OR Homegrown"],
-                "MIT OR LicenseRef-Homegrown",
-                &["LicenseRef-Homegrown"],
-            ),
-            (
-                &["LicenseRef-valkey AND MIT"],
-                "LicenseRef-valkey AND MIT",
-                &["LicenseRef-valkey"],
-            ),
-            (
-                &["see COPYING (really)"],
-                "LicenseRef-see-COPYING--really-",
-                &["LicenseRef-see-COPYING--really-"],
-            ),
+            (&["GPL-2.0-only WITH Linux-syscall-note"], "GPL-2.0-only WITH Linux-syscall-note", &[]),
+            (&["MIT OR Homegrown"], "MIT OR LicenseRef-Homegrown", &["LicenseRef-Homegrown"]),
+            (&["LicenseRef-valkey AND MIT"], "LicenseRef-valkey AND MIT", &["LicenseRef-valkey"]),
+            (&["see COPYING (really)"], "LicenseRef-see-COPYING--really-", &["LicenseRef-see-COPYING--really-"]),
         ];
         for (given, expected, ids) in cases {
             let (expression, extracted) = declared(given);
@@ -245,11 +201,8 @@ mod tests {
     #[test]
     fn one_identifier_with_two_texts_is_numbered_and_renamed() {
         let mut extractions = Extractions::default();
-        let license = |text: &str| Extracted {
-            id: "LicenseRef-a".to_owned(),
-            extracted_text: text.to_owned(),
-            name: None,
-        };
+        let license =
+            |text: &str| Extracted { id: "LicenseRef-a".to_owned(), extracted_text: text.to_owned(), name: None };
         assert_eq!(extractions.adopt(license("one")), "LicenseRef-a");
         assert_eq!(extractions.adopt(license("two")), "LicenseRef-a-2");
         assert_eq!(extractions.adopt(license("two")), "LicenseRef-a-2");

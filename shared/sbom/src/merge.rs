@@ -32,23 +32,12 @@ impl Embedded {
     /// Reads the document that the package named `label` carries.
     pub fn read(label: &str, bytes: &[u8]) -> Result<Self, Error> {
         if bytes.len() > LIMIT {
-            return Err(Error::EmbeddedSize {
-                package: label.to_owned(),
-                size: bytes.len(),
-                limit: LIMIT,
-            });
+            return Err(Error::EmbeddedSize { package: label.to_owned(), size: bytes.len(), limit: LIMIT });
         }
-        let wrong = |reason: String| Error::Embedded {
-            package: label.to_owned(),
-            reason,
-        };
-        let document: Self =
-            serde_json::from_slice(bytes).map_err(|error| wrong(error.to_string()))?;
+        let wrong = |reason: String| Error::Embedded { package: label.to_owned(), reason };
+        let document: Self = serde_json::from_slice(bytes).map_err(|error| wrong(error.to_string()))?;
         if !document.spdx_version.starts_with("SPDX-2.") {
-            return Err(wrong(format!(
-                "its version is `{}`, expected SPDX-2.2 or SPDX-2.3",
-                document.spdx_version
-            )));
+            return Err(wrong(format!("its version is `{}`, expected SPDX-2.2 or SPDX-2.3", document.spdx_version)));
         }
         if document.described().is_empty() {
             return Err(wrong("it describes no package".to_owned()));
@@ -62,8 +51,7 @@ impl Embedded {
             .relationships
             .iter()
             .filter(|relationship| {
-                relationship.spdx_element_id == self.id
-                    && relationship.relationship_type == "DESCRIBES"
+                relationship.spdx_element_id == self.id && relationship.relationship_type == "DESCRIBES"
             })
             .map(|relationship| relationship.related_spdx_element.as_str());
         self.document_describes
@@ -87,21 +75,16 @@ pub(crate) fn add(
     identifiers: &mut Identifiers,
     extractions: &mut Extractions,
 ) {
-    let described: Vec<String> = embedded
-        .described()
-        .into_iter()
-        .map(str::to_owned)
-        .collect();
+    let described: Vec<String> = embedded.described().into_iter().map(str::to_owned).collect();
     let licenses: BTreeMap<String, String> = embedded
         .has_extracted_licensing_infos
         .into_iter()
         .map(|extracted| {
             let mut own = extracted;
             let old = own.id.clone();
-            own.id = old.strip_prefix("LicenseRef-").map_or_else(
-                || old.clone(),
-                |name| format!("LicenseRef-{}", sanitised(name)),
-            );
+            own.id = old
+                .strip_prefix("LicenseRef-")
+                .map_or_else(|| old.clone(), |name| format!("LicenseRef-{}", sanitised(name)));
             (old, extractions.adopt(own))
         })
         .collect();
@@ -110,14 +93,9 @@ pub(crate) fn add(
     for mut package in embedded.packages {
         package.files_analyzed = false;
         package.package_verification_code = None;
-        for license in [
-            &mut package.license_concluded,
-            &mut package.license_declared,
-        ] {
-            *license = license
-                .as_deref()
-                .map(|text| renamed(text, &licenses))
-                .map(|text| known_license(text, extractions));
+        for license in [&mut package.license_concluded, &mut package.license_declared] {
+            *license =
+                license.as_deref().map(|text| renamed(text, &licenses)).map(|text| known_license(text, extractions));
         }
         let old = package.id.clone();
         if described.contains(&old) {
@@ -132,11 +110,7 @@ pub(crate) fn add(
         let known = content.packages.iter().find(|known| {
             let base = known.id.strip_prefix(&wanted);
             let same_base = base.is_some_and(|rest| rest.is_empty() || rest.starts_with('-'));
-            same_base
-                && Package {
-                    id: known.id.clone(),
-                    ..package.clone()
-                } == **known
+            same_base && Package { id: known.id.clone(), ..package.clone() } == **known
         });
         let id = if let Some(known) = known {
             known.id.clone()
@@ -162,11 +136,7 @@ pub(crate) fn add(
 
 /// The expression, with what the merged document doesn't define written as references.
 fn known_license(expression: String, extractions: &mut Extractions) -> String {
-    if extractions.defines(&expression) {
-        expression
-    } else {
-        extractions.declared(&[expression])
-    }
+    if extractions.defines(&expression) { expression } else { extractions.declared(&[expression]) }
 }
 
 /// Fills in what only the package's own document knows. The name, version, purl and checksums stay

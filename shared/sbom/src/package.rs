@@ -3,8 +3,7 @@ use sha1::{Digest, Sha1};
 
 use crate::Error;
 use crate::document::{
-    Checksum, Content, DOCUMENT, ExternalReference, File, NO_ASSERTION, Package, Relationship,
-    VerificationCode, write,
+    Checksum, Content, DOCUMENT, ExternalReference, File, NO_ASSERTION, Package, Relationship, VerificationCode, write,
 };
 use crate::identifier::Identifiers;
 use crate::license::Extractions;
@@ -77,12 +76,8 @@ pub fn package_document(package: &PackageSbom) -> Result<Vec<u8>, Error> {
     let mut extractions = Extractions::default();
     let mut content = Content::default();
 
-    let mut element = apk_element(
-        information,
-        &package.distribution,
-        identifiers.unique("Package", &label),
-        &mut extractions,
-    );
+    let mut element =
+        apk_element(information, &package.distribution, identifiers.unique("Package", &label), &mut extractions);
     if !package.copyright.trim().is_empty() {
         element.copyright_text = Some(package.copyright.trim().to_owned());
     }
@@ -90,9 +85,7 @@ pub fn package_document(package: &PackageSbom) -> Result<Vec<u8>, Error> {
         element.originator = Some(format!("Organization: {}", package.originator));
     }
     let id = element.id.clone();
-    content
-        .relationships
-        .push(Relationship::new(DOCUMENT, "DESCRIBES", &id));
+    content.relationships.push(Relationship::new(DOCUMENT, "DESCRIBES", &id));
 
     let mut files = package.files.clone();
     files.sort();
@@ -101,9 +94,7 @@ pub fn package_document(package: &PackageSbom) -> Result<Vec<u8>, Error> {
         element.files_analyzed = true;
         element.package_verification_code = Some(VerificationCode {
             package_verification_code_value: verification_code(&files),
-            package_verification_code_excluded_files: vec![format!(
-                "./var/lib/db/sbom/{label}.spdx.json"
-            )],
+            package_verification_code_excluded_files: vec![format!("./var/lib/db/sbom/{label}.spdx.json")],
         });
     }
     content.packages.push(element);
@@ -113,16 +104,11 @@ pub fn package_document(package: &PackageSbom) -> Result<Vec<u8>, Error> {
     sources.dedup();
     for source in &sources {
         let source = source_element(source, &mut identifiers)?;
-        content
-            .relationships
-            .push(Relationship::new(&id, "GENERATED_FROM", &source.id));
+        content.relationships.push(Relationship::new(&id, "GENERATED_FROM", &source.id));
         content.packages.push(source);
     }
     if let Some(definition) = &package.definition {
-        let mut element = Package::new(
-            identifiers.unique("Definition", &definition.name),
-            definition.name.clone(),
-        );
+        let mut element = Package::new(identifiers.unique("Definition", &definition.name), definition.name.clone());
         element.primary_package_purpose = Some("SOURCE".to_owned());
         element.checksums.push(Checksum::checked(
             "SHA256",
@@ -132,9 +118,7 @@ pub fn package_document(package: &PackageSbom) -> Result<Vec<u8>, Error> {
         if !information.commit.is_empty() {
             element.version_info = Some(information.commit.clone());
         }
-        content
-            .relationships
-            .push(Relationship::new(&id, "DESCRIBED_BY", &element.id));
+        content.relationships.push(Relationship::new(&id, "DESCRIBED_BY", &element.id));
         content.packages.push(element);
     }
     for file in &files {
@@ -150,9 +134,7 @@ pub fn package_document(package: &PackageSbom) -> Result<Vec<u8>, Error> {
             license_concluded: NO_ASSERTION,
             copyright_text: NO_ASSERTION,
         };
-        content
-            .relationships
-            .push(Relationship::new(&id, "CONTAINS", &element.id));
+        content.relationships.push(Relationship::new(&id, "CONTAINS", &element.id));
         content.files.push(element);
     }
     content.extracted = extractions.into_list();
@@ -177,39 +159,27 @@ pub(crate) fn apk_element(
     if !information.url.is_empty() {
         element.homepage = Some(information.url.clone());
     }
-    element
-        .external_refs
-        .push(ExternalReference::purl(purl::apk(
-            distribution,
-            &information.name,
-            &information.version,
-            &information.architecture,
-            distribution,
-        )));
+    element.external_refs.push(ExternalReference::purl(purl::apk(
+        distribution,
+        &information.name,
+        &information.version,
+        &information.architecture,
+        distribution,
+    )));
     element
 }
 
 fn source_element(source: &Source, identifiers: &mut Identifiers) -> Result<Package, Error> {
-    let name = if source.purl.is_empty() {
-        &source.download_location
-    } else {
-        &source.purl
-    };
+    let name = if source.purl.is_empty() { &source.download_location } else { &source.purl };
     let mut element = Package::new(identifiers.unique("Source", name), source_name(name));
     element.version_info = source_version(&source.purl);
     element.primary_package_purpose = Some("SOURCE".to_owned());
-    element.checksums.push(Checksum::checked(
-        "SHA256",
-        &source.sha256,
-        format!("source `{name}`"),
-    )?);
+    element.checksums.push(Checksum::checked("SHA256", &source.sha256, format!("source `{name}`"))?);
     if !source.download_location.is_empty() {
         element.download_location = source.download_location.clone();
     }
     if !source.purl.is_empty() {
-        element
-            .external_refs
-            .push(ExternalReference::purl(source.purl.clone()));
+        element.external_refs.push(ExternalReference::purl(source.purl.clone()));
     }
     Ok(element)
 }

@@ -1,11 +1,5 @@
 /// `pkg:apk/NAMESPACE/NAME@VERSION?arch=ARCH&distro=DISTRO`.
-pub(crate) fn apk(
-    namespace: &str,
-    name: &str,
-    version: &str,
-    architecture: &str,
-    distribution: &str,
-) -> String {
+pub(crate) fn apk(namespace: &str, name: &str, version: &str, architecture: &str, distribution: &str) -> String {
     format!(
         "pkg:apk/{}/{}@{}?arch={}&distro={}",
         encoded(&namespace.to_lowercase()),
@@ -20,11 +14,7 @@ pub(crate) fn apk(
 /// is a registry path whose last part is the package's name.
 pub(crate) fn oci(repository: &str, digest: &str, qualifiers: &[(&str, &str)]) -> String {
     let name = repository.rsplit('/').next().unwrap_or(repository);
-    let mut purl = format!(
-        "pkg:oci/{}@{}",
-        encoded(&name.to_lowercase()),
-        encoded(digest)
-    );
+    let mut purl = format!("pkg:oci/{}@{}", encoded(&name.to_lowercase()), encoded(digest));
     let mut separator = '?';
     for (key, value) in qualifiers {
         if !value.is_empty() {
@@ -62,11 +52,7 @@ mod tests {
             "pkg:apk/minimill/libstdc%2B%2B@1.0_p1-r0?arch=x86_64&distro=minimill"
         );
         assert_eq!(
-            oci(
-                "library/redis",
-                "sha256:00",
-                &[("arch", "amd64"), ("tag", "")]
-            ),
+            oci("library/redis", "sha256:00", &[("arch", "amd64"), ("tag", "")]),
             "pkg:oci/redis@sha256:00?arch=amd64"
         );
     }

@@ -1,27 +1,19 @@
 //! Every document is valid by the official SPDX 2.3 JSON schema, says the facts it was given, and
 //! is the same bytes each time.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
 use apk::PackageInformation;
 use sbom::{
-    Definition, Distribution, Error, FileDigests, ImageSbom, IndexSbom, InstalledPackage, Layer,
-    PackageSbom, PlatformImage, Source, image_document, index_document, package_document,
+    Definition, Distribution, Error, FileDigests, ImageSbom, IndexSbom, InstalledPackage, Layer, PackageSbom,
+    PlatformImage, Source, image_document, index_document, package_document,
 };
 use serde_json::Value;
 
 static SCHEMA: LazyLock<jsonschema::Validator> = LazyLock::new(|| {
-    let path = concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/../../tests/schemas/spdx-2.3.schema.json"
-    );
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/schemas/spdx-2.3.schema.json");
     let schema = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
     jsonschema::validator_for(&schema).unwrap()
 });
@@ -30,10 +22,8 @@ static SCHEMA: LazyLock<jsonschema::Validator> = LazyLock::new(|| {
 /// relationship joins two of them.
 fn valid(bytes: &[u8]) -> Value {
     let document: Value = serde_json::from_slice(bytes).unwrap();
-    let errors: Vec<String> = SCHEMA
-        .iter_errors(&document)
-        .map(|error| format!("{}: {error}", error.instance_path))
-        .collect();
+    let errors: Vec<String> =
+        SCHEMA.iter_errors(&document).map(|error| format!("{}: {error}", error.instance_path)).collect();
     assert!(errors.is_empty(), "{}", errors.join("\n"));
 
     let mut ids = BTreeSet::from(["SPDXRef-DOCUMENT"]);
@@ -46,10 +36,7 @@ fn valid(bytes: &[u8]) -> Value {
     for relationship in document["relationships"].as_array().unwrap() {
         for end in ["spdxElementId", "relatedSpdxElement"] {
             let id = relationship[end].as_str().unwrap();
-            assert!(
-                ids.contains(id),
-                "relationship with `{id}`, which is not there"
-            );
+            assert!(ids.contains(id), "relationship with `{id}`, which is not there");
         }
     }
     document
@@ -69,11 +56,7 @@ fn related(document: &Value, from: &str, kind: &str, to: &str) -> bool {
         .as_array()
         .unwrap()
         .iter()
-        .any(|r| {
-            r["spdxElementId"] == from
-                && r["relationshipType"] == kind
-                && r["relatedSpdxElement"] == to
-        })
+        .any(|r| r["spdxElementId"] == from && r["relationshipType"] == kind && r["relatedSpdxElement"] == to)
 }
 
 fn information(name: &str, version: &str, licenses: &[&str]) -> PackageInformation {
@@ -88,11 +71,7 @@ fn information(name: &str, version: &str, licenses: &[&str]) -> PackageInformati
 }
 
 fn file(path: &str, digit: char) -> FileDigests {
-    FileDigests {
-        path: path.to_owned(),
-        sha1: String::from(digit).repeat(40),
-        sha256: String::from(digit).repeat(64),
-    }
+    FileDigests { path: path.to_owned(), sha1: String::from(digit).repeat(40), sha256: String::from(digit).repeat(64) }
 }
 
 fn memcached() -> PackageSbom {
@@ -101,19 +80,13 @@ fn memcached() -> PackageSbom {
         distribution: "minimill".to_owned(),
         copyright: "2003 Danga Interactive".to_owned(),
         originator: "memcached".to_owned(),
-        files: vec![
-            file("usr/bin/mem_cached", 'b'),
-            file("/usr/bin/mem+cached", 'a'),
-        ],
+        files: vec![file("usr/bin/mem_cached", 'b'), file("/usr/bin/mem+cached", 'a')],
         sources: vec![Source {
             purl: "pkg:deb/debian/memcached@1.6.38?arch=source".to_owned(),
             download_location: String::new(),
             sha256: "c".repeat(64),
         }],
-        definition: Some(Definition {
-            name: "memcached.yaml".to_owned(),
-            sha256: "d".repeat(64),
-        }),
+        definition: Some(Definition { name: "memcached.yaml".to_owned(), sha256: "d".repeat(64) }),
         created: 1_750_000_000,
     }
 }
@@ -127,11 +100,7 @@ fn redis_image(packages: Vec<InstalledPackage>) -> ImageSbom {
         repository: "localhost:8080/memcached".to_owned(),
         digest: digest('1'),
         architecture: "amd64".to_owned(),
-        distribution: Distribution {
-            id: "minimill".to_owned(),
-            name: "Minimill".to_owned(),
-            version: String::new(),
-        },
+        distribution: Distribution { id: "minimill".to_owned(), name: "Minimill".to_owned(), version: String::new() },
         layers: vec![Layer {
             digest: digest('2'),
             diff_id: digest('3'),
@@ -143,11 +112,7 @@ fn redis_image(packages: Vec<InstalledPackage>) -> ImageSbom {
 }
 
 fn installed(information: PackageInformation, embedded: Option<Vec<u8>>) -> InstalledPackage {
-    InstalledPackage {
-        information,
-        checksum: "Q1AAECAwQFBgcICQoLDA0ODxAREhM=".to_owned(),
-        embedded,
-    }
+    InstalledPackage { information, checksum: "Q1AAECAwQFBgcICQoLDA0ODxAREhM=".to_owned(), embedded }
 }
 
 #[test]
@@ -159,14 +124,8 @@ fn a_package_document_says_what_it_was_given() {
         package["externalRefs"][0]["referenceLocator"],
         "pkg:apk/minimill/memcached@1.6.38-r0?arch=x86_64&distro=minimill"
     );
-    assert_eq!(
-        package["licenseDeclared"],
-        "BSD-3-Clause AND LicenseRef-Danga"
-    );
-    assert_eq!(
-        document["hasExtractedLicensingInfos"][0]["licenseId"],
-        "LicenseRef-Danga"
-    );
+    assert_eq!(package["licenseDeclared"], "BSD-3-Clause AND LicenseRef-Danga");
+    assert_eq!(document["hasExtractedLicensingInfos"][0]["licenseId"], "LicenseRef-Danga");
     assert_eq!(package["copyrightText"], "2003 Danga Interactive");
     assert_eq!(document["creationInfo"]["created"], "2025-06-15T15:06:40Z");
     // SHA-1 of forty `a` and forty `b`.
@@ -183,12 +142,7 @@ fn a_package_document_says_what_it_was_given() {
     assert_eq!(source["checksums"][0]["checksumValue"], "c".repeat(64));
     let id = package["SPDXID"].as_str().unwrap();
     assert!(related(&document, "SPDXRef-DOCUMENT", "DESCRIBES", id));
-    assert!(related(
-        &document,
-        id,
-        "GENERATED_FROM",
-        source["SPDXID"].as_str().unwrap()
-    ));
+    assert!(related(&document, id, "GENERATED_FROM", source["SPDXID"].as_str().unwrap()));
     assert_eq!(document["files"].as_array().unwrap().len(), 2);
 }
 
@@ -197,19 +151,10 @@ fn documents_are_the_same_bytes_and_their_namespace_follows_their_content() {
     let mut package = memcached();
     let first = package_document(&package).unwrap();
     package.files.reverse();
-    assert_eq!(
-        first,
-        package_document(&package).unwrap(),
-        "the order given must not show"
-    );
+    assert_eq!(first, package_document(&package).unwrap(), "the order given must not show");
     package.copyright.push('!');
     let other = package_document(&package).unwrap();
-    let namespace = |bytes: &[u8]| {
-        valid(bytes)["documentNamespace"]
-            .as_str()
-            .unwrap()
-            .to_owned()
-    };
+    let namespace = |bytes: &[u8]| valid(bytes)["documentNamespace"].as_str().unwrap().to_owned();
     assert_ne!(namespace(&first), namespace(&other));
 }
 
@@ -219,17 +164,11 @@ fn an_image_document_merges_the_packages_documents() {
     let mut zlib = information("zlib", "1.3.1-r0", &["Zlib"]);
     zlib.data_hash = "e".repeat(64);
     let embedded = package_document(&own).unwrap();
-    let packages = vec![
-        installed(zlib, None),
-        installed(own.information.clone(), Some(embedded)),
-    ];
+    let packages = vec![installed(zlib, None), installed(own.information.clone(), Some(embedded))];
     let bytes = image_document(&redis_image(packages.clone())).unwrap();
     let document = valid(&bytes);
 
-    let image = element(
-        &document,
-        &format!("localhost:8080/memcached@{}", digest('1')),
-    );
+    let image = element(&document, &format!("localhost:8080/memcached@{}", digest('1')));
     let image_id = image["SPDXID"].as_str().unwrap();
     assert_eq!(
         image["externalRefs"][0]["referenceLocator"],
@@ -239,37 +178,21 @@ fn an_image_document_merges_the_packages_documents() {
             digest('1')
         )
     );
-    assert!(related(
-        &document,
-        "SPDXRef-DOCUMENT",
-        "DESCRIBES",
-        image_id
-    ));
+    assert!(related(&document, "SPDXRef-DOCUMENT", "DESCRIBES", image_id));
     for name in ["memcached", "zlib", "minimill"] {
         let id = element(&document, name)["SPDXID"].as_str().unwrap();
         assert!(related(&document, image_id, "CONTAINS", id), "{name}");
     }
     let zlib = element(&document, "zlib");
-    assert_eq!(
-        zlib["checksums"][0]["checksumValue"],
-        "000102030405060708090a0b0c0d0e0f10111213"
-    );
+    assert_eq!(zlib["checksums"][0]["checksumValue"], "000102030405060708090a0b0c0d0e0f10111213");
     assert_eq!(zlib["checksums"][1]["checksumValue"], "e".repeat(64));
     assert_eq!(zlib["licenseDeclared"], "Zlib");
 
     let memcached = element(&document, "memcached");
     assert_eq!(memcached["copyrightText"], "2003 Danga Interactive");
-    assert_eq!(
-        memcached["licenseDeclared"],
-        "BSD-3-Clause AND LicenseRef-Danga"
-    );
+    assert_eq!(memcached["licenseDeclared"], "BSD-3-Clause AND LicenseRef-Danga");
     assert_eq!(memcached["filesAnalyzed"], false);
-    let source = document["packages"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .find(|p| p["versionInfo"] == "1.6.38")
-        .unwrap();
+    let source = document["packages"].as_array().unwrap().iter().find(|p| p["versionInfo"] == "1.6.38").unwrap();
     assert!(related(
         &document,
         memcached["SPDXID"].as_str().unwrap(),
@@ -293,19 +216,11 @@ fn two_packages_of_one_source_share_its_element_and_license_texts_stay_apart() {
         .unwrap()
         .replace("The package names its licence as", "Quite another text:");
     let packages = vec![
-        installed(
-            server.information.clone(),
-            Some(package_document(&server).unwrap()),
-        ),
+        installed(server.information.clone(), Some(package_document(&server).unwrap())),
         installed(client.information.clone(), Some(other_text.into_bytes())),
     ];
     let document = valid(&image_document(&redis_image(packages)).unwrap());
-    let sources = document["packages"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .filter(|p| p["versionInfo"] == "1.6.38")
-        .count();
+    let sources = document["packages"].as_array().unwrap().iter().filter(|p| p["versionInfo"] == "1.6.38").count();
     assert_eq!(sources, 1);
     let declared = |name| element(&document, name)["licenseDeclared"].clone();
     assert_eq!(declared("memcached"), "LicenseRef-x");
@@ -319,14 +234,8 @@ fn an_index_document_names_its_images() {
             repository: "memcached".to_owned(),
             digest: digest('9'),
             images: vec![
-                PlatformImage {
-                    architecture: "amd64".to_owned(),
-                    digest: digest('1'),
-                },
-                PlatformImage {
-                    architecture: "arm64".to_owned(),
-                    digest: digest('2'),
-                },
+                PlatformImage { architecture: "amd64".to_owned(), digest: digest('1') },
+                PlatformImage { architecture: "arm64".to_owned(), digest: digest('2') },
             ],
             created: 0,
         })
@@ -348,37 +257,19 @@ fn wrong_input_is_refused_by_name() {
     let mut package = memcached();
     package.files[0].sha1 = "xyz".to_owned();
     let error = package_document(&package).unwrap_err();
-    assert!(
-        matches!(
-            &error,
-            Error::Digest {
-                algorithm: "SHA1",
-                ..
-            }
-        ),
-        "{error}"
-    );
+    assert!(matches!(&error, Error::Digest { algorithm: "SHA1", .. }), "{error}");
     assert!(error.to_string().contains("usr/bin/mem_cached"), "{error}");
 
     let mut package = memcached();
     package.created = i64::MAX;
-    assert!(matches!(
-        package_document(&package),
-        Err(Error::Created { .. })
-    ));
+    assert!(matches!(package_document(&package), Err(Error::Created { .. })));
 
     for (embedded, expected) in [
         ("{", "line 1"),
         (r#"{"spdxVersion":"SPDX-3.0","SPDXID":"x"}"#, "SPDX-3.0"),
-        (
-            r#"{"spdxVersion":"SPDX-2.3","SPDXID":"x"}"#,
-            "describes no package",
-        ),
+        (r#"{"spdxVersion":"SPDX-2.3","SPDXID":"x"}"#, "describes no package"),
     ] {
-        let package = installed(
-            information("zlib", "1.3.1-r0", &[]),
-            Some(embedded.as_bytes().to_vec()),
-        );
+        let package = installed(information("zlib", "1.3.1-r0", &[]), Some(embedded.as_bytes().to_vec()));
         let error = image_document(&redis_image(vec![package])).unwrap_err();
         assert!(matches!(&error, Error::Embedded { .. }), "{error}");
         assert!(error.to_string().contains("zlib-1.3.1-r0"), "{error}");
@@ -387,8 +278,5 @@ fn wrong_input_is_refused_by_name() {
 
     let mut package = installed(information("zlib", "1.3.1-r0", &[]), None);
     package.checksum = "Q1short".to_owned();
-    assert!(matches!(
-        image_document(&redis_image(vec![package])),
-        Err(Error::Checksum { .. })
-    ));
+    assert!(matches!(image_document(&redis_image(vec![package])), Err(Error::Checksum { .. })));
 }

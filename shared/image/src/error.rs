@@ -1,0 +1,124 @@
+use std::io;
+use std::path::PathBuf;
+
+/// An image can't be composed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A package can't be read.
+    #[error(transparent)]
+    Package(#[from] apk::Error),
+    /// A package is not the one that was chosen.
+    #[error("package file `{file}` has checksum {found}, expected {expected}: fetch it again")]
+    OtherPackage {
+        /// The file.
+        file: PathBuf,
+        /// The checksum of the index entry, `Q1...`.
+        expected: String,
+        /// The checksum of the file, `Q1...`.
+        found: String,
+    },
+    /// A package is for another architecture.
+    #[error("package `{package}` is for `{found}`, the image for `{expected}`")]
+    Architecture {
+        /// Name and version.
+        package: String,
+        /// The package's architecture.
+        found: String,
+        /// The image's architecture.
+        expected: String,
+    },
+    /// Two packages hold the same path.
+    #[error("`/{path}` is in both `{first}` and `{second}`: let one `replaces` the other, or take only one")]
+    Conflict {
+        /// The path, without its leading `/`.
+        path: String,
+        /// Name and version of the package that is installed first.
+        first: String,
+        /// Name and version of the package that is installed later.
+        second: String,
+    },
+    /// A path of a package can't be placed.
+    #[error("`/{path}` of package `{package}`: {problem}")]
+    Placement {
+        /// The path, without its leading `/`.
+        path: String,
+        /// Name and version.
+        package: String,
+        /// Why not.
+        problem: String,
+    },
+    /// A path that the settings name can't be placed or changed.
+    #[error("{setting} `{path}`: {problem}")]
+    Path {
+        /// Where the path comes from, for example `paths: directory`.
+        setting: String,
+        /// The path as written.
+        path: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A file of a package that composing has to read is not as expected.
+    #[error("`/{path}` of package `{package}`: {problem}")]
+    Content {
+        /// The path, without its leading `/`.
+        path: String,
+        /// Name and version.
+        package: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// An account can't be added.
+    #[error("account `{account}`: {problem}")]
+    Account {
+        /// User or group name.
+        account: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A setting has a value that an image can't have.
+    #[error("`{setting}` can't be `{value}`: {problem}")]
+    Setting {
+        /// The setting's name in the image definition.
+        setting: &'static str,
+        /// The value.
+        value: String,
+        /// Why not.
+        problem: String,
+    },
+    /// A setting asks for what is not built yet.
+    #[error("`{setting}` is not supported: {advice}")]
+    Unsupported {
+        /// The setting's name in the image definition.
+        setting: &'static str,
+        /// What to do instead.
+        advice: &'static str,
+    },
+    /// An OCI document can't be made.
+    #[error("the OCI {document} can't be made: {reason}")]
+    Document {
+        /// `configuration`, `manifest`, `index` or `descriptor`.
+        document: &'static str,
+        /// What is wrong.
+        reason: String,
+    },
+    /// Writing a blob failed.
+    #[error("writing {what}")]
+    Write {
+        /// `layer`, `configuration`, `manifest`, `index` or a path.
+        what: String,
+        /// What the sink or the file system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The directory to unpack into is not empty.
+    #[error("`{0}` is not empty: a root is unpacked into an empty directory")]
+    NotEmpty(PathBuf),
+}
+
+impl Error {
+    /// A failure to write `what`.
+    pub(crate) fn write(what: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
+        let what = what.into();
+        move |source| Self::Write { what, source }
+    }
+}

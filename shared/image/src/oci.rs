@@ -1,0 +1,209 @@
+use std::collections::HashMap;
+use std::io::Write;
+use std::str::FromStr;
+
+use apk::Architecture;
+use oci_spec::image::{
+    Arch, ConfigBuilder, Descriptor, DescriptorBuilder, Digest, HistoryBuilder, ImageConfigurationBuilder,
+    ImageIndexBuilder, ImageManifestBuilder, MediaType, Os, PlatformBuilder, RootFsBuilder, SCHEMA_VERSION,
+};
+use serde::Serialize;
+
+use crate::Error;
+use crate::compose::{Composed, time};
+use crate::layer::{Hashing, WrittenLayer};
+use crate::settings::{Entrypoint, Settings};
+use crate::sink::BlobSink;
+use crate::tree::relative;
+
+/// The environment that every image has unless its settings say otherwise, as apko sets it.
+const ENVIRONMENT: [(&str, &str); 2] = [
+    ("PATH", "/usr/local/sbin:/usr/local/bin:/usr/bin:/usr/sbin:/sbin:/bin"),
+    ("SSL_CERT_FILE", "/etc/ssl/certs/ca-certificates.crt"),
+];
+const CREATED: &str = "org.opencontainers.image.created";
+
+/// Writes the configuration and the manifest of an image of one layer.
+pub(crate) fn write_image(
+    settings: &Settings,
+    architecture: Architecture,
+    created: i64,
+    user: Option<String>,
+    layer: &WrittenLayer,
+    sink: &mut dyn BlobSink,
+) -> Result<(Descriptor, Descriptor, Descriptor), Error> {
+    let created = time(created)?;
+    let mut annotations: HashMap<String, String> = settings.annotations.iter().cloned().collect();
+    annotations.entry(CREATED.to_owned()).or_insert_with(|| created.clone());
+
+    let mut config = ConfigBuilder::default().env(environment(settings)?).labels(annotations.clone());
+    match &settings.entrypoint {
+        Entrypoint::None => {}
+        Entrypoint::Command(line) => config = config.entrypoint(split("entrypoint.command", line)?),
+        Entrypoint::ShellFragment(fragment) => {
+            config = config.entrypoint(vec!["/bin/sh".to_owned(), "-c".to_owned(), fragment.clone()]);
+        }
+    }
+    if let Some(line) = &settings.command {
+        config = config.cmd(split("cmd", line)?);
+    }
+    if let Some(user) = user {
+        config = config.user(user);
+    }
+    if let Some(directory) = &settings.working_directory {
+        config = config.working_dir(absolute("work-dir", directory)?);
+    }
+    if let Some(signal) = &settings.stop_signal {
+        config = config.stop_signal(signal.clone());
+    }
+    if !settings.volumes.is_empty() {
+        let volumes: Result<Vec<String>, Error> =
+            settings.volumes.iter().map(|volume| absolute("volumes", volume)).collect();
+        config = config.volumes(volumes?);
+    }
+    let wrong =
+        |error: oci_spec::OciSpecError| Error::Document { document: "configuration", reason: error.to_string() };
+    let history = HistoryBuilder::default().created(created.clone()).created_by("minimill").build().map_err(wrong)?;
+    let configuration = ImageConfigurationBuilder::default()
+        .created(created)
+        .architecture(Arch::from(architecture.oci()))
+        .os(Os::Linux)
+        .config(config.build().map_err(wrong)?)
+        .rootfs(RootFsBuilder::default().typ("layers").diff_ids(vec![layer.diff_id.clone()]).build().map_err(wrong)?)
+        .history(vec![history])
+        .build()
+        .map_err(wrong)?;
+    let configuration = canonical("configuration", &configuration)?;
+    let configuration = blob("configuration", MediaType::ImageConfig, &configuration, sink)?;
+
+    let layer = descriptor(MediaType::ImageLayerGzip, &layer.digest, layer.size)?;
+    let manifest = ImageManifestBuilder::default()
+        .schema_version(SCHEMA_VERSION)
+        .media_type(MediaType::ImageManifest)
+        .config(configuration.clone())
+        .layers(vec![layer.clone()])
+        .annotations(annotations)
+        .build()
+        .map_err(|error| Error::Document { document: "manifest", reason: error.to_string() })?;
+    let manifest = canonical("manifest", &manifest)?;
+    let mut manifest = blob("manifest", MediaType::ImageManifest, &manifest, sink)?;
+    let platform = PlatformBuilder::default()
+        .architecture(Arch::from(architecture.oci()))
+        .os(Os::Linux)
+        .build()
+        .map_err(|error| Error::Document { document: "descriptor", reason: error.to_string() })?;
+    manifest.set_platform(Some(platform));
+    Ok((manifest, configuration, layer))
+}
+
+/// Writes the index over the images of several architectures and returns its descriptor and its
+/// bytes. The images are listed by the OCI name of their architecture. Its annotations are the
+/// settings' and the newest of the images' times.
+///
+/// # Errors
+/// When two images are of one architecture, or the sink fails.
+pub fn compose_index(
+    images: &[Composed],
+    settings: &Settings,
+    sink: &mut dyn BlobSink,
+) -> Result<(Descriptor, Vec<u8>), Error> {
+    let wrong = |reason: String| Error::Document { document: "index", reason };
+    let mut images: Vec<&Composed> = images.iter().collect();
+    images.sort_by_key(|image| image.architecture.oci());
+    for pair in images.windows(2) {
+        if let [first, second] = pair
+            && first.architecture == second.architecture
+        {
+            return Err(wrong(format!("two images are for {}", first.architecture.oci())));
+        }
+    }
+    let newest = images.iter().map(|image| image.created).max().ok_or_else(|| wrong("it has no image".to_owned()))?;
+    let mut annotations: HashMap<String, String> = settings.annotations.iter().cloned().collect();
+    annotations.entry(CREATED.to_owned()).or_insert(time(newest)?);
+    let index = ImageIndexBuilder::default()
+        .schema_version(SCHEMA_VERSION)
+        .media_type(MediaType::ImageIndex)
+        .manifests(images.iter().map(|image| image.manifest.clone()).collect::<Vec<_>>())
+        .annotations(annotations)
+        .build()
+        .map_err(|error| wrong(error.to_string()))?;
+    let bytes = canonical("index", &index)?;
+    let descriptor = blob("index", MediaType::ImageIndex, &bytes, sink)?;
+    Ok((descriptor, bytes))
+}
+
+/// The descriptor of these bytes, without writing them.
+///
+/// # Errors
+/// When a descriptor can't be made of the media type.
+pub fn descriptor_of(media_type: MediaType, bytes: &[u8]) -> Result<Descriptor, Error> {
+    let mut hashing = Hashing::new(std::io::sink());
+    hashing.write_all(bytes).map_err(Error::write("descriptor"))?;
+    let (_, digest, size) = hashing.finish();
+    descriptor(media_type, &digest, size)
+}
+
+/// JSON without spaces, its keys sorted, so that one value has one digest.
+pub(crate) fn canonical(document: &'static str, value: &impl Serialize) -> Result<Vec<u8>, Error> {
+    let wrong = |error: serde_json::Error| Error::Document { document, reason: error.to_string() };
+    let mut value = serde_json::to_value(value).map_err(wrong)?;
+    value.sort_all_objects();
+    serde_json::to_vec(&value).map_err(wrong)
+}
+
+fn blob(what: &'static str, media_type: MediaType, bytes: &[u8], sink: &mut dyn BlobSink) -> Result<Descriptor, Error> {
+    let mut hashing = Hashing::new(sink.begin().map_err(Error::write(what))?);
+    hashing.write_all(bytes).map_err(Error::write(what))?;
+    let (writer, digest, size) = hashing.finish();
+    writer.commit(&digest, size).map_err(Error::write(what))?;
+    descriptor(media_type, &digest, size)
+}
+
+fn descriptor(media_type: MediaType, digest: &str, size: u64) -> Result<Descriptor, Error> {
+    let wrong = |error: oci_spec::OciSpecError| Error::Document { document: "descriptor", reason: error.to_string() };
+    DescriptorBuilder::default()
+        .media_type(media_type)
+        .digest(Digest::from_str(digest).map_err(wrong)?)
+        .size(size)
+        .build()
+        .map_err(wrong)
+}
+
+fn environment(settings: &Settings) -> Result<Vec<String>, Error> {
+    let mut variables: Vec<(&str, &str)> = Vec::new();
+    for (name, value) in &settings.environment {
+        if name.is_empty() || name.contains(['=', '\0']) || value.contains('\0') {
+            return Err(Error::Setting {
+                setting: "environment",
+                value: name.clone(),
+                problem: "a name is not empty and has no `=`".to_owned(),
+            });
+        }
+        variables.retain(|(known, _)| known != name);
+        variables.push((name, value));
+    }
+    for (name, value) in ENVIRONMENT {
+        if !variables.iter().any(|(known, _)| *known == name) {
+            variables.push((name, value));
+        }
+    }
+    variables.sort_unstable();
+    Ok(variables.into_iter().map(|(name, value)| format!("{name}={value}")).collect())
+}
+
+fn split(setting: &'static str, line: &str) -> Result<Vec<String>, Error> {
+    shlex::split(line).ok_or_else(|| Error::Setting {
+        setting,
+        value: line.to_owned(),
+        problem: "its quotes don't pair".to_owned(),
+    })
+}
+
+fn absolute(setting: &'static str, path: &str) -> Result<String, Error> {
+    relative(path).map_err(|problem| Error::Setting {
+        setting,
+        value: path.to_owned(),
+        problem: problem.to_owned(),
+    })?;
+    Ok(path.to_owned())
+}
