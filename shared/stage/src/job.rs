@@ -2,12 +2,15 @@
 //! runs what upstream wrote, so it works on files only and knows no port.
 
 use std::collections::BTreeMap;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use apk::{BuiltPackage, PackageInformation, PackageSpec, Script};
+use apk::{BuiltPackage, PackageInformation, PackageSpec, Scan, ScanOptions, Script};
 use async_trait::async_trait;
 use recipe::{BuildPlan, Output, OutputScriptlets};
 use sandbox::{BuilderRoot, Bubblewrap, Limits};
+use sha1::Sha1;
+use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 
 use crate::chain;
@@ -180,29 +183,115 @@ fn assemble(job: &BuildJob, work: &Path, packages: &Path) -> Result<Vec<Unsigned
 
 fn assemble_one(job: &BuildJob, output: &Output, work: &Path, packages: &Path) -> Result<Unsigned, BuildError> {
     let failed = |error: &dyn std::error::Error| BuildError::Failed { reason: format!("package `{}`: {}", output.name, chain(error)), log: None };
-    let tree = work.join("melange-out").join(&output.name);
+    let tree = |name: &str| work.join("melange-out").join(name);
+    let root = tree(&output.name);
     let mut information = information(job, output);
-    let siblings: Vec<PathBuf> = job.plan.outputs.iter().map(|other| work.join("melange-out").join(&other.name)).collect();
-    let found = apk::scan(&tree, &siblings, &information, scan_options(output)).map_err(|error| failed(&error))?;
-    information.depends.extend(found.depends);
-    information.provides.extend(found.provides);
-    for list in [&mut information.depends, &mut information.provides] {
-        list.sort();
-        list.dedup();
-    }
-    let document = package_sbom(job, output, &information, &tree).map_err(|error| failed(error.as_ref()))?;
-    let sbom = tree.join(format!("var/lib/db/sbom/{}-{}.spdx.json", information.name, information.version));
+    let siblings: Vec<PathBuf> =
+        job.plan.outputs.iter().filter(|other| other.name != output.name).map(|other| tree(&other.name)).collect();
+    let siblings: Vec<&Path> = siblings.iter().map(PathBuf::as_path).collect();
+    let scan = Scan {
+        name: &output.name,
+        version: &job.plan.full_version,
+        root: &root,
+        siblings: &siblings,
+        declared_depends: &output.dependencies.runtime,
+        library_versions: &library_versions(job),
+        options: scan_options(output),
+    };
+    let found = scan.run().map_err(|error| failed(&error))?;
+    (information.depends, information.provides) = found.complete(&output.dependencies.runtime, &output.dependencies.provides);
+    let document = document(job, output, &information, &root).map_err(|error| failed(error.as_ref()))?;
+    let sbom = root.join(format!("var/lib/db/sbom/{}-{}.spdx.json", information.name, information.version));
     write_document(&sbom, &document).map_err(|error| failed(&error))?;
     let spec = PackageSpec {
         definition: Some(job.text.clone()),
         scripts: scripts(&output.scriptlets),
         source_date_epoch: u64::try_from(job.source_date_epoch).unwrap_or(0),
+        vendored: found.vendored,
+        xattrs: capabilities(output).map_err(|error| failed(&error))?,
         information,
         ..PackageSpec::default()
     };
     let path = packages.join(spec.information.file_name());
-    let built = apk::build_package_file(&spec, &tree, &path).map_err(|error| failed(&error))?;
+    let built = apk::build_package_file(&spec, &root, &path).map_err(|error| failed(&error))?;
     Ok(Unsigned { built, path })
+}
+
+fn scan_options(output: &Output) -> ScanOptions {
+    let options = output.options;
+    ScanOptions {
+        no_provides: options.no_provides,
+        no_depends: options.no_depends,
+        no_commands: options.no_commands,
+        no_versioned_shlib_deps: options.no_versioned_shared_library_dependencies,
+    }
+}
+
+/// The version of each shared library's package in the sysroot, by `SONAME`.
+fn library_versions(job: &BuildJob) -> BTreeMap<String, String> {
+    let provides = job.sysroot.iter().flat_map(|package| &package.entry.information.provides);
+    let versions = provides.filter_map(|provided| provided.strip_prefix("so-ver:")?.split_once('='));
+    versions.map(|(name, version)| (name.to_owned(), version.to_owned())).collect()
+}
+
+/// File capabilities as the extended attributes that hold them, by path.
+fn capabilities(output: &Output) -> apk::Result<BTreeMap<String, Vec<(String, Vec<u8>)>>> {
+    let mut attributes = BTreeMap::new();
+    for file in &output.capabilities {
+        let clauses: Vec<String> = file.add.iter().map(|(name, flags)| format!("{name}{flags}")).collect();
+        let value = apk::file_capabilities(&clauses.join(" "))?;
+        let path = file.path.trim_start_matches('/').to_owned();
+        attributes.insert(path, vec![(apk::CAPABILITY_ATTRIBUTE.to_owned(), value.to_vec())]);
+    }
+    Ok(attributes)
+}
+
+/// The package's own SPDX document.
+fn document(job: &BuildJob, output: &Output, information: &PackageInformation, root: &Path) -> Result<Vec<u8>, Box<dyn std::error::Error>> {
+    let mut files = Vec::new();
+    digest_files(root, root, &mut files)?;
+    files.sort();
+    let attestations: Vec<&str> = output.licences.iter().filter_map(|licence| licence.attestation.as_deref()).map(str::trim).collect();
+    let document = sbom::PackageSbom {
+        information: information.clone(),
+        distribution: DISTRIBUTION.to_owned(),
+        copyright: attestations.join("\n"),
+        originator: String::new(),
+        files,
+        sources: job.origins.clone(),
+        definition: Some(sbom::Definition {
+            name: format!("{}.yaml", job.plan.name),
+            sha256: sign::Digest::of(job.text.as_bytes()).hex(),
+        }),
+        created: job.source_date_epoch,
+    };
+    Ok(sbom::package_document(&document)?)
+}
+
+fn digest_files(root: &Path, folder: &Path, files: &mut Vec<sbom::FileDigests>) -> std::io::Result<()> {
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        let (path, kind) = (entry.path(), entry.file_type()?);
+        if kind.is_dir() {
+            digest_files(root, &path, files)?;
+        } else if kind.is_file() {
+            let mut file = std::fs::File::open(&path)?;
+            let (mut sha1, mut sha256) = (Sha1::new(), Sha256::new());
+            let mut buffer = vec![0_u8; 128 * 1024];
+            loop {
+                let count = file.read(&mut buffer)?;
+                let Some(chunk) = buffer.get(..count).filter(|chunk| !chunk.is_empty()) else { break };
+                sha1.update(chunk);
+                sha256.update(chunk);
+            }
+            files.push(sbom::FileDigests {
+                path: path.strip_prefix(root).unwrap_or(&path).display().to_string(),
+                sha1: hex::encode(sha1.finalize()),
+                sha256: hex::encode(sha256.finalize()),
+            });
+        }
+    }
+    Ok(())
 }
 
 fn write_document(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
