@@ -1,1 +1,32 @@
 //! Release providers, source fetch and authenticity checks.
+//!
+//! [`Upstreams`] answers two questions: is there a newer release than the one built
+//! ([`Upstreams::check`]), and where are the proved bytes of a release ([`Upstreams::fetch`]).
+//! Each ecosystem is a [`Provider`] with its own proof; [`filter::choose`] holds the rules that
+//! they share.
+
+mod cache;
+mod crates;
+mod debian;
+mod direct;
+mod endpoints;
+mod error;
+mod fetcher;
+pub mod filter;
+mod mtime;
+mod provider;
+mod source;
+mod store;
+mod upstreams;
+
+pub use crates::Crates;
+pub use debian::{Debian, DebianOptions, DebianVersion, Keyring, Signer};
+pub use direct::Direct;
+pub use endpoints::{DebianArchive, EndpointSettings, Endpoints, Surroundings};
+pub use error::{Error, Result};
+pub use fetcher::{Document, FetchOptions, Fetcher};
+pub use mtime::source_date_epoch;
+pub use provider::{Context, Evidence, Obtained, Provider};
+pub use source::{PackageUrl, SourceUri};
+pub use store::BlobStore;
+pub use upstreams::{Fetched, Options, Upstreams, Watch};

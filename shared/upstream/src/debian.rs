@@ -1,0 +1,11 @@
+//! Debian: from the signed release file through the source index to a source archive.
+
+mod keyring;
+mod provider;
+mod release;
+mod sources;
+mod version;
+
+pub use keyring::{Keyring, Signer};
+pub use provider::{Debian, DebianOptions};
+pub use version::DebianVersion;

@@ -1,0 +1,226 @@
+//! The crate's error type.
+
+use std::path::PathBuf;
+
+/// What went wrong while watching or fetching upstream software.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// No registry endpoint is configured and none could be taken from the standard client.
+    #[error("no {ecosystem} endpoint: {reason}; set `{setting}` under `[endpoints]` in mill.toml, or `{variable}`")]
+    Endpoint {
+        /// Name of the ecosystem, for example `debian`.
+        ecosystem: &'static str,
+        /// Why discovery failed.
+        reason: String,
+        /// Key under `[endpoints]` that names it.
+        setting: &'static str,
+        /// Environment variable that names it.
+        variable: &'static str,
+    },
+    /// A value in a configuration file or variable can't be used.
+    #[error("{origin}: {reason}")]
+    Configuration {
+        /// File, key or variable.
+        origin: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A request failed after every attempt.
+    #[error("{url}: {reason} (after {attempts} attempts)")]
+    Request {
+        /// Address asked.
+        url: String,
+        /// Attempts made.
+        attempts: u32,
+        /// The last failure, with its causes.
+        reason: String,
+    },
+    /// The server answered with a status that isn't success.
+    #[error("{url}: server answered {status} (after {attempts} attempts)")]
+    Status {
+        /// Address asked.
+        url: String,
+        /// HTTP status code.
+        status: u16,
+        /// Attempts made.
+        attempts: u32,
+    },
+    /// A response passed its size limit and was cut off.
+    #[error("{url}: response is longer than the limit of {limit} bytes")]
+    TooLarge {
+        /// Address asked.
+        url: String,
+        /// Limit in bytes.
+        limit: u64,
+    },
+    /// Offline mode, and the cache doesn't hold it.
+    #[error("{url}: not in the cache, and offline mode forbids asking for it")]
+    Offline {
+        /// Address that would have been asked.
+        url: String,
+    },
+    /// A file operation failed.
+    #[error("can't {action} `{}`: {source}", path.display())]
+    Io {
+        /// What was tried, as a verb.
+        action: &'static str,
+        /// File or folder.
+        path: PathBuf,
+        /// The operating system's answer.
+        source: std::io::Error,
+    },
+    /// The text isn't a source that Minimill can fetch.
+    #[error("`{text}` is not a source: {reason}")]
+    Source {
+        /// Text as given.
+        text: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// No provider watches or fetches this subject.
+    #[error("`{subject}`: {reason}")]
+    Unsupported {
+        /// Package URL or address.
+        subject: String,
+        /// What is unsupported, and what to do.
+        reason: String,
+    },
+    /// A keyring file can't be used.
+    #[error("keyring `{}`: {reason}", path.display())]
+    Keyring {
+        /// File.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A document that must be signed carries no readable OpenPGP clear signature.
+    #[error("{url}: not signed: {reason}")]
+    Unsigned {
+        /// Address of the document.
+        url: String,
+        /// What was found instead.
+        reason: String,
+    },
+    /// No signature on a document is valid by a key of the keyring.
+    #[error("{url}: no valid signature by a key of the keyring: {}", reasons.join("; "))]
+    Signature {
+        /// Address of the document.
+        url: String,
+        /// For each signature, why it doesn't count.
+        reasons: Vec<String>,
+    },
+    /// A signed release file lacks a field or holds a bad one.
+    #[error("{url}: {reason}")]
+    Release {
+        /// Address of the release file.
+        url: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A release file's `Valid-Until` has passed.
+    #[error(
+        "{url}: expired: valid until {valid_until}, now {now}; the mirror is out of date, or an old release file is replayed"
+    )]
+    Expired {
+        /// Address of the release file.
+        url: String,
+        /// Its `Valid-Until`.
+        valid_until: jiff::Timestamp,
+        /// The time of the check.
+        now: jiff::Timestamp,
+    },
+    /// Bytes don't have the digest that they must have.
+    #[error("{what}: sha256 mismatch: expected {expected}, found {found}")]
+    Digest {
+        /// Address or file name.
+        what: String,
+        /// Expected SHA-256, lower-case hexadecimal.
+        expected: String,
+        /// Found SHA-256, lower-case hexadecimal.
+        found: String,
+    },
+    /// Bytes don't have the length that the signed index states.
+    #[error("{what}: size mismatch: expected {expected} bytes, found {found}")]
+    Size {
+        /// Address or file name.
+        what: String,
+        /// Expected length in bytes.
+        expected: u64,
+        /// Found length in bytes.
+        found: u64,
+    },
+    /// A package index can't be read.
+    #[error("{url}: line {line}: {reason}")]
+    Index {
+        /// Address or path of the index.
+        url: String,
+        /// Line, counted from 1.
+        line: u64,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The package isn't in the index.
+    #[error("no package `{package}` in {place}")]
+    UnknownPackage {
+        /// Package name.
+        package: String,
+        /// Index, suite or suites searched.
+        place: String,
+    },
+    /// The package is in the index, the version isn't.
+    #[error("`{package}` has no version `{version}` in {place}; it has {}", available.join(", "))]
+    UnknownVersion {
+        /// Package name.
+        package: String,
+        /// Version asked for.
+        version: String,
+        /// Index, suite or suites searched.
+        place: String,
+        /// Versions that are there.
+        available: Vec<String>,
+    },
+    /// A plain address was named without the digest that would prove its bytes.
+    #[error("`{url}` has no `expected-sha256`; a plain address is fetched only with one")]
+    NoDigest {
+        /// Address.
+        url: String,
+    },
+    /// A text isn't a version in the form that its ecosystem demands.
+    #[error("`{text}` is not a version: {reason}")]
+    Version {
+        /// Text as given.
+        text: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A rule of an `update:` block can't be used.
+    #[error("update rule `{rule}`: `{text}`: {reason}")]
+    Rule {
+        /// Key in the block.
+        rule: &'static str,
+        /// Its value.
+        text: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A source archive can't be read.
+    #[error("`{}`: {reason}", path.display())]
+    Archive {
+        /// File.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+impl Error {
+    /// Gives a closure that turns an I/O error into [`Error::Io`].
+    pub(crate) fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::Io { action, path, source }
+    }
+}
+
+/// Result with this crate's [`Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;

@@ -1,0 +1,349 @@
+//! The one HTTP client: attempts and back-off, limits of time and size, conditional requests.
+
+use std::collections::HashMap;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use reqwest::header::{ETAG, HeaderMap, HeaderName, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED, RETRY_AFTER};
+use reqwest::{Response, StatusCode};
+use sha2::{Digest, Sha256};
+
+use crate::cache::{Entry, HttpCache};
+use crate::error::{Error, Result};
+use crate::store::{self, Blob, BlobStore, sha256_hex};
+
+const REDIRECTS: usize = 10;
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
+
+/// How the client behaves.
+#[derive(Debug, Clone)]
+pub struct FetchOptions {
+    /// Answer from the cache alone, never from the network.
+    pub offline: bool,
+    /// Attempts per request, at least 1.
+    pub attempts: u32,
+    /// Wait before the second attempt; doubled before each later one.
+    pub first_wait: Duration,
+    /// Longest wait for a connection.
+    pub connect_timeout: Duration,
+    /// Longest wait for the next bytes of a response.
+    pub idle_timeout: Duration,
+    /// Longest time for one attempt, response included.
+    pub total_timeout: Duration,
+}
+
+impl Default for FetchOptions {
+    fn default() -> Self {
+        Self {
+            offline: false,
+            attempts: 4,
+            first_wait: Duration::from_millis(300),
+            connect_timeout: Duration::from_secs(15),
+            idle_timeout: Duration::from_secs(60),
+            total_timeout: Duration::from_secs(900),
+        }
+    }
+}
+
+/// What a download must turn out to be; what is `None` isn't checked.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Expected {
+    pub(crate) sha256: Option<String>,
+    pub(crate) size: Option<u64>,
+}
+
+/// A small response held in memory.
+#[derive(Debug, Clone)]
+pub struct Document {
+    /// The body.
+    pub bytes: Bytes,
+    /// SHA-256 of the body, lower-case hexadecimal.
+    pub sha256: String,
+    /// Whether the body came from the cache, the server having said that it is unchanged or
+    /// offline mode being on.
+    pub cached: bool,
+}
+
+/// The HTTP client with its on-disk cache. Safe for many callers at once: one address is asked
+/// once at a time, and later callers profit from the first one's cache entry.
+#[derive(Debug)]
+pub struct Fetcher {
+    client: reqwest::Client,
+    cache: HttpCache,
+    options: FetchOptions,
+    busy: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
+}
+
+impl Fetcher {
+    /// A client that keeps its cache in `cache_folder`.
+    pub fn new(cache_folder: impl Into<PathBuf>, options: FetchOptions) -> Result<Self> {
+        // Another part of the process may have installed a provider first; either one serves.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let redirect = reqwest::redirect::Policy::custom(|attempt| {
+            let was_https = attempt.previous().last().is_some_and(|url| url.scheme() == "https");
+            if was_https && attempt.url().scheme() != "https" {
+                attempt.error("redirect from https to an address without it")
+            } else if attempt.previous().len() > REDIRECTS {
+                attempt.error("too many redirects")
+            } else {
+                attempt.follow()
+            }
+        });
+        let client = reqwest::Client::builder()
+            .user_agent(concat!("minimill/", env!("CARGO_PKG_VERSION")))
+            .connect_timeout(options.connect_timeout)
+            .read_timeout(options.idle_timeout)
+            .timeout(options.total_timeout)
+            .redirect(redirect)
+            .build()
+            .map_err(|error| Error::Configuration { origin: "HTTP client".to_owned(), reason: chain(&error) })?;
+        Ok(Self { client, cache: HttpCache::new(cache_folder), options, busy: Mutex::new(HashMap::new()) })
+    }
+
+    /// Whether offline mode is on.
+    pub fn offline(&self) -> bool {
+        self.options.offline
+    }
+
+    /// Gets a document of at most `limit` bytes, asking the server only whether it changed when
+    /// the cache holds it.
+    pub async fn document(&self, url: &str, limit: u64) -> Result<Document> {
+        let turn = self.turn(url);
+        let _held = turn.lock().await;
+        let cached = self.cache.read(url, limit)?;
+        if self.options.offline {
+            return cached.map(|entry| document(entry, true)).ok_or_else(|| Error::Offline { url: url.to_owned() });
+        }
+        let mut headers = HeaderMap::new();
+        if let Some(entry) = &cached {
+            conditional(&mut headers, IF_NONE_MATCH, entry.etag.as_deref());
+            conditional(&mut headers, IF_MODIFIED_SINCE, entry.last_modified.as_deref());
+        }
+        let fetched = self
+            .attempt(url, || async {
+                let response = self.send(url, headers.clone()).await?;
+                if response.status() == StatusCode::NOT_MODIFIED {
+                    return Ok(None);
+                }
+                let etag = header(&response, ETAG);
+                let last_modified = header(&response, LAST_MODIFIED);
+                let body = read_body(response, url, limit).await?;
+                Ok(Some(Entry { etag, last_modified, body }))
+            })
+            .await?;
+        match (fetched, cached) {
+            (Some(entry), _) => {
+                self.cache.write(url, &entry)?;
+                Ok(document(entry, false))
+            }
+            (None, Some(entry)) => Ok(document(entry, true)),
+            (None, None) => Err(Error::Status { url: url.to_owned(), status: 304, attempts: 1 }),
+        }
+    }
+
+    /// Downloads a file of at most `limit` bytes into `blobs`, hashing it on the way. Nothing is
+    /// kept unless it has the expected digest and size. A file that is already there with the
+    /// expected digest is not asked for again.
+    pub(crate) async fn download(&self, url: &str, limit: u64, expected: &Expected, blobs: &BlobStore) -> Result<Blob> {
+        let turn = self.turn(url);
+        let _held = turn.lock().await;
+        if let Some(sha256) = &expected.sha256
+            && let Some(blob) = stored(blobs, sha256).await?
+        {
+            return Ok(blob);
+        }
+        if self.options.offline {
+            return Err(Error::Offline { url: url.to_owned() });
+        }
+        let limit = expected.size.map_or(limit, |size| size.min(limit));
+        self.attempt(url, || self.download_once(url, limit, expected, blobs)).await
+    }
+
+    async fn download_once(
+        &self,
+        url: &str,
+        limit: u64,
+        expected: &Expected,
+        blobs: &BlobStore,
+    ) -> Result<Blob, Failure> {
+        let mut response = self.send(url, HeaderMap::new()).await?;
+        let mut file = store::temporary_in(blobs.folder())?;
+        let mut hash = Sha256::new();
+        let mut size = 0_u64;
+        while let Some(part) = response.chunk().await.map_err(Failure::transport)? {
+            size += part.len() as u64;
+            if size > limit {
+                return Err(Error::TooLarge { url: url.to_owned(), limit }.into());
+            }
+            hash.update(&part);
+            file.write_all(&part).map_err(Error::io("write", file.path()))?;
+        }
+        if let Some(expected) = expected.size.filter(|expected| *expected != size) {
+            return Err(Error::Size { what: url.to_owned(), expected, found: size }.into());
+        }
+        let sha256 = hex::encode(hash.finalize());
+        check_digest(url, expected.sha256.as_deref(), &sha256)?;
+        let path = blobs.path(&sha256);
+        let target = path.clone();
+        run_blocking(move || store::keep(file, &target)).await?;
+        Ok(Blob { path, sha256, size })
+    }
+
+    async fn send(&self, url: &str, headers: HeaderMap) -> Result<Response, Failure> {
+        let response = self.client.get(url).headers(headers).send().await.map_err(Failure::transport)?;
+        let status = response.status();
+        if status.is_success() || status == StatusCode::NOT_MODIFIED {
+            return Ok(response);
+        }
+        let wait = response
+            .headers()
+            .get(RETRY_AFTER)
+            .and_then(|value| value.to_str().ok())
+            .and_then(|value| value.trim().parse().ok())
+            .map(Duration::from_secs);
+        Err(Failure::Status { status, wait })
+    }
+
+    async fn attempt<T, F>(&self, url: &str, mut once: impl FnMut() -> F) -> Result<T>
+    where
+        F: Future<Output = Result<T, Failure>>,
+    {
+        let mut attempts = 1;
+        let mut wait = self.options.first_wait;
+        loop {
+            let failure = match once().await {
+                Ok(value) => return Ok(value),
+                Err(failure) => failure,
+            };
+            if attempts >= self.options.attempts || !failure.may_pass() {
+                return Err(failure.into_error(url, attempts));
+            }
+            let pause = failure.asked_wait().unwrap_or(wait).min(LONGEST_WAIT);
+            tracing::debug!(url, attempts, ?pause, "request failed; trying again");
+            tokio::time::sleep(pause).await;
+            attempts += 1;
+            wait *= 2;
+        }
+    }
+
+    fn turn(&self, url: &str) -> Arc<tokio::sync::Mutex<()>> {
+        let mut busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
+        busy.retain(|_, turn| Arc::strong_count(turn) > 1);
+        busy.entry(url.to_owned()).or_default().clone()
+    }
+}
+
+/// The stored file with this digest, hashed again off the async threads.
+pub(crate) async fn stored(blobs: &BlobStore, sha256: &str) -> Result<Option<Blob>> {
+    let (blobs, sha256) = (blobs.clone(), sha256.to_owned());
+    run_blocking(move || blobs.verified(&sha256)).await
+}
+
+/// Runs blocking work off the async threads.
+pub(crate) async fn run_blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) => Err(Error::Io {
+            action: "finish work on",
+            path: Path::new("background thread").to_owned(),
+            source: std::io::Error::other(error),
+        }),
+    }
+}
+
+/// Compares a found digest with the one that is demanded, if any.
+pub(crate) fn check_digest(what: &str, expected: Option<&str>, found: &str) -> Result<()> {
+    match expected {
+        Some(expected) if expected != found => {
+            Err(Error::Digest { what: what.to_owned(), expected: expected.to_owned(), found: found.to_owned() })
+        }
+        _ => Ok(()),
+    }
+}
+
+fn document(entry: Entry, cached: bool) -> Document {
+    Document { sha256: sha256_hex(&entry.body), bytes: entry.body, cached }
+}
+
+fn conditional(headers: &mut HeaderMap, name: HeaderName, value: Option<&str>) {
+    if let Some(value) = value.and_then(|value| value.parse().ok()) {
+        headers.insert(name, value);
+    }
+}
+
+fn header(response: &Response, name: HeaderName) -> Option<String> {
+    response.headers().get(name)?.to_str().ok().map(str::to_owned)
+}
+
+async fn read_body(mut response: Response, url: &str, limit: u64) -> Result<Bytes, Failure> {
+    let mut body = Vec::new();
+    while let Some(part) = response.chunk().await.map_err(Failure::transport)? {
+        if (body.len() + part.len()) as u64 > limit {
+            return Err(Error::TooLarge { url: url.to_owned(), limit }.into());
+        }
+        body.extend_from_slice(&part);
+    }
+    Ok(body.into())
+}
+
+/// One attempt's failure, from which the policy decides whether to try again.
+enum Failure {
+    Transport(reqwest::Error),
+    Status { status: StatusCode, wait: Option<Duration> },
+    Final(Error),
+}
+
+impl Failure {
+    fn transport(error: reqwest::Error) -> Self {
+        Self::Transport(error)
+    }
+
+    fn may_pass(&self) -> bool {
+        match self {
+            Self::Transport(error) => !(error.is_builder() || error.is_redirect()),
+            Self::Status { status, .. } => {
+                status.is_server_error()
+                    || *status == StatusCode::TOO_MANY_REQUESTS
+                    || *status == StatusCode::REQUEST_TIMEOUT
+            }
+            Self::Final(_) => false,
+        }
+    }
+
+    fn asked_wait(&self) -> Option<Duration> {
+        match self {
+            Self::Status { wait, .. } => *wait,
+            _ => None,
+        }
+    }
+
+    fn into_error(self, url: &str, attempts: u32) -> Error {
+        let url = url.to_owned();
+        match self {
+            Self::Transport(error) => Error::Request { url, attempts, reason: chain(&error.without_url()) },
+            Self::Status { status, .. } => Error::Status { url, status: status.as_u16(), attempts },
+            Self::Final(error) => error,
+        }
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Final(error)
+    }
+}
+
+/// An error with its causes, in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        next = cause.source();
+    }
+    text
+}

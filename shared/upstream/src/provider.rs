@@ -1,0 +1,113 @@
+//! The interface behind which every ecosystem stands.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::debian::Signer;
+use crate::endpoints::Endpoints;
+use crate::error::Result;
+use crate::fetcher::Fetcher;
+use crate::filter::Candidate;
+use crate::source::SourceUri;
+use crate::store::BlobStore;
+
+/// What every provider works with; made once and lent.
+#[derive(Clone)]
+pub struct Context {
+    /// Registry addresses.
+    pub endpoints: Arc<Endpoints>,
+    /// The HTTP client.
+    pub fetcher: Arc<Fetcher>,
+    /// Fetched files.
+    pub blobs: BlobStore,
+    /// Folder for what providers keep between runs.
+    pub cache: PathBuf,
+    /// The time.
+    pub clock: Arc<dyn Fn() -> Timestamp + Send + Sync>,
+}
+
+/// One ecosystem: its releases, and its proof that bytes are what was released.
+#[async_trait]
+pub trait Provider: Send + Sync {
+    /// The ecosystem's name.
+    fn name(&self) -> &'static str;
+
+    /// Whether this provider answers for `source`.
+    fn handles(&self, source: &SourceUri) -> bool;
+
+    /// Every release that the ecosystem knows of, in any order.
+    async fn candidates(&self, source: &SourceUri) -> Result<Vec<Candidate>>;
+
+    /// Fetches the version that `source` names and proves it. `expected` is the SHA-256 that the
+    /// bytes must have, in lower-case hexadecimal; nothing is kept when they don't.
+    async fn fetch(&self, source: &SourceUri, expected: Option<&str>) -> Result<Obtained>;
+}
+
+/// A fetched and proved file in the store.
+#[derive(Debug, Clone)]
+pub struct Obtained {
+    /// SHA-256, lower-case hexadecimal.
+    pub sha256: String,
+    /// Length in bytes.
+    pub size: u64,
+    /// The name that the ecosystem gives the file.
+    pub file_name: String,
+    /// The proof.
+    pub evidence: Evidence,
+}
+
+/// How the bytes of a source were proved, for provenance. Addresses are left out, so that two
+/// mirrors give the same evidence.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "chain", rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Evidence {
+    /// Debian: signed release file, source index, file.
+    #[serde(rename_all = "camelCase")]
+    Debian {
+        /// Suite.
+        suite: String,
+        /// SHA-256 of the suite's `InRelease`.
+        in_release_sha256: String,
+        /// The release file's own date.
+        release_date: Timestamp,
+        /// Whose signatures on it are valid.
+        signers: Vec<Signer>,
+        /// Path of the source index below the suite's folder.
+        sources: String,
+        /// SHA-256 of the source index, as the release file states it.
+        sources_sha256: String,
+        /// Source package.
+        package: String,
+        /// Debian version.
+        version: String,
+        /// Path of the file below the archive's base.
+        file: String,
+        /// SHA-256 of the file, as the source index states it.
+        sha256: String,
+    },
+    /// cargo: checksum in the registry's index.
+    #[serde(rename_all = "camelCase")]
+    Cargo {
+        /// Crate.
+        package: String,
+        /// Version.
+        version: String,
+        /// SHA-256 of the crate's index file as it was read.
+        index_sha256: String,
+        /// SHA-256 of the file, as the index states it.
+        sha256: String,
+    },
+    /// A plain address, proved only by the digest that the definition states.
+    #[serde(rename_all = "camelCase")]
+    Declared {
+        /// Address.
+        url: String,
+        /// SHA-256 of the file, as the definition states it.
+        sha256: String,
+    },
+}

@@ -1,0 +1,207 @@
+//! The crate's face: checks what is newest, and fetches what is proved.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::crates::Crates;
+use crate::debian::{Debian, DebianOptions};
+use crate::direct::Direct;
+use crate::endpoints::Endpoints;
+use crate::error::{Error, Result};
+use crate::fetcher::{FetchOptions, Fetcher, run_blocking, stored};
+use crate::filter::{Decision, Rules, choose};
+use crate::mtime::source_date_epoch;
+use crate::provider::{Context, Evidence, Obtained, Provider};
+use crate::source::SourceUri;
+use crate::store::{self, BlobStore, is_sha256_hex, sha256_hex};
+
+const LONGEST_RECORD: u64 = 1024 * 1024;
+
+/// How upstreams are asked.
+#[derive(Clone)]
+pub struct Options {
+    /// The HTTP client.
+    pub fetch: FetchOptions,
+    /// The Debian provider.
+    pub debian: DebianOptions,
+    /// The time.
+    pub clock: Arc<dyn Fn() -> Timestamp + Send + Sync>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { fetch: FetchOptions::default(), debian: DebianOptions::default(), clock: Arc::new(Timestamp::now) }
+    }
+}
+
+/// A package that is watched.
+#[derive(Debug, Clone)]
+pub struct Watch {
+    /// Where its releases are listed; a version in it doesn't matter.
+    pub source: SourceUri,
+    /// The version that the definition has, without revision.
+    pub current: Option<String>,
+    /// The definition's `update:` rules.
+    pub rules: Rules,
+}
+
+/// A source file, fetched and proved.
+#[derive(Debug, Clone)]
+pub struct Fetched {
+    /// The file, named by its digest.
+    pub path: PathBuf,
+    /// SHA-256, lower-case hexadecimal.
+    pub sha256: String,
+    /// Length in bytes.
+    pub size: u64,
+    /// The name that the ecosystem gives the file.
+    pub file_name: String,
+    /// The proof.
+    pub evidence: Evidence,
+}
+
+impl Fetched {
+    /// Newest modification time in the file if it is a tar archive, in seconds since 1970; this
+    /// is what `SOURCE_DATE_EPOCH` is set to. Reads the whole file, so not on an async thread.
+    pub fn newest_mtime(&self) -> Result<i64> {
+        source_date_epoch(&self.path)
+    }
+}
+
+/// What is remembered of a fetch, so that the same bytes are never proved twice.
+#[derive(Serialize, Deserialize)]
+struct Record {
+    source: String,
+    sha256: String,
+    size: u64,
+    file_name: String,
+    evidence: Evidence,
+}
+
+/// Every provider behind one face. Safe for many callers at once.
+pub struct Upstreams {
+    context: Context,
+    providers: Vec<Arc<dyn Provider>>,
+}
+
+impl Upstreams {
+    /// Upstreams at `endpoints`, keeping what they fetch under `cache`: `http/` for documents,
+    /// `sources/` for files by digest, `evidence/` for the proofs, `debian/` for source indexes.
+    pub fn new(endpoints: Endpoints, cache: &Path, options: Options) -> Result<Self> {
+        let context = Context {
+            endpoints: Arc::new(endpoints),
+            fetcher: Arc::new(Fetcher::new(cache.join("http"), options.fetch)?),
+            blobs: BlobStore::new(cache.join("sources")),
+            cache: cache.to_owned(),
+            clock: options.clock,
+        };
+        let mut upstreams = Self { context: context.clone(), providers: Vec::new() };
+        upstreams.add(Arc::new(Debian::new(context.clone(), options.debian)));
+        upstreams.add(Arc::new(Crates::new(context.clone())));
+        upstreams.add(Arc::new(Direct::new(context)));
+        Ok(upstreams)
+    }
+
+    /// What providers work with.
+    pub fn context(&self) -> &Context {
+        &self.context
+    }
+
+    /// Adds a provider. The first added that handles a source answers for it.
+    pub fn add(&mut self, provider: Arc<dyn Provider>) {
+        self.providers.push(provider);
+    }
+
+    /// Whether there is a newer release than the current one, and why each candidate was taken or
+    /// passed over.
+    pub async fn check(&self, watch: &Watch) -> Result<Decision> {
+        let candidates = self.provider(&watch.source)?.candidates(&watch.source).await?;
+        choose(&candidates, &watch.rules, watch.current.as_deref())
+    }
+
+    /// Fetches a source and proves it by its ecosystem's chain. With `expected`, a SHA-256 in
+    /// hexadecimal, the bytes must have that digest too, and a source that was fetched and proved
+    /// before is answered from the store without asking anyone.
+    pub async fn fetch(&self, source: &SourceUri, expected: Option<&str>) -> Result<Fetched> {
+        let expected = expected.map(str::to_ascii_lowercase);
+        if let Some(sha256) = expected.as_deref().filter(|text| !is_sha256_hex(text)) {
+            return Err(Error::Source {
+                text: sha256.to_owned(),
+                reason: "`expected-sha256` must be 64 hexadecimal digits".to_owned(),
+            });
+        }
+        let provider = self.provider(source)?;
+        let record = self.record_path(source);
+        if let Some(sha256) = &expected
+            && let Some(fetched) = self.recall(&record, source, sha256).await?
+        {
+            return Ok(fetched);
+        }
+        let obtained = provider.fetch(source, expected.as_deref()).await?;
+        tracing::debug!(provider = provider.name(), %source, sha256 = obtained.sha256, "fetched");
+        let fetched = self.remember(&record, source, obtained).await?;
+        Ok(fetched)
+    }
+
+    fn provider(&self, source: &SourceUri) -> Result<&Arc<dyn Provider>> {
+        self.providers.iter().find(|provider| provider.handles(source)).ok_or_else(|| {
+            let names: Vec<_> = self.providers.iter().map(|provider| provider.name()).collect();
+            Error::Unsupported {
+                subject: source.to_string(),
+                reason: format!("no provider for it; there are: {}", names.join(", ")),
+            }
+        })
+    }
+
+    fn record_path(&self, source: &SourceUri) -> PathBuf {
+        let name = sha256_hex(source.to_string().as_bytes());
+        self.context.cache.join("evidence").join(format!("{name}.json"))
+    }
+
+    async fn recall(&self, path: &Path, source: &SourceUri, sha256: &str) -> Result<Option<Fetched>> {
+        let Some(bytes) = store::read_bounded(path, LONGEST_RECORD)? else {
+            return Ok(None);
+        };
+        let Ok(record) = serde_json::from_slice::<Record>(&bytes) else {
+            tracing::warn!(path = %path.display(), "kept evidence is damaged; proving again");
+            return Ok(None);
+        };
+        if record.source != source.to_string() || record.sha256 != sha256 {
+            return Ok(None);
+        }
+        let Some(blob) = stored(&self.context.blobs, sha256).await? else {
+            return Ok(None);
+        };
+        Ok(Some(Fetched {
+            path: blob.path,
+            sha256: blob.sha256,
+            size: blob.size,
+            file_name: record.file_name,
+            evidence: record.evidence,
+        }))
+    }
+
+    async fn remember(&self, path: &Path, source: &SourceUri, obtained: Obtained) -> Result<Fetched> {
+        let Obtained { sha256, size, file_name, evidence } = obtained;
+        let source = source.to_string();
+        let record = Record { source, sha256, size, file_name, evidence };
+        let target = path.to_owned();
+        let record = run_blocking(move || {
+            let bytes = serde_json::to_vec_pretty(&record)
+                .map_err(|error| Error::io("write", &target)(std::io::Error::other(error)))?;
+            store::write_atomically(&target, &bytes)?;
+            Ok(record)
+        })
+        .await?;
+        Ok(Fetched {
+            path: self.context.blobs.path(&record.sha256),
+            sha256: record.sha256,
+            size: record.size,
+            file_name: record.file_name,
+            evidence: record.evidence,
+        })
+    }
+}

@@ -1,0 +1,122 @@
+//! Against the registries that this machine's own clients use. Says `not run` where there are
+//! none, or where they can't be reached.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use upstream::{
+    EndpointSettings, Endpoints, Error, Evidence, FetchOptions, Options, SourceUri, Surroundings, Upstreams, Watch,
+    filter::Rules,
+};
+
+fn upstreams(cache: &Path, suites: &[&str], offline: bool) -> Upstreams {
+    let settings = EndpointSettings {
+        debian_suites: suites.iter().map(|suite| (*suite).to_owned()).collect(),
+        ..EndpointSettings::default()
+    };
+    let variable = |name: &str| std::env::var(name).ok();
+    let surroundings = Surroundings::of_machine(variable, std::env::current_dir().unwrap());
+    let endpoints = Endpoints::new(settings.overridden_by(variable), surroundings);
+    let fetch =
+        FetchOptions { offline, attempts: 2, connect_timeout: Duration::from_secs(5), ..FetchOptions::default() };
+    Upstreams::new(endpoints, cache, Options { fetch, ..Options::default() }).unwrap()
+}
+
+fn watch(source: &str) -> Watch {
+    Watch { source: source.parse().unwrap(), current: None, rules: Rules::default() }
+}
+
+/// Whether an error only means that there is nothing to run against.
+fn not_run(error: &Error) -> bool {
+    let absent = matches!(error, Error::Endpoint { .. } | Error::Request { .. } | Error::Keyring { .. });
+    if absent {
+        println!("not run: {error}");
+    }
+    absent
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn debian_from_signature_to_source() {
+    let cache = tempfile::tempdir().unwrap();
+    let upstreams = upstreams(cache.path(), &["trixie", "bookworm"], false);
+    let names = [
+        "memcached",
+        "nginx",
+        "redis",
+        "valkey",
+        "pcre2",
+        "musl",
+        "busybox",
+        "zlib",
+        "haproxy",
+        "openssl",
+        "ca-certificates",
+        "tzdata",
+        "libevent",
+        "sqlite3",
+        "curl",
+    ];
+    let started = Instant::now();
+    for name in names {
+        let mut watch = watch(&format!("pkg:deb/debian/{name}?arch=source"));
+        if name == "libevent" {
+            watch.rules.strip_suffix = Some("-stable".to_owned());
+        }
+        let decision = match upstreams.check(&watch).await {
+            Err(error) if not_run(&error) => return,
+            decision => decision.unwrap(),
+        };
+        let chosen = decision.chosen.expect(name);
+        println!("{name} {} ({})", chosen.version, chosen.label.unwrap_or_default());
+    }
+    println!("first check of {} packages: {:?}", names.len(), started.elapsed());
+
+    let again = self::upstreams(cache.path(), &["trixie", "bookworm"], false);
+    let started = Instant::now();
+    for name in names {
+        again.check(&watch(&format!("pkg:deb/debian/{name}?arch=source"))).await.unwrap();
+    }
+    println!("second check, new process: {:?}", started.elapsed());
+    let started = Instant::now();
+    for name in names {
+        again.check(&watch(&format!("pkg:deb/debian/{name}?arch=source"))).await.unwrap();
+    }
+    println!("third check, same process: {:?}", started.elapsed());
+
+    for name in ["memcached", "busybox", "zlib", "nginx"] {
+        let source = format!("pkg:deb/debian/{name}?arch=source");
+        let decision = again.check(&watch(&source)).await.unwrap();
+        let version = decision.chosen.unwrap().upstream;
+        let source: SourceUri = format!("pkg:deb/debian/{name}@{version}?arch=source").parse().unwrap();
+        let fetched = again.fetch(&source, None).await.unwrap();
+        let epoch = fetched.newest_mtime().unwrap();
+        println!("{source}: {} {} {epoch}", fetched.file_name, fetched.sha256);
+        assert!(epoch > 1_500_000_000, "{epoch}");
+        let Evidence::Debian { signers, sha256, .. } = &fetched.evidence else { panic!() };
+        assert!(!signers.is_empty());
+        assert_eq!(*sha256, fetched.sha256);
+        let offline = self::upstreams(cache.path(), &["trixie"], true);
+        let recalled = offline.fetch(&source, Some(&fetched.sha256)).await.unwrap();
+        assert_eq!(recalled.evidence, fetched.evidence);
+    }
+    let missing: SourceUri = "pkg:deb/debian/memcached@0.0.1?arch=source".parse().unwrap();
+    let error = again.fetch(&missing, None).await.unwrap_err().to_string();
+    assert!(error.contains("0.0.1") && error.contains("it has 1."), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn cargo_from_index_to_crate() {
+    let cache = tempfile::tempdir().unwrap();
+    let upstreams = upstreams(cache.path(), &["trixie"], false);
+    let decision = match upstreams.check(&watch("pkg:cargo/semver")).await {
+        Err(error) if not_run(&error) => return,
+        decision => decision.unwrap(),
+    };
+    let version = decision.chosen.unwrap().version;
+    println!("semver {version}, {} considered", decision.considered.len());
+    let source: SourceUri = format!("pkg:cargo/semver@{version}").parse().unwrap();
+    let fetched = upstreams.fetch(&source, None).await.unwrap();
+    assert_eq!(fetched.file_name, format!("semver-{version}.crate"));
+    assert!(matches!(fetched.evidence, Evidence::Cargo { .. }));
+}
