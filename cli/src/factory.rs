@@ -73,12 +73,12 @@ fn source_date_epoch() -> Result<Option<i64>, Failure> {
 
 impl Factory {
     /// Opens the home and the catalog, and makes the keys at first use.
-    pub fn open(global: &Global) -> Result<Self, Failure> {
-        Self::open_for(global, None)
+    pub async fn open(global: &Global) -> Result<Self, Failure> {
+        Self::open_for(global, None).await
     }
 
     /// The same, to build one package definition and what it builds with only.
-    pub fn open_for(global: &Global, focus: Option<&str>) -> Result<Self, Failure> {
+    pub async fn open_for(global: &Global, focus: Option<&str>) -> Result<Self, Failure> {
         let home = Home::open(&global.home).or_environment()?;
         let configuration = configuration(home.root())?;
         let catalog = Catalog::load(&global.catalog).or_bad()?;
@@ -94,6 +94,7 @@ impl Factory {
         let work = home.folder("work").or_environment()?;
         let search_path = std::env::var_os("PATH").unwrap_or_default();
         let bubblewrap = Bubblewrap::find(&search_path, &work).or_environment()?;
+        let containers = verify::Containers::find(&search_path, &work).await.or_environment()?;
         let context = Context {
             state: Arc::new(database.clone()),
             queue: Arc::new(database.clone()),
@@ -102,6 +103,7 @@ impl Factory {
             catalog,
             upstreams,
             builder: Arc::new(LocalBuilder::new(bubblewrap, work.clone())),
+            containers,
             repository: Arc::new(FolderRepository::new(home.folder("apk").or_environment()?)),
             registry: Arc::new(Layouts::new(home.folder("registry").or_environment()?)),
             package_key: Arc::new(package_key),

@@ -8,7 +8,7 @@ use crate::output::{self, Failure, Format, OrFail, table};
 const WORKERS: usize = 2;
 
 pub async fn run(global: &Global) -> Result<u8, Failure> {
-    let factory = Factory::open(global)?;
+    let factory = Factory::open(global).await?;
     let _lock = factory.lock().await?;
     let report = cycle(&factory.context, WORKERS).await.or_environment()?;
     match global.format {

@@ -14,7 +14,7 @@ use crate::output::{self, Failure, Format, OrFail, table};
 use super::cycle::size;
 
 pub async fn run(global: &Global, command: Image) -> Result<u8, Failure> {
-    let factory = Factory::open(global)?;
+    let factory = Factory::open(global).await?;
     let context = &factory.context;
     match command {
         Image::Plan => plan(global, context).await,

@@ -12,7 +12,7 @@ pub async fn run(global: &Global, command: Package) -> Result<u8, Failure> {
 
 /// Builds one definition and what it waits for, and publishes them.
 async fn build(global: &Global, name: &str) -> Result<u8, Failure> {
-    let factory = Factory::open_for(global, Some(name))?;
+    let factory = Factory::open_for(global, Some(name)).await?;
     let _lock = factory.lock().await?;
     let context = &factory.context;
     if !context.catalog.packages.contains_key(name) {

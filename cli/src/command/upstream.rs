@@ -7,7 +7,7 @@ use crate::output::{self, Failure, Format, OrFail};
 
 pub async fn run(global: &Global, command: Upstream) -> Result<u8, Failure> {
     let Upstream::Check { names } = command;
-    let factory = Factory::open(global)?;
+    let factory = Factory::open(global).await?;
     let catalog = &factory.context.catalog;
     if let Some(unknown) = names.iter().find(|name| !catalog.packages.contains_key(*name)) {
         return Err(Failure::usage(format!("the catalog has no package `{unknown}`")));

@@ -25,6 +25,8 @@ pub struct Context {
     pub upstreams: Upstreams,
     /// Runs package builds.
     pub builder: Arc<dyn Builder>,
+    /// Runs images for their tests.
+    pub containers: verify::Containers,
     /// Where packages are published.
     pub repository: Arc<dyn PackageRepository>,
     /// Where images are published; a repository is called as its image.

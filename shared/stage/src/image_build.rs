@@ -173,7 +173,7 @@ fn compose_into(
 }
 
 fn failed(error: &image::Error) -> StageError {
-    if error.is_environment() { StageError::environment("compose the image")(error) } else { StageError::Rejected(chain(error)) }
+    if matches!(error, image::Error::Write { .. }) { StageError::environment("compose the image")(error) } else { StageError::Rejected(chain(error)) }
 }
 
 /// Takes bytes and keeps none: for composing again only to compare digests.

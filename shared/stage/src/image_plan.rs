@@ -147,7 +147,7 @@ impl ImagePlan {
             .iter()
             .find(|stream| stream.name == self.stream.as_str())
             .ok_or_else(|| StageError::Rejected(format!("image `{}` has no stream `{}`", self.image, self.stream)))?;
-        let today = context.clock.now().to_zoned(TimeZone::UTC).date();
+        let today = context.clock.now().to_zoned_datetime(TimeZone::UTC).date();
         if let Some(end) = stream.end_of_life.filter(|end| *end < today) {
             return Ok(Decision::NotDue(format!("the stream reached its end of life on {end}")));
         }

@@ -10,6 +10,7 @@ use sign::{Bundle, Statement, predicate};
 
 use crate::image_build::BuildRecord;
 use crate::image_plan::Plan;
+use crate::image_test::Reports;
 use crate::record::{self, Event, Published, Release, TagMove};
 use crate::rules::tags;
 use crate::{Context, Outcome, Stage, StageError, VulnerabilityScan, provenance};
@@ -118,7 +119,7 @@ impl ImagePublish {
             }
         }
         ownership.streams.insert(self.stream.clone(), plan.version.clone());
-        let (tests, _) = crate::image_test::summary(context, self.report).await?;
+        let reports: Reports = read(context, self.report).await?;
         let release = Release {
             stream: self.stream.clone(),
             version: plan.version.clone(),
@@ -131,7 +132,7 @@ impl ImagePublish {
             reason: plan.reason.clone(),
             sboms: sboms(build),
             report: self.report,
-            tests,
+            tests: reports.summary(),
             complete: known.is_some_and(|known| known.complete),
         };
         transaction.put(key, condition, &release)?;
@@ -142,7 +143,7 @@ impl ImagePublish {
 
     /// Signs and attests the index and each platform's manifest.
     async fn attest(&self, context: &Context, repository: &Repository, build: &BuildRecord, plan: &Plan) -> Result<(), StageError> {
-        let report: Value = read(context, self.report).await?;
+        let reports: Reports = read(context, self.report).await?;
         let configuration = Digest::of(plan.configuration.as_bytes());
         let mut subjects = vec![(build.index, build.sbom, None)];
         subjects.extend(build.platforms.iter().map(|(architecture, platform)| (platform.manifest, platform.sbom, Some(*architecture))));
@@ -155,7 +156,7 @@ impl ImagePublish {
                 configuration,
                 &materials(plan, architecture),
             );
-            let test = crate::image_test::attestation(&report, architecture);
+            let test = reports.attestation(architecture);
             let statements = [
                 Statement::new(subject, predicate::SIGNATURE, &json!({})),
                 Statement::new(subject, predicate::SPDX, &document),

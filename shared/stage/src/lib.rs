@@ -35,7 +35,7 @@ pub use error::{StageError, chain};
 pub use image_build::{BuildRecord, ImageBuild, Platform};
 pub use image_plan::{Decision, ImagePlan, ImagePlanRecord, Lock, Plan, PlannedPackage, differences};
 pub use image_publish::ImagePublish;
-pub use image_test::ImageTest;
+pub use image_test::{ImageTest, Reports};
 pub use job::{BuildError, BuildJob, BuildProduct, Builder, LocalBuilder, Unsigned};
 pub use message::{Outcome, Stage, dispatch};
 pub use package_build::{BuildDependency, BuildResult, PackageBuild, SourceEvidence, UnsignedPackage};

@@ -4,7 +4,7 @@ use ports::{Condition, Digest, Transaction};
 use serde::{Deserialize, Serialize};
 
 use crate::job::{BuildError, BuildJob, BuildProduct};
-use crate::packages::{Package, failure_key, load_package, published_key, send_due};
+use crate::packages::{Package, failure_key, load_package, published_key};
 use crate::record::{Event, Failure, PublishedPackage};
 use crate::{Context, Outcome, PackagePublish, Stage, StageError, repository, watch};
 

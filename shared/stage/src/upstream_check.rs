@@ -29,7 +29,7 @@ impl Stage for UpstreamCheck {
         let Some(definition) = source.map(|source| &source.definition) else {
             return Err(StageError::Rejected(format!("the catalog has no package `{}`", self.package)));
         };
-        if !definition.update.enabled {
+        if definition.update.enabled != Some(true) {
             return Ok(Outcome::Skipped("its definition does not ask for updates".to_owned()));
         }
         let key = Key::new(record::package(&self.package), "upstream");
@@ -41,8 +41,8 @@ impl Stage for UpstreamCheck {
             }
             _ => definition.package.version.value.clone(),
         };
-        let check = watch::newest(context, definition, &current).await?;
-        let Some(version) = check.newer else {
+        let decision = watch::newest(context, definition, &current).await?;
+        let Some(version) = decision.chosen.map(|chosen| chosen.version) else {
             return Ok(Outcome::Skipped(format!("{current} is the newest release")));
         };
         let fetched = match watch::fetch(context, definition, &version).await {

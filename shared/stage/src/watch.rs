@@ -5,7 +5,8 @@
 
 use apk::Architecture;
 use recipe::{NewChecksum, Options, PackageDefinition, Source, Text, evaluate};
-use upstream::{Decision, Rules, SourceUri, Transform, Watch};
+use upstream::filter::{Decision, Rules, Transform};
+use upstream::{Error, SourceUri, Watch};
 
 use crate::{Context, StageError, chain};
 
@@ -55,7 +56,17 @@ pub async fn fetch(context: &Context, definition: &PackageDefinition, version: &
 /// An upstream failure as a stage's: what the bytes or the release prove is final, the rest may
 /// pass.
 pub fn classify(action: &str, error: &upstream::Error) -> StageError {
-    if error.is_environment() {
+    let environment = matches!(
+        error,
+        Error::Endpoint { .. }
+            | Error::Configuration { .. }
+            | Error::Request { .. }
+            | Error::Status { .. }
+            | Error::Offline { .. }
+            | Error::Io { .. }
+            | Error::Keyring { .. }
+    );
+    if environment {
         StageError::Environment { action: action.to_owned(), reason: chain(error) }
     } else {
         StageError::Rejected(chain(error))

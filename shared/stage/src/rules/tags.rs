@@ -40,7 +40,7 @@ pub fn moving(stream: &str, version: &str, others: &[String]) -> Vec<String> {
 
 /// The immutable tag of a build: version and minute of publication in UTC.
 pub fn timestamp(version: &str, at: Timestamp) -> String {
-    format!("{}-{}", tag_text(version), at.to_zoned(TimeZone::UTC).strftime("%Y%m%d%H%M"))
+    format!("{}-{}", tag_text(version), at.to_zoned_datetime(TimeZone::UTC).strftime("%Y%m%d%H%M"))
 }
 
 fn highest<'a>(version: &str, mut others: impl Iterator<Item = &'a String>) -> bool {

@@ -1,0 +1,215 @@
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io::Read;
+use std::path::PathBuf;
+
+use apk::Architecture;
+use async_trait::async_trait;
+use ports::{Condition, Digest, Key, Transaction};
+use recipe::Requirement;
+use sandbox::Limits;
+use serde::{Deserialize, Serialize};
+use sign::predicate::TestResult;
+use verify::{Blobs, Image, Integrity, Report, Suite, SuiteReport};
+
+use crate::catalog::ImageSource;
+use crate::image_build::{BuildRecord, Platform};
+use crate::record::{self, Event, Failure};
+use crate::{Context, ImagePublish, Outcome, Stage, StageError, chain};
+
+const MAXIMUM_RECORD_BYTES: u64 = 64 << 20;
+const WALL_TIME: std::time::Duration = std::time::Duration::from_secs(120);
+
+/// Runs the test suites on a composed image. Only an image whose every suite has passed, or is
+/// declared not applicable, goes on to be published: what has not run blocks.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ImageTest {
+    /// Image name.
+    pub image: String,
+    /// Stream name.
+    pub stream: String,
+    /// The [`BuildRecord`].
+    pub build: Digest,
+}
+
+/// The reports of all platforms of an image.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Reports {
+    /// The image index.
+    pub digest: Digest,
+    /// One report per architecture.
+    pub platforms: BTreeMap<Architecture, Report>,
+}
+
+impl Reports {
+    /// Checks that passed, and checks that could have: those not applicable are left out.
+    fn count(&self) -> (usize, usize) {
+        let checks = self.platforms.values().flat_map(|report| &report.suites).flat_map(|suite| &suite.checks);
+        checks.filter(|check| check.status != verify::Status::NotApplicable).fold((0, 0), |(passed, all), check| {
+            (passed + usize::from(check.status == verify::Status::Passed), all + 1)
+        })
+    }
+
+    /// `passed/all`.
+    pub fn summary(&self) -> String {
+        let (passed, all) = self.count();
+        format!("{passed}/{all}")
+    }
+
+    /// The predicate of a test-result attestation (in-toto test-result v0.1).
+    pub fn attestation(&self, architecture: Option<Architecture>) -> TestResult {
+        let platforms = self.platforms.iter().filter(|(other, _)| architecture.is_none_or(|architecture| **other == architecture));
+        let checks = platforms.flat_map(|(_, report)| &report.suites).flat_map(|suite| &suite.checks);
+        let (mut passed, mut failed) = (Vec::new(), Vec::new());
+        for check in checks {
+            match check.status {
+                verify::Status::Passed => passed.push(check.id.clone()),
+                verify::Status::Failed | verify::Status::NotRun => failed.push(check.id.clone()),
+                verify::Status::NotApplicable => {}
+            }
+        }
+        let result = if failed.is_empty() { "PASSED" } else { "FAILED" };
+        TestResult { result: result.to_owned(), passed_tests: passed, failed_tests: failed, ..TestResult::default() }
+    }
+}
+
+#[async_trait]
+impl Stage for ImageTest {
+    const NAME: &'static str = "image-test";
+
+    fn subject(&self) -> String {
+        format!("{}:{}", self.image, self.stream)
+    }
+
+    async fn run(self, context: &Context) -> Result<Outcome, StageError> {
+        let bytes = context.blobs.get(self.build, MAXIMUM_RECORD_BYTES).await?;
+        let build: BuildRecord =
+            serde_json::from_slice(&bytes).map_err(|error| StageError::Rejected(format!("build record {}: {error}", self.build)))?;
+        let source = context.catalog.images.get(&self.image).ok_or_else(|| StageError::Rejected(format!("the catalog has no image `{}`", self.image)))?;
+        let mut platforms = BTreeMap::new();
+        for (architecture, platform) in &build.platforms {
+            let report = match test(context, source, platform).await {
+                Ok(report) => report,
+                Err(StageError::Rejected(reason)) => {
+                    record_failure(context, &self.image, &self.stream, &reason, None).await?;
+                    return Ok(Outcome::Failed(reason));
+                }
+                Err(error) => return Err(error),
+            };
+            platforms.insert(*architecture, report);
+        }
+        let reports = Reports { digest: build.index, platforms };
+        let bytes = serde_json::to_vec(&reports).map_err(|error| StageError::Rejected(error.to_string()))?;
+        let report = context.blobs.put(bytes).await?;
+        if reports.platforms.values().all(Report::passed) {
+            let summary = reports.summary();
+            let message = ImagePublish { image: self.image, stream: self.stream, build: self.build, report };
+            context.state.commit(Transaction { messages: vec![message.envelope()?], ..Transaction::default() }).await?;
+            return Ok(Outcome::Done(format!("{summary} checks passed")));
+        }
+        let reason = blocking(&reports);
+        record_failure(context, &self.image, &self.stream, &reason, Some(report)).await?;
+        Ok(Outcome::Failed(reason))
+    }
+}
+
+fn blocking(reports: &Reports) -> String {
+    let checks = reports.platforms.iter().flat_map(|(architecture, report)| {
+        let checks = report.suites.iter().flat_map(SuiteReport::blocking);
+        checks.map(move |check| {
+            let status = if check.status == verify::Status::NotRun { "not run" } else { "failed" };
+            format!("{architecture} {} {status}: {}", check.id, check.message)
+        })
+    });
+    format!("not published: {}", checks.collect::<Vec<_>>().join("; "))
+}
+
+/// Records why a stream was not published, until it is.
+pub(crate) async fn record_failure(
+    context: &Context,
+    image: &str,
+    stream: &str,
+    reason: &str,
+    log: Option<Digest>,
+) -> Result<(), StageError> {
+    let time = context.clock.now();
+    let failure = Failure { time, reason: reason.to_owned(), log };
+    let event = Event { time, kind: "image.failed".to_owned(), subject: format!("{image}:{stream}"), text: reason.to_owned() };
+    let mut transaction = Transaction::default();
+    transaction.put(Key::new(record::image(image), format!("failure#{stream}")), Condition::Any, &failure)?;
+    transaction.put(event.key(), Condition::Any, &event)?;
+    Ok(context.state.commit(transaction).await?)
+}
+
+/// Blobs that have been fetched to local files.
+struct LocalBlobs(BTreeMap<String, PathBuf>);
+
+impl Blobs for LocalBlobs {
+    fn open(&self, digest: &str) -> std::io::Result<Box<dyn Read + Send>> {
+        let path = self.0.get(digest).ok_or(std::io::ErrorKind::NotFound)?;
+        Ok(Box::new(File::open(path)?))
+    }
+}
+
+fn failed(error: verify::Error) -> StageError {
+    if error.is_environment() { StageError::environment("test the image")(&error) } else { StageError::Rejected(chain(&error)) }
+}
+
+async fn test(context: &Context, source: &ImageSource, platform: &Platform) -> Result<Report, StageError> {
+    let mut blobs = BTreeMap::new();
+    for digest in platform.content.iter().map(|(digest, _)| *digest).chain([platform.manifest]) {
+        blobs.insert(digest.to_string(), context.blobs.file(digest).await?);
+    }
+    let scratch = tempfile::Builder::new()
+        .prefix("test-")
+        .tempdir_in(&context.settings.work)
+        .map_err(|error| StageError::environment("make a scratch folder")(&error))?;
+    let (folder, digest) = (scratch.path().to_owned(), platform.manifest.to_string());
+    let image = tokio::task::spawn_blocking(move || Image::open(Box::new(LocalBlobs(blobs)), &digest, &folder))
+        .await
+        .map_err(ports::PortError::from)?
+        .map_err(failed)?;
+    let definition = &source.definition;
+    let mut suites = Vec::new();
+    suites.push(match &definition.suites.integrity {
+        Requirement::NotApplicable { reason } => SuiteReport::not_applicable(Suite::Integrity, reason),
+        Requirement::Required => {
+            let composed: BTreeSet<String> = platform.composed_files.iter().cloned().collect();
+            let sbom = context.blobs.get(platform.sbom, MAXIMUM_RECORD_BYTES).await?;
+            let known = Integrity { composed: Some(&composed), sbom: Some(&sbom), root_allowed: false };
+            verify::integrity(&image, &known).map_err(failed)?
+        }
+    });
+    let limits = Limits { wall_time: WALL_TIME, ..Limits::default() };
+    let scratch = scratch.path();
+    let containers = &context.containers;
+    suites.push(match (&definition.suites.structure, text(source, &definition.structure_test)?) {
+        (Requirement::NotApplicable { reason }, _) => SuiteReport::not_applicable(Suite::Structure, reason),
+        (Requirement::Required, None) => missing(Suite::Structure, &definition.structure_test),
+        (Requirement::Required, Some(text)) => {
+            verify::structure(&image, &text, &definition.structure_test, containers, &limits, scratch).await.map_err(failed)?
+        }
+    });
+    suites.push(match (&definition.suites.runtime, text(source, &definition.runtime_test)?) {
+        (Requirement::NotApplicable { reason }, _) => SuiteReport::not_applicable(Suite::Runtime, reason),
+        (Requirement::Required, None) => missing(Suite::Runtime, &definition.runtime_test),
+        (Requirement::Required, Some(text)) => {
+            verify::runtime(&image, &text, &definition.runtime_test, containers, &limits, scratch).await.map_err(failed)?
+        }
+    });
+    Ok(Report { digest: image.digest().to_owned(), platform: image.platform(), suites })
+}
+
+fn missing(suite: Suite, file: &str) -> SuiteReport {
+    SuiteReport::not_run(suite, &format!("the image's folder has no `{file}`"))
+}
+
+fn text(source: &ImageSource, file: &str) -> Result<Option<String>, StageError> {
+    match std::fs::read_to_string(source.folder.join(file)) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(StageError::environment(format!("read `{file}`"))(&error)),
+    }
+}
+
