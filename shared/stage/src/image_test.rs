@@ -9,7 +9,7 @@ use ports::{Condition, Digest, Key, Transaction};
 use recipe::Requirement;
 use sandbox::Limits;
 use serde::{Deserialize, Serialize};
-use sign::predicate::TestResult;
+use sign::predicate::{TestOutcome, TestResult};
 use verify::{Blobs, Image, Integrity, Report, Suite, SuiteReport};
 
 use crate::catalog::ImageSource;
@@ -69,8 +69,8 @@ impl Reports {
                 verify::Status::NotApplicable => {}
             }
         }
-        let result = if failed.is_empty() { "PASSED" } else { "FAILED" };
-        TestResult { result: result.to_owned(), passed_tests: passed, failed_tests: failed, ..TestResult::default() }
+        let result = if failed.is_empty() { TestOutcome::Passed } else { TestOutcome::Failed };
+        TestResult { result, configuration: Vec::new(), url: None, passed_tests: passed, warned_tests: Vec::new(), failed_tests: failed }
     }
 }
 
