@@ -37,6 +37,24 @@ pub enum Error {
         /// Name and version of the package that is installed later.
         second: String,
     },
+    /// One package is to be installed twice.
+    #[error("`{first}` and `{second}` are the same package: install one of them")]
+    Twice {
+        /// Name and version of the one that comes first.
+        first: String,
+        /// Name and version of the other.
+        second: String,
+    },
+    /// What a package says it replaces can't be read.
+    #[error("package `{package}` replaces `{value}`: {reason}")]
+    Replaces {
+        /// Name and version.
+        package: String,
+        /// The text of its `replaces`.
+        value: String,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// A path of a package can't be placed.
     #[error("`/{path}` of package `{package}`: {problem}")]
     Placement {

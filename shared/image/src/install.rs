@@ -3,7 +3,9 @@ use std::fs::File;
 use std::io::Read;
 use std::path::PathBuf;
 
-use apk::{Architecture, FileEntry, FileKind, IndexEntry, Package, PackageInformation};
+use apk::{
+    Architecture, Dependency, FileEntry, FileKind, IndexEntry, Package, PackageInformation, Requirement, Version,
+};
 
 use crate::Error;
 use crate::tree::{Content, Kind, Node, Owner, Tree};
@@ -62,6 +64,10 @@ pub(crate) fn install(
         Installation { tree: Tree::default(), packages: Vec::with_capacity(packages.len()), captured: BTreeMap::new() };
     for package in packages {
         let mut opened = open(package, architecture)?;
+        let name = &opened.information.name;
+        if let Some(first) = installation.packages.iter().find(|known| known.information.name == *name) {
+            return Err(Error::Twice { first: first.label(), second: opened.label() });
+        }
         installation.read(&mut opened, implied_mtime)?;
         installation.packages.push(opened);
     }
@@ -194,7 +200,7 @@ impl Installation {
         if !first.origin.is_empty() && first.origin == second.origin {
             return Ok(true);
         }
-        match (replaces(second, first), replaces(first, second)) {
+        match (replaces(second, first)?, replaces(first, second)?) {
             (true, true) => Ok(second.replaces_priority >= first.replaces_priority),
             (true, false) => Ok(true),
             (false, true) => Ok(false),
@@ -291,10 +297,19 @@ fn capture(placing: &Placing<'_>, content: &mut dyn Read, limit: u64) -> Result<
     Ok(bytes)
 }
 
-/// Whether `package` says that it replaces files of `other`.
-fn replaces(package: &PackageInformation, other: &PackageInformation) -> bool {
-    package.replaces.iter().any(|text| {
-        let name = text.split(['<', '>', '=', '~', '@']).next().unwrap_or(text);
-        name == other.name
-    })
+/// Whether `package` says that it replaces files of `other`, in the version that `other` has.
+fn replaces(package: &PackageInformation, other: &PackageInformation) -> Result<bool, Error> {
+    let version = other.version.parse::<Version>().ok();
+    for text in &package.replaces {
+        let replaced = text.parse::<Dependency>().map_err(|error| Error::Replaces {
+            package: label(package),
+            value: text.clone(),
+            reason: error.to_string(),
+        })?;
+        let named = !replaced.conflict && replaced.name == other.name;
+        if named && (replaced.requirement == Requirement::Any || replaced.satisfied_by(version.as_ref())) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }

@@ -240,6 +240,13 @@ fn one_path_in_two_packages_is_refused() {
 fn replaces_and_origin_settle_who_has_a_path() {
     let workshop = Workshop::new();
     let old = workshop.build(workshop.package("old").file("etc/conf", "old", 0o644).file("etc/old", "", 0o644));
+    let too_old = workshop.build(
+        workshop.package("stale").file("etc/conf", "x", 0o644).say(|i| i.replaces = vec!["old<1.0-r0".to_owned()]),
+    );
+    assert!(matches!(compose_of(&[old.clone(), too_old]), Err(Error::Conflict { .. })));
+    let unreadable = workshop
+        .build(workshop.package("odd").file("etc/conf", "x", 0o644).say(|i| i.replaces = vec!["old<!".to_owned()]));
+    assert!(matches!(compose_of(&[old.clone(), unreadable]), Err(Error::Replaces { .. })));
     let new = workshop
         .build(workshop.package("new").file("etc/conf", "new", 0o644).say(|i| i.replaces = vec!["old<2".to_owned()]));
     for packages in [[old.clone(), new.clone()], [new.clone(), old.clone()]] {
@@ -257,6 +264,25 @@ fn replaces_and_origin_settle_who_has_a_path() {
     };
     let files = files_of(&[origin("a", "a"), origin("b", "b")]);
     assert!(files["etc/shared"].ends_with(" b"));
+}
+
+#[test]
+fn a_package_is_installed_once() {
+    let workshop = Workshop::new();
+    let first = workshop.build(workshop.package("p").file("a", "", 0o644));
+    let second = workshop.build(workshop.package("p").file("b", "", 0o644).say(|i| i.version = "2.0-r0".to_owned()));
+    let error = compose_of(&[first, second]).unwrap_err();
+    assert_eq!(error.to_string(), "`p-1.0-r0` and `p-2.0-r0` are the same package: install one of them");
+}
+
+#[test]
+fn extended_attributes_are_kept() {
+    let workshop = Workshop::new();
+    let mut package = workshop.package("p").file("usr/bin/ping", "x", 0o755);
+    let attribute = ("security.capability".to_owned(), vec![1, 0, 0, 2, 0, 255]);
+    package.spec.xattrs.insert("usr/bin/ping".to_owned(), vec![attribute]);
+    let files = files_of(&[workshop.build(package)]);
+    assert_eq!(files["usr/bin/ping"], "[SCHILY.xattr.security.capability=[1, 0, 0, 2, 0, 255]] 755 0:0 1700000000 x");
 }
 
 #[test]

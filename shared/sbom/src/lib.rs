@@ -14,6 +14,7 @@ mod license;
 mod merge;
 mod package;
 mod purl;
+mod vocabulary;
 
 pub use error::Error;
 pub use image::{Distribution, ImageSbom, InstalledPackage, Layer, image_document};

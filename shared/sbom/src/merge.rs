@@ -3,9 +3,10 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use crate::Error;
-use crate::document::{Content, NO_ASSERTION, Package, Relationship};
+use crate::document::{Content, ExternalReference, NO_ASSERTION, Package, Relationship};
 use crate::identifier::{Identifiers, sanitised};
 use crate::license::{Extracted, Extractions, renamed};
+use crate::vocabulary::{correct_package, correct_relationship};
 
 /// The largest document that is read from inside a package, in bytes.
 const LIMIT: usize = 64 << 20;
@@ -35,13 +36,16 @@ impl Embedded {
             return Err(Error::EmbeddedSize { package: label.to_owned(), size: bytes.len(), limit: LIMIT });
         }
         let wrong = |reason: String| Error::Embedded { package: label.to_owned(), reason };
-        let document: Self = serde_json::from_slice(bytes).map_err(|error| wrong(error.to_string()))?;
+        let mut document: Self = serde_json::from_slice(bytes).map_err(|error| wrong(error.to_string()))?;
         if !document.spdx_version.starts_with("SPDX-2.") {
             return Err(wrong(format!("its version is `{}`, expected SPDX-2.2 or SPDX-2.3", document.spdx_version)));
         }
         if document.described().is_empty() {
             return Err(wrong("it describes no package".to_owned()));
         }
+        let packages = document.packages.iter_mut().try_for_each(correct_package);
+        let relationships = document.relationships.iter_mut().try_for_each(correct_relationship);
+        packages.and(relationships).map_err(wrong)?;
         Ok(document)
     }
 
@@ -139,9 +143,19 @@ fn known_license(expression: String, extractions: &mut Extractions) -> String {
     if extractions.defines(&expression) { expression } else { extractions.declared(&[expression]) }
 }
 
-/// Fills in what only the package's own document knows. The name, version, purl and checksums stay
-/// those of the apk database, which is what is installed.
+/// Fills in what only the package's own document knows, such as the distribution that its purl
+/// names. The name, version and checksums stay those of the apk database, which is what is
+/// installed.
 fn complete(element: &mut Package, own: Package) {
+    let same = own.name == element.name && own.version_info == element.version_info;
+    // melange writes `unknown` when it was not told the distribution.
+    let is_apk = |reference: &&ExternalReference| {
+        let locator = &reference.reference_locator;
+        locator.starts_with("pkg:apk/") && !locator.starts_with("pkg:apk/unknown/")
+    };
+    if same && let Some(purl) = own.external_refs.iter().find(is_apk) {
+        element.external_refs = vec![purl.clone()];
+    }
     let stated = |text: &Option<String>| text.as_deref().is_some_and(|text| text != NO_ASSERTION);
     for (field, value) in [
         (&mut element.originator, own.originator),

@@ -78,6 +78,7 @@ pub fn package_document(package: &PackageSbom) -> Result<Vec<u8>, Error> {
 
     let mut element =
         apk_element(information, &package.distribution, identifiers.unique("Package", &label), &mut extractions);
+    element.supplier = Some("Organization: Minimill".to_owned());
     if !package.copyright.trim().is_empty() {
         element.copyright_text = Some(package.copyright.trim().to_owned());
     }
@@ -151,7 +152,6 @@ pub(crate) fn apk_element(
     let mut element = Package::new(id, information.name.clone());
     element.version_info = Some(information.version.clone());
     element.license_declared = Some(extractions.declared(&information.licenses));
-    element.supplier = Some("Organization: Minimill".to_owned());
     element.primary_package_purpose = Some("INSTALL".to_owned());
     if !information.description.is_empty() {
         element.description = Some(information.description.clone());

@@ -209,6 +209,7 @@ fn an_image_document_merges_the_packages_documents() {
 fn two_packages_of_one_source_share_its_element_and_license_texts_stay_apart() {
     let mut server = memcached();
     let mut client = memcached();
+    client.distribution = "wolfi".to_owned();
     client.information.name = "memcached-tools".to_owned();
     server.information.licenses = vec!["LicenseRef-x".to_owned()];
     client.information.licenses = vec!["LicenseRef-x".to_owned()];
@@ -222,6 +223,9 @@ fn two_packages_of_one_source_share_its_element_and_license_texts_stay_apart() {
     let document = valid(&image_document(&redis_image(packages)).unwrap());
     let sources = document["packages"].as_array().unwrap().iter().filter(|p| p["versionInfo"] == "1.6.38").count();
     assert_eq!(sources, 1);
+    let purl = |name| element(&document, name)["externalRefs"][0]["referenceLocator"].clone();
+    assert_eq!(purl("memcached"), "pkg:apk/minimill/memcached@1.6.38-r0?arch=x86_64&distro=minimill");
+    assert_eq!(purl("memcached-tools"), "pkg:apk/wolfi/memcached-tools@1.6.38-r0?arch=x86_64&distro=wolfi");
     let declared = |name| element(&document, name)["licenseDeclared"].clone();
     assert_eq!(declared("memcached"), "LicenseRef-x");
     assert_eq!(declared("memcached-tools"), "LicenseRef-x-2");
@@ -267,6 +271,11 @@ fn wrong_input_is_refused_by_name() {
     for (embedded, expected) in [
         ("{", "line 1"),
         (r#"{"spdxVersion":"SPDX-3.0","SPDXID":"x"}"#, "SPDX-3.0"),
+        (
+            r#"{"spdxVersion":"SPDX-2.3","SPDXID":"x","documentDescribes":["SPDXRef-p"],
+                "packages":[{"SPDXID":"SPDXRef-p","name":"p","primaryPackagePurpose":"TOY"}]}"#,
+            "`TOY`",
+        ),
         (r#"{"spdxVersion":"SPDX-2.3","SPDXID":"x"}"#, "describes no package"),
     ] {
         let package = installed(information("zlib", "1.3.1-r0", &[]), Some(embedded.as_bytes().to_vec()));

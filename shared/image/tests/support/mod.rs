@@ -168,8 +168,17 @@ pub fn listing(layout: &Path, composed: &Composed) -> BTreeMap<String, String> {
             }
             other => panic!("unexpected {other:?} at {path}"),
         };
+        let attributes: String = entry
+            .pax_extensions()
+            .unwrap()
+            .into_iter()
+            .flatten()
+            .map(|extension| extension.unwrap())
+            .filter(|extension| extension.key().unwrap().starts_with("SCHILY.xattr."))
+            .map(|extension| format!("[{}={:?}] ", extension.key().unwrap(), extension.value_bytes()))
+            .collect();
         let line = format!(
-            "{:o} {}:{} {} {what}",
+            "{attributes}{:o} {}:{} {} {what}",
             header.mode().unwrap(),
             header.uid().unwrap(),
             header.gid().unwrap(),
