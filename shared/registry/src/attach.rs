@@ -1,0 +1,62 @@
+//! Attaching sigstore bundles to images, as `cosign` does.
+
+use std::collections::HashMap;
+
+use oci_spec::image::{Descriptor, ImageManifestBuilder};
+use sign::{BUNDLE_MEDIA_TYPE, Digest};
+
+use crate::{
+    Manifest, Registry, Repository, Result, TagRule, bytes_stream, canonical_json,
+    manifest::{descriptor, media_type},
+    registry::expect_manifest,
+};
+
+/// Attaches a bundle to a manifest as an OCI 1.1 referrer (`cosign`'s bundle specification):
+/// a manifest whose artifact type is the bundle's media type, whose only layer is the bundle and
+/// whose subject is the image; its digest. `created` is an RFC 3339 time to note, or none. The
+/// same bundle and time give the same digest, so that repeating it changes nothing.
+///
+/// # Errors
+/// [`crate::Error::ManifestUnknown`] if there is no such manifest; the registry's.
+pub async fn attach(
+    registry: &dyn Registry,
+    repository: &Repository,
+    subject: Digest,
+    bundle: &[u8],
+    predicate_type: &str,
+    created: Option<&str>,
+) -> Result<Digest> {
+    let image = expect_manifest(registry, repository, &subject.into()).await?;
+    let bundle_digest = Digest::of(bundle);
+    let config = b"{}";
+    for bytes in [bundle, config] {
+        let stream = bytes_stream(bytes.to_vec());
+        registry.put_blob(repository, Digest::of(bytes), bytes.len() as u64, stream).await?;
+    }
+    let text = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    let mut annotations = HashMap::from([
+        text("dev.sigstore.bundle.content", "dsse-envelope"),
+        text("dev.sigstore.bundle.predicateType", predicate_type),
+    ]);
+    annotations.extend(created.map(|time| text("org.opencontainers.image.created", time)));
+    let mut config: Descriptor = descriptor(media_type::EMPTY, Digest::of(config), config.len() as u64)?;
+    config.set_artifact_type(Some(BUNDLE_MEDIA_TYPE.into()));
+    let mut layer = descriptor(BUNDLE_MEDIA_TYPE, bundle_digest, bundle.len() as u64)?;
+    layer.set_annotations(Some(HashMap::from([text(
+        "org.opencontainers.image.title",
+        &format!("sha256-{}.sigstore.json", bundle_digest.hex()),
+    )])));
+    let manifest = ImageManifestBuilder::default()
+        .schema_version(2u32)
+        .media_type(media_type::IMAGE_MANIFEST)
+        .artifact_type(BUNDLE_MEDIA_TYPE)
+        .config(config)
+        .layers(vec![layer])
+        .subject(descriptor(&image.media_type, image.digest, image.bytes.len() as u64)?)
+        .annotations(annotations)
+        .build()
+        .map_err(crate::Error::manifest)?;
+    let manifest = Manifest::new(canonical_json(&manifest)?)?;
+    registry.put_manifest(repository, &manifest, None, TagRule::Move).await?;
+    Ok(manifest.digest)
+}

@@ -1,0 +1,176 @@
+//! Credentials and tokens (token authentication as registries do it).
+
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{Mutex, PoisonError},
+};
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use reqwest::Url;
+use serde::Deserialize;
+
+use super::{
+    Remote,
+    request::{Answer, check_scheme, shown},
+};
+use crate::{Error, Result};
+
+/// The largest token answer accepted, in bytes.
+const MAX_TOKEN_BYTES: u64 = 1 << 20;
+
+/// A user and a password or access token.
+#[derive(Clone)]
+pub struct Credentials {
+    /// The user.
+    pub user: String,
+    /// The password or access token.
+    pub password: String,
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Credentials").field("user", &self.user).finish_non_exhaustive()
+    }
+}
+
+impl Credentials {
+    /// The value of an `Authorization` header.
+    pub(crate) fn basic(&self) -> String {
+        format!("Basic {}", STANDARD.encode(format!("{}:{}", self.user, self.password)))
+    }
+}
+
+/// The `Authorization` that was last good for each scope.
+#[derive(Default)]
+pub(super) struct Tokens(Mutex<HashMap<String, String>>);
+
+impl fmt::Debug for Tokens {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Tokens")
+    }
+}
+
+impl Tokens {
+    pub(super) fn get(&self, scope: &str) -> Option<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(scope).cloned()
+    }
+
+    fn set(&self, scope: &str, authorization: &str) {
+        let mut tokens = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        tokens.insert(scope.to_owned(), authorization.to_owned());
+    }
+}
+
+impl Remote {
+    /// The `Authorization` that a 401 answer asks for, if there can be one.
+    pub(super) async fn authorize(&self, answer: &Answer, scope: &str) -> Result<Option<String>> {
+        let credentials = self.options.credentials.as_ref();
+        for challenge in answer.headers("www-authenticate") {
+            let authorization = match Challenge::parse(challenge) {
+                Some(Challenge::Basic) => credentials.map(Credentials::basic),
+                Some(Challenge::Bearer { realm, service, scope: asked }) => {
+                    Some(self.token(&realm, service.as_deref(), asked.as_deref(), scope).await?)
+                }
+                None => None,
+            };
+            if let Some(authorization) = authorization {
+                self.tokens.set(scope, &authorization);
+                return Ok(Some(authorization));
+            }
+        }
+        Ok(None)
+    }
+
+    async fn token(&self, realm: &str, service: Option<&str>, asked: Option<&str>, scope: &str) -> Result<String> {
+        #[derive(Deserialize)]
+        struct Token {
+            token: Option<String>,
+            access_token: Option<String>,
+        }
+        let mut url =
+            Url::parse(realm).map_err(|error| Error::Endpoint { url: realm.to_owned(), reason: error.to_string() })?;
+        check_scheme(&url, self.options.allow_http)?;
+        {
+            let mut query = url.query_pairs_mut();
+            query.extend_pairs(service.map(|service| ("service", service)));
+            let scope = if scope.is_empty() { asked.unwrap_or_default() } else { scope };
+            query.extend_pairs(scope.split(' ').filter(|scope| !scope.is_empty()).map(|scope| ("scope", scope)));
+        }
+        let mut request = self.client.get(url.clone());
+        if let Some(credentials) = &self.options.credentials {
+            request = request.basic_auth(&credentials.user, Some(&credentials.password));
+        }
+        let answer = self.sent(request, &reqwest::Method::GET, &url).await?.expect(&[200]).await?;
+        let bytes = answer.bytes(MAX_TOKEN_BYTES).await?;
+        let token: Token = serde_json::from_slice(&bytes)
+            .map_err(|error| Error::Answer { url: shown(&url), reason: error.to_string() })?;
+        match token.token.or(token.access_token) {
+            Some(token) => Ok(format!("Bearer {token}")),
+            None => Err(Error::Answer { url: shown(&url), reason: "no `token` in it".into() }),
+        }
+    }
+}
+
+/// What a `WWW-Authenticate` header asks for.
+#[derive(Debug, PartialEq, Eq)]
+enum Challenge {
+    Basic,
+    Bearer { realm: String, service: Option<String>, scope: Option<String> },
+}
+
+impl Challenge {
+    fn parse(header: &str) -> Option<Self> {
+        let (scheme, rest) = header.trim().split_once(' ').unwrap_or((header.trim(), ""));
+        if scheme.eq_ignore_ascii_case("basic") {
+            return Some(Self::Basic);
+        }
+        if !scheme.eq_ignore_ascii_case("bearer") {
+            return None;
+        }
+        let mut parameters = HashMap::new();
+        let mut rest = rest.trim();
+        while let Some((name, after)) = rest.split_once('=') {
+            let (value, after) = match after.strip_prefix('"') {
+                Some(quoted) => quoted.split_once('"')?,
+                None => after.split_once(',').unwrap_or((after, "")),
+            };
+            parameters.insert(name.trim().to_ascii_lowercase(), value.to_owned());
+            rest = after.trim_start_matches([',', ' ']);
+        }
+        Some(Self::Bearer {
+            realm: parameters.remove("realm")?,
+            service: parameters.remove("service"),
+            scope: parameters.remove("scope"),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn challenges_are_read() {
+        assert_eq!(Challenge::parse("Basic realm=\"x\""), Some(Challenge::Basic));
+        assert_eq!(
+            Challenge::parse(
+                r#"Bearer realm="https://auth.example/token",service="r.example",scope="repository:a/b:pull,push""#
+            ),
+            Some(Challenge::Bearer {
+                realm: "https://auth.example/token".into(),
+                service: Some("r.example".into()),
+                scope: Some("repository:a/b:pull,push".into()),
+            })
+        );
+        for bad in ["", "Negotiate", "Bearer", "Bearer realm", "Bearer realm=\"x"] {
+            assert_eq!(Challenge::parse(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn passwords_are_not_shown() {
+        let credentials = Credentials { user: "u".into(), password: "secret".into() };
+        assert!(!format!("{credentials:?}").contains("secret"));
+    }
+}

@@ -1,0 +1,486 @@
+//! A registry reached over HTTP (distribution spec 1.1).
+
+mod auth;
+mod request;
+mod upload;
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::{StreamExt, TryStreamExt, stream};
+use oci_spec::image::Descriptor;
+use reqwest::{Method, StatusCode, Url, header};
+use serde::Deserialize;
+use sha2::{Digest as _, Sha256};
+use sign::Digest;
+
+pub use auth::Credentials;
+pub use request::Retry;
+
+use crate::{
+    Blob, ByteStream, Error, Manifest, Reference, Registry, Repository, Result, Tag, TagRule, canonical_json,
+    layout::new_index, manifest::MAX_MANIFEST_BYTES,
+};
+
+/// The most pages read of a list.
+const MAX_PAGES: usize = 1000;
+/// The largest page of a list accepted, in bytes.
+const MAX_PAGE_BYTES: u64 = 16 << 20;
+/// What manifests are asked for as.
+const ACCEPT: &str = "application/vnd.oci.image.index.v1+json, \
+    application/vnd.oci.image.manifest.v1+json, \
+    application/vnd.docker.distribution.manifest.list.v2+json, \
+    application/vnd.docker.distribution.manifest.v2+json";
+
+/// How a [`Remote`] behaves.
+#[derive(Debug, Clone)]
+pub struct RemoteOptions {
+    /// User and password, given only to this registry and to its token service.
+    pub credentials: Option<Credentials>,
+    /// Whether plain http is accepted beyond loopback.
+    pub allow_http: bool,
+    /// Blobs up to this size go in one request, larger ones in pieces of this size; bytes. The
+    /// piece is in memory while it is sent.
+    pub piece: usize,
+    /// When and how often failed requests are repeated.
+    pub retry: Retry,
+    /// How long connecting may take.
+    pub connect_timeout: Duration,
+    /// How long the other side may be silent.
+    pub read_timeout: Duration,
+}
+
+impl Default for RemoteOptions {
+    fn default() -> Self {
+        Self {
+            credentials: None,
+            allow_http: false,
+            piece: 16 << 20,
+            retry: Retry::default(),
+            connect_timeout: Duration::from_secs(20),
+            read_timeout: Duration::from_secs(60),
+        }
+    }
+}
+
+/// A registry reached over HTTP.
+#[derive(Debug)]
+pub struct Remote {
+    client: reqwest::Client,
+    base: Url,
+    options: RemoteOptions,
+    tokens: auth::Tokens,
+}
+
+impl Remote {
+    /// The registry at `endpoint`: `https://HOST[:PORT]`, or `http://` for a loopback address.
+    ///
+    /// # Errors
+    /// [`Error::Endpoint`] or [`Error::Insecure`].
+    pub fn new(endpoint: &str, options: RemoteOptions) -> Result<Self> {
+        let invalid = |reason: String| Error::Endpoint { url: endpoint.chars().take(300).collect(), reason };
+        let mut base = Url::parse(endpoint).map_err(|error| invalid(error.to_string()))?;
+        if base.host().is_none() || !base.username().is_empty() || base.password().is_some() {
+            return Err(invalid("expected `https://HOST[:PORT]`, without user and password".into()));
+        }
+        base.set_query(None);
+        base.set_fragment(None);
+        base.set_path("/v2/");
+        request::check_scheme(&base, options.allow_http)?;
+        // Another part of the program may have installed it already, which is as good.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let allow_http = options.allow_http;
+        let redirects = reqwest::redirect::Policy::custom(move |attempt| {
+            if attempt.previous().len() > 5 {
+                attempt.error("more than 5 redirects")
+            } else if request::check_scheme(attempt.url(), allow_http).is_err() {
+                attempt.error("a redirect to plain http")
+            } else {
+                attempt.follow()
+            }
+        });
+        let client = reqwest::Client::builder()
+            .user_agent(concat!("minimill/", env!("CARGO_PKG_VERSION")))
+            .connect_timeout(options.connect_timeout)
+            .read_timeout(options.read_timeout)
+            .redirect(redirects)
+            .build()
+            .map_err(|error| invalid(error.to_string()))?;
+        Ok(Self { client, base, options, tokens: auth::Tokens::default() })
+    }
+
+    /// Whether the registry answers as one, with these credentials.
+    ///
+    /// # Errors
+    /// [`Error::Http`] or [`Error::Status`].
+    pub async fn ping(&self) -> Result<()> {
+        self.send(Method::GET, self.base.clone(), "", |request| request).await?.expect(&[200]).await?;
+        Ok(())
+    }
+
+    fn url(&self, repository: &Repository, rest: &str) -> Result<Url> {
+        self.join(&format!("{repository}/{rest}"))
+    }
+
+    fn join(&self, path: &str) -> Result<Url> {
+        self.base.join(path).map_err(|error| Error::Endpoint { url: path.to_owned(), reason: error.to_string() })
+    }
+
+    async fn pages<T: for<'de> Deserialize<'de>>(
+        &self,
+        first: Url,
+        scope: &str,
+        mut add: impl FnMut(T),
+    ) -> Result<bool> {
+        let mut next = Some(first);
+        for page in 0.. {
+            let Some(url) = next.take() else { break };
+            if page == MAX_PAGES {
+                let reason = format!("a list of more than {MAX_PAGES} pages");
+                return Err(Error::Answer { url: url.to_string(), reason });
+            }
+            let answer = self.send(Method::GET, url.clone(), scope, |request| request).await?;
+            if answer.status() == StatusCode::NOT_FOUND && page == 0 {
+                return Ok(false);
+            }
+            let answer = answer.expect(&[200]).await?;
+            next = match answer.header("link").and_then(next_link) {
+                Some(link) => {
+                    let link = url.join(link).map_err(|error| Error::Answer {
+                        url: url.to_string(),
+                        reason: format!("`Link` header: {error}"),
+                    })?;
+                    // The token must not go elsewhere.
+                    if link.origin() != self.base.origin() {
+                        return Err(Error::Answer {
+                            url: url.to_string(),
+                            reason: "its `Link` header leads to another host".into(),
+                        });
+                    }
+                    Some(link)
+                }
+                None => None,
+            };
+            let bytes = answer.bytes(MAX_PAGE_BYTES).await?;
+            let value = serde_json::from_slice(&bytes)
+                .map_err(|error| Error::Answer { url: url.to_string(), reason: error.to_string() })?;
+            add(value);
+        }
+        Ok(true)
+    }
+
+    /// Adds to the list of referrers under its tag, for registries without the referrers API.
+    async fn add_referrer(&self, repository: &Repository, manifest: &Manifest, subject: Digest) -> Result<()> {
+        let tag = Tag::of_referrers(subject);
+        let mut list = match self.manifest(repository, &tag.clone().into()).await? {
+            Some(list) => list.facts()?.manifests,
+            None => Vec::new(),
+        };
+        let referrer = manifest.facts()?.as_referrer(manifest.digest, manifest.bytes.len() as u64)?;
+        if list.iter().any(|found| found.digest() == referrer.digest()) {
+            return Ok(());
+        }
+        list.push(referrer);
+        list.sort_by(|one, other| one.digest().as_ref().cmp(other.digest().as_ref()));
+        let list = Manifest::new(canonical_json(&new_index(list)?)?)?;
+        self.push_manifest(repository, &list, &tag.into()).await?;
+        Ok(())
+    }
+
+    /// Whether the registry has taken note of the manifest's subject.
+    async fn push_manifest(&self, repository: &Repository, manifest: &Manifest, reference: &Reference) -> Result<bool> {
+        let url = self.url(repository, &format!("manifests/{reference}"))?;
+        let answer = self
+            .send(Method::PUT, url, &push_scope(repository), |request| {
+                request.header(header::CONTENT_TYPE, &manifest.media_type).body(manifest.bytes.clone())
+            })
+            .await?
+            .expect(&[201])
+            .await?;
+        Ok(answer.header("oci-subject").is_some())
+    }
+}
+
+fn pull_scope(repository: &Repository) -> String {
+    format!("repository:{repository}:pull")
+}
+
+fn push_scope(repository: &Repository) -> String {
+    format!("repository:{repository}:pull,push")
+}
+
+fn delete_scope(repository: &Repository) -> String {
+    format!("repository:{repository}:pull,push,delete")
+}
+
+/// The target of a `Link: <TARGET>; rel="next"` header.
+fn next_link(header: &str) -> Option<&str> {
+    let (target, parameters) = header.trim().strip_prefix('<')?.split_once('>')?;
+    let is_next = parameters.split(';').any(|parameter| matches!(parameter.trim(), r#"rel="next""# | "rel=next"));
+    is_next.then_some(target)
+}
+
+#[async_trait]
+impl Registry for Remote {
+    async fn blob_size(&self, repository: &Repository, digest: Digest) -> Result<Option<u64>> {
+        let url = self.url(repository, &format!("blobs/{digest}"))?;
+        let answer = self.send(Method::HEAD, url, &pull_scope(repository), |request| request).await?;
+        if answer.status() == StatusCode::NOT_FOUND {
+            return Ok(None);
+        }
+        let answer = answer.expect(&[200]).await?;
+        answer.length().map(Some)
+    }
+
+    async fn blob(&self, repository: &Repository, digest: Digest) -> Result<Option<Blob>> {
+        let url = self.url(repository, &format!("blobs/{digest}"))?;
+        let answer = self.send(Method::GET, url.clone(), &pull_scope(repository), |request| request).await?;
+        if answer.status() == StatusCode::NOT_FOUND {
+            return Ok(None);
+        }
+        let answer = answer.expect(&[200]).await?;
+        let size = answer.length()?;
+        Ok(Some(Blob { size, stream: checked(answer.stream(), url.to_string(), digest, size) }))
+    }
+
+    async fn put_blob(&self, repository: &Repository, digest: Digest, size: u64, stream: ByteStream) -> Result<()> {
+        if self.blob_size(repository, digest).await?.is_some() {
+            return Ok(());
+        }
+        self.upload(repository, digest, size, stream).await
+    }
+
+    async fn mount_blob(&self, repository: &Repository, digest: Digest, from: &Repository) -> Result<bool> {
+        let mut url = self.url(repository, "blobs/uploads/")?;
+        url.query_pairs_mut().append_pair("mount", &digest.to_string()).append_pair("from", from.as_str());
+        let scope = format!("{} {}", push_scope(repository), pull_scope(from));
+        let answer = self
+            .send(Method::POST, url, &scope, |request| request.header(header::CONTENT_LENGTH, 0))
+            .await?
+            .expect(&[201, 202])
+            .await?;
+        if answer.status() == StatusCode::CREATED {
+            return Ok(true);
+        }
+        // An upload was begun instead; the blob is put later, in one of its own.
+        let location = self.location(&answer)?;
+        self.send(Method::DELETE, location, &push_scope(repository), |request| request).await?;
+        Ok(false)
+    }
+
+    async fn resolve(&self, repository: &Repository, reference: &Reference) -> Result<Option<Digest>> {
+        let url = self.url(repository, &format!("manifests/{reference}"))?;
+        let answer = self
+            .send(Method::HEAD, url.clone(), &pull_scope(repository), |request| request.header(header::ACCEPT, ACCEPT))
+            .await?;
+        if answer.status() == StatusCode::NOT_FOUND {
+            return Ok(None);
+        }
+        let answer = answer.expect(&[200]).await?;
+        match (reference, answer.header("docker-content-digest")) {
+            (Reference::Digest(digest), _) => Ok(Some(*digest)),
+            (_, Some(digest)) => digest.parse().map(Some).map_err(|error| Error::Answer {
+                url: url.to_string(),
+                reason: format!("`Docker-Content-Digest` header: {error}"),
+            }),
+            (_, None) => {
+                let manifest = self.manifest(repository, reference).await?;
+                Ok(manifest.map(|manifest| manifest.digest))
+            }
+        }
+    }
+
+    async fn manifest(&self, repository: &Repository, reference: &Reference) -> Result<Option<Manifest>> {
+        let url = self.url(repository, &format!("manifests/{reference}"))?;
+        let answer = self
+            .send(Method::GET, url.clone(), &pull_scope(repository), |request| request.header(header::ACCEPT, ACCEPT))
+            .await?;
+        if answer.status() == StatusCode::NOT_FOUND {
+            return Ok(None);
+        }
+        let bytes = answer.expect(&[200]).await?.bytes(MAX_MANIFEST_BYTES).await?;
+        let found = Digest::of(&bytes);
+        if let Reference::Digest(expected) = reference
+            && found != *expected
+        {
+            return Err(Error::Corrupt { what: url.to_string(), expected: *expected, found });
+        }
+        Manifest::new(bytes).map(Some)
+    }
+
+    async fn put_manifest(
+        &self,
+        repository: &Repository,
+        manifest: &Manifest,
+        tag: Option<&Tag>,
+        rule: TagRule,
+    ) -> Result<()> {
+        let reference = match tag {
+            Some(tag) => tag.clone().into(),
+            None => manifest.digest.into(),
+        };
+        if let (Some(tag), TagRule::Immutable) = (tag, rule) {
+            match self.resolve(repository, &reference).await? {
+                Some(found) if found == manifest.digest => return Ok(()),
+                Some(found) => {
+                    let tag = tag.to_string();
+                    return Err(Error::TagConflict { tag, found, wanted: manifest.digest });
+                }
+                None => {}
+            }
+        }
+        let noted = self.push_manifest(repository, manifest, &reference).await?;
+        match manifest.facts()?.subject_digest() {
+            Some(subject) if !noted => self.add_referrer(repository, manifest, subject).await,
+            _ => Ok(()),
+        }
+    }
+
+    async fn tags(&self, repository: &Repository) -> Result<Vec<Tag>> {
+        #[derive(Deserialize)]
+        struct Page {
+            tags: Option<Vec<Tag>>,
+        }
+        let mut tags = Vec::new();
+        let url = self.url(repository, "tags/list")?;
+        self.pages(url, &pull_scope(repository), |page: Page| {
+            tags.extend(page.tags.unwrap_or_default());
+        })
+        .await?;
+        tags.sort();
+        tags.dedup();
+        Ok(tags)
+    }
+
+    async fn repositories(&self) -> Result<Vec<Repository>> {
+        #[derive(Deserialize)]
+        struct Page {
+            repositories: Option<Vec<Repository>>,
+        }
+        let mut repositories = Vec::new();
+        let url = self.join("_catalog")?;
+        self.pages(url, "registry:catalog:*", |page: Page| {
+            repositories.extend(page.repositories.unwrap_or_default());
+        })
+        .await?;
+        repositories.sort();
+        repositories.dedup();
+        Ok(repositories)
+    }
+
+    async fn referrers(
+        &self,
+        repository: &Repository,
+        subject: Digest,
+        artifact_type: Option<&str>,
+    ) -> Result<Vec<Descriptor>> {
+        #[derive(Deserialize)]
+        struct Page {
+            manifests: Option<Vec<Descriptor>>,
+        }
+        let mut url = self.url(repository, &format!("referrers/{subject}"))?;
+        if let Some(wanted) = artifact_type {
+            url.query_pairs_mut().append_pair("artifactType", wanted);
+        }
+        let mut referrers = Vec::new();
+        let has_api = self
+            .pages(url, &pull_scope(repository), |page: Page| {
+                referrers.extend(page.manifests.unwrap_or_default());
+            })
+            .await?;
+        if !has_api {
+            let tag = Tag::of_referrers(subject).into();
+            if let Some(list) = self.manifest(repository, &tag).await? {
+                referrers = list.facts()?.manifests;
+            }
+        }
+        // A registry need not filter.
+        if let Some(wanted) = artifact_type {
+            referrers.retain(|found| found.artifact_type().as_ref().is_some_and(|found| found.as_ref() == wanted));
+        }
+        Ok(referrers)
+    }
+
+    async fn delete_manifest(&self, repository: &Repository, reference: &Reference) -> Result<bool> {
+        let url = self.url(repository, &format!("manifests/{reference}"))?;
+        let answer = self.send(Method::DELETE, url, &delete_scope(repository), |request| request).await?;
+        let answer = answer.expect(&[200, 202, 204, 404]).await?;
+        Ok(answer.status() != StatusCode::NOT_FOUND)
+    }
+
+    async fn delete_blob(&self, repository: &Repository, digest: Digest) -> Result<bool> {
+        let url = self.url(repository, &format!("blobs/{digest}"))?;
+        let answer = self.send(Method::DELETE, url, &delete_scope(repository), |request| request).await?;
+        let answer = answer.expect(&[200, 202, 204, 404]).await?;
+        Ok(answer.status() != StatusCode::NOT_FOUND)
+    }
+}
+
+/// Lets the last piece through only once size and digest are right.
+fn checked(stream: ByteStream, url: String, digest: Digest, size: u64) -> ByteStream {
+    struct State {
+        stream: ByteStream,
+        hasher: Sha256,
+        held: Option<Bytes>,
+        found: u64,
+        ended: bool,
+    }
+    let state = State { stream, hasher: Sha256::new(), held: None, found: 0, ended: false };
+    stream::try_unfold((state, url), move |(mut state, url)| async move {
+        if state.ended {
+            return Ok(None);
+        }
+        while let Some(piece) = state.stream.try_next().await? {
+            state.hasher.update(&piece);
+            state.found += piece.len() as u64;
+            if state.found > size {
+                return Err(Error::Size { what: url, expected: size, found: state.found });
+            }
+            if let Some(before) = state.held.replace(piece) {
+                return Ok(Some((before, (state, url))));
+            }
+        }
+        let found = Digest::from_bytes(state.hasher.finalize_reset().into());
+        if state.found != size {
+            return Err(Error::Size { what: url, expected: size, found: state.found });
+        }
+        if found != digest {
+            return Err(Error::Corrupt { what: url, expected: digest, found });
+        }
+        state.ended = true;
+        Ok(state.held.take().map(|last| (last, (state, url))))
+    })
+    .boxed()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn endpoints_in_the_clear_are_refused_beyond_loopback() {
+        let new = |endpoint: &str| Remote::new(endpoint, RemoteOptions::default());
+        for good in ["https://registry.example", "http://127.0.0.1:5000", "http://localhost:5000", "http://[::1]:1"] {
+            assert!(new(good).is_ok(), "{good}");
+        }
+        for bad in ["http://registry.example", "http://127.0.0.1.example", "http://10.0.0.1"] {
+            assert!(matches!(new(bad), Err(Error::Insecure { .. })), "{bad}");
+        }
+        for bad in ["registry.example", "https://user:secret@registry.example", "", "file:///x"] {
+            let error = new(bad).unwrap_err();
+            assert!(matches!(error, Error::Endpoint { .. }), "{bad}: {error}");
+            assert!(!bad.contains("secret") || error.to_string().contains("without user"));
+        }
+        let options = RemoteOptions { allow_http: true, ..RemoteOptions::default() };
+        assert!(Remote::new("http://registry.example", options).is_ok());
+    }
+
+    #[test]
+    fn link_headers_are_read() {
+        assert_eq!(next_link(r#"</v2/a/tags/list?n=1&last=b>; rel="next""#), Some("/v2/a/tags/list?n=1&last=b"));
+        assert_eq!(next_link("<x>; rel=next"), Some("x"));
+        assert_eq!(next_link(r#"<x>; rel="prev""#), None);
+        assert_eq!(next_link("x"), None);
+    }
+}
