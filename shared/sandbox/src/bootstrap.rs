@@ -54,7 +54,10 @@ impl Bootstrap {
         };
         let document: Document = serde_saphyr::from_str(&text).map_err(|error| {
             let place = error.location().map(|at| format!("{}:{}: ", at.line(), at.column())).unwrap_or_default();
-            Error::BootstrapFormat { path: path.to_path_buf(), message: format!("{place}{}", error.without_snippet()) }
+            let message = error.without_snippet().to_string();
+            // The place is said once, in front.
+            let message = message.rsplit_once(" at line ").map_or(message.as_str(), |(message, _)| message);
+            Error::BootstrapFormat { path: path.to_path_buf(), message: format!("{place}{message}") }
         })?;
         Ok(Bootstrap { provides: document.provides, path: path.to_path_buf() })
     }
@@ -174,6 +177,7 @@ mod tests {
     fn a_wrong_file_names_the_place() {
         let message = load("provides:\n  a:\n    debian: [x]\n    comands: [y]\n").unwrap_err().to_string();
         assert!(message.contains("bootstrap.yaml: 4:5: ") && message.contains("comands"), "{message}");
+        assert!(message.matches("line").count() == 0, "{message}");
         let message = load("provides:\n  a: [\n").unwrap_err().to_string();
         assert!(message.contains("bootstrap.yaml: "), "{message}");
     }

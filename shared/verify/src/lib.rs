@@ -1,1 +1,54 @@
 //! The image test suites.
+//!
+//! An [`Image`] is one platform's manifest with its root file system unpacked. Three suites look
+//! at it, each giving a [`SuiteReport`]:
+//!
+//! - [`integrity`]: the image agrees with itself: its package database, libraries, SBOM.
+//! - [`structure`]: a container-structure-test 2.0.0 file.
+//! - [`runtime`]: the image is started and asked over its ports; Minimill's own small format.
+//!
+//! A check that could not be run is [`Status::NotRun`] with the reason, and never counts as
+//! passed.
+
+mod document;
+mod elf;
+mod error;
+mod files;
+mod image;
+mod integrity;
+mod layer;
+mod report;
+mod runtime;
+mod structure;
+
+pub use error::Error;
+pub use files::{Entry, Files, Kind};
+pub use image::{Blobs, Image, LayoutBlobs};
+pub use integrity::{Integrity, integrity};
+pub use report::{Check, Report, Status, Suite, SuiteReport};
+pub use runtime::runtime;
+pub use structure::structure;
+
+/// Where containers can be run.
+#[derive(Debug, Clone)]
+pub enum Containers {
+    /// On this machine.
+    Available(sandbox::Runc),
+    /// Nowhere, for this reason; checks that need one are not run.
+    Unavailable(String),
+}
+
+impl Containers {
+    /// What this machine offers. `search_path` has the form of `PATH`; containers' short-lived
+    /// files are kept under `scratch`.
+    ///
+    /// # Errors
+    /// Only for trouble with `scratch`; a machine that has no runc is [`Containers::Unavailable`].
+    pub async fn find(search_path: &std::ffi::OsStr, scratch: &std::path::Path) -> Result<Self, Error> {
+        match sandbox::Runc::find(search_path, scratch).await {
+            Ok(runc) => Ok(Containers::Available(runc)),
+            Err(error) if error.is_environment() => Ok(Containers::Unavailable(error.to_string())),
+            Err(error) => Err(error.into()),
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! Images that agree with themselves, and that don't.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::print_stdout)]
+
+mod fixture;
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use fixture::{Bench, Layer, check, results};
+use serde_json::json;
+use verify::{Integrity, Status, SuiteReport, integrity};
+
+const DATABASE: &str = "P:web\nV:1.2-r0\nA:x86_64\nT:a server\nF:usr\nF:usr/bin\nR:web\na:0:0:755\n\n\
+    P:data\nV:2-r1\nA:x86_64\nT:data\nF:usr\nF:usr/share\nR:page\n\n";
+
+fn layer() -> Layer {
+    Layer::default()
+        .folder("usr/bin", 0o755)
+        .file("usr/bin/web", 0o755, "#!/bin/sh\n")
+        .file("usr/share/page", 0o644, "x")
+        .folder("usr/lib/apk/db", 0o755)
+        .file("usr/lib/apk/db/installed", 0o644, DATABASE)
+        .file("etc/passwd", 0o644, "root:x:0:0::/:/bin/sh\n")
+}
+
+fn composed() -> BTreeSet<String> {
+    ["etc/passwd", "usr/lib/apk/db/installed"].map(str::to_owned).into()
+}
+
+fn sbom(versions: &[(&str, &str)]) -> Vec<u8> {
+    let packages: Vec<_> =
+        versions.iter().map(|(name, version)| json!({"name": name, "versionInfo": version})).collect();
+    serde_json::to_vec(&json!({"spdxVersion": "SPDX-2.3", "packages": packages})).unwrap()
+}
+
+fn run(layer: Layer, user: &str, sbom: Option<&[u8]>) -> SuiteReport {
+    let bench = Bench::new();
+    let image = bench.image(&[layer], json!({"User": user}));
+    integrity(&image, &Integrity { composed: Some(&composed()), sbom, root_allowed: false }).unwrap()
+}
+
+/// A program of this machine, compiled for the test; none without a compiler.
+fn compiled(arguments: &[&str]) -> Option<Vec<u8>> {
+    let folder = tempfile::tempdir().unwrap();
+    let source = folder.path().join("main.c");
+    std::fs::write(&source, "int main(void) { return 0; }\n").unwrap();
+    let output = folder.path().join("main");
+    let status = std::process::Command::new("gcc").arg(&source).args(arguments).arg("-o").arg(&output).status();
+    if !status.is_ok_and(|status| status.success()) {
+        println!("not run: no working `gcc`");
+        return None;
+    }
+    Some(std::fs::read(output).unwrap())
+}
+
+#[test]
+fn a_sound_image_passes() {
+    let report = run(layer(), "65532", Some(&sbom(&[("web", "1.2-r0"), ("data", "2-r1"), ("image", "")])));
+    let statuses: Vec<_> = report.checks.iter().map(|check| (check.id.as_str(), check.status)).collect();
+    assert_eq!(
+        statuses,
+        [
+            ("integrity/owners", Status::Passed),
+            ("integrity/libraries", Status::NotApplicable),
+            ("integrity/host-paths", Status::Passed),
+            ("integrity/set-id", Status::Passed),
+            ("integrity/user", Status::Passed),
+            ("integrity/sbom", Status::Passed),
+        ],
+        "{report:?}"
+    );
+    assert_eq!(report.status(), Status::Passed);
+}
+
+#[test]
+fn each_kind_of_fault_is_named() {
+    let mut faulty = layer().file("opt/stranger", 0o4755, "x");
+    faulty.0.retain(|(path, ..)| path != "usr/share/page");
+    let report = run(faulty, "0:0", Some(&sbom(&[("web", "1.1-r0"), ("data", "2-r1")])));
+    let results = results(&report);
+    assert_eq!(
+        results["integrity/owners"],
+        (
+            Status::Failed,
+            "1 files belong to no package, first `/opt/stranger`; \
+             2 paths of packages are not there, first `/usr/share (data)`"
+        )
+    );
+    assert_eq!(results["integrity/set-id"], (Status::Failed, "`/opt/stranger` has the mode 4755"));
+    assert_eq!(results["integrity/user"], (Status::Failed, "the image runs as user 0; set `accounts.run-as`"));
+    assert_eq!(results["integrity/sbom"], (Status::Failed, "the SBOM lacks web=1.2-r0"));
+
+    let report = run(layer(), "", Some(b"{}"));
+    assert_eq!(check(&report, "integrity/user").message, "the image runs as root; set `accounts.run-as`");
+    assert!(check(&report, "integrity/sbom").message.starts_with("the SBOM is no SPDX document"));
+    let report = run(Layer::default().file("a", 0o644, "x"), "1", None);
+    assert_eq!(check(&report, "integrity/owners").status, Status::Failed);
+    assert!(check(&report, "integrity/owners").message.starts_with("the image has no apk database"));
+}
+
+#[test]
+fn what_is_not_known_is_not_run() {
+    let bench = Bench::new();
+    let image = bench.image(&[layer()], json!({}));
+    let report = integrity(&image, &Integrity { root_allowed: true, ..Integrity::default() }).unwrap();
+    assert_eq!(check(&report, "integrity/owners").status, Status::NotRun);
+    assert_eq!(check(&report, "integrity/sbom").status, Status::NotRun);
+    assert_eq!(check(&report, "integrity/user").status, Status::NotApplicable);
+    assert_eq!(report.status(), Status::NotRun);
+}
+
+#[test]
+fn libraries_and_interpreters_are_looked_for_in_the_image() {
+    let Some(program) = compiled(&["-Wl,-rpath,$ORIGIN/../lib/web:/home/build/lib"]) else { return };
+    let report = run(layer().file("usr/bin/program", 0o755, program.clone()), "1", None);
+    let libraries = check(&report, "integrity/libraries");
+    assert_eq!(
+        (libraries.status, libraries.message.as_str()),
+        (
+            Status::Failed,
+            "`/usr/bin/program` needs the interpreter `/lib64/ld-linux-x86-64.so.2`, which is not in the image; \
+             `/usr/bin/program` needs `libc.so.6`, which is not in the image"
+        )
+    );
+    assert_eq!(
+        check(&report, "integrity/host-paths").message,
+        "`/usr/bin/program` looks for libraries in `/home/build/lib`, which only its build had"
+    );
+
+    let library = std::fs::read(Path::new("/lib/x86_64-linux-gnu/libc.so.6")).unwrap();
+    let loader = std::fs::read("/lib64/ld-linux-x86-64.so.2").unwrap();
+    let whole = layer()
+        .file("usr/bin/program", 0o755, program)
+        .symlink("lib64", "usr/lib64")
+        .file("usr/lib64/ld-linux-x86-64.so.2", 0o755, loader)
+        .file("usr/lib/web/libc.so.6", 0o755, library);
+    let report = run(whole, "1", None);
+    let libraries = check(&report, "integrity/libraries");
+    assert_eq!((libraries.status, libraries.message.as_str()), (Status::Passed, "3 ELF files have all that they need"));
+
+    let report = run(layer().file("usr/bin/broken", 0o755, "\x7fELFxxxx"), "1", None);
+    let libraries = check(&report, "integrity/libraries");
+    assert!(libraries.message.starts_with("`/usr/bin/broken`: "), "{}", libraries.message);
+    assert_eq!(libraries.status, Status::Failed);
+}
