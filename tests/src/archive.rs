@@ -96,6 +96,7 @@ struct State {
     sources: Vec<Source>,
     settings: Settings,
     files: HashMap<String, Arc<[u8]>>,
+    others: HashMap<String, Arc<[u8]>>,
     faults: HashMap<String, Fault>,
     requests: BTreeMap<String, Requests>,
 }
@@ -147,6 +148,14 @@ impl Archive {
         last.directory = directory.to_owned();
     }
 
+    /// Serves other bytes beside the archive, below its base, from now on.
+    pub fn put(&self, path: &str, bytes: impl Into<Vec<u8>>) {
+        let bytes: Arc<[u8]> = bytes.into().into();
+        let mut state = self.state();
+        state.others.insert(path.to_owned(), bytes.clone());
+        state.files.insert(path.to_owned(), bytes);
+    }
+
     /// Changes what the next [`publish`](Self::publish) writes.
     pub fn set(&self, change: impl FnOnce(&mut Settings)) {
         change(&mut self.state().settings);
@@ -161,7 +170,7 @@ impl Archive {
                 suites.push(source.suite.clone());
             }
         }
-        let mut files = HashMap::new();
+        let mut files = state.others.clone();
         for suite in suites {
             self.publish_suite(&state, &suite, &mut files);
         }

@@ -25,6 +25,7 @@ pub use direct::Direct;
 pub use endpoints::{DebianArchive, EndpointSettings, Endpoints, Surroundings};
 pub use error::{Error, Result};
 pub use fetcher::{Document, FetchOptions, Fetcher};
+pub use filter::{Candidate, Chosen, Considered, Decision, Rules, Transform, Verdict, choose};
 pub use mtime::source_date_epoch;
 pub use provider::{Context, Evidence, Obtained, Provider};
 pub use source::{PackageUrl, SourceUri};

@@ -356,6 +356,20 @@ async fn an_expired_release_file_is_refused_unless_allowed() {
 }
 
 #[tokio::test]
+async fn an_older_release_file_than_seen_before_is_refused() {
+    let bench = Bench::new();
+    bench.fetch().await.unwrap();
+    let hour = SignedDuration::from_hours(1);
+    bench.archive.set(|settings| settings.date = Some(Timestamp::now() - hour));
+    bench.archive.publish();
+    let error = bench.upstreams().check(&watch(HELLO, None)).await.unwrap_err();
+    assert!(error.to_string().contains("replayed"), "{error}");
+    bench.archive.set(|settings| settings.date = None);
+    bench.archive.publish();
+    bench.upstreams().check(&watch(HELLO, None)).await.unwrap();
+}
+
+#[tokio::test]
 async fn another_suites_release_file_is_refused() {
     let bench = Bench::new();
     bench.archive.set(|settings| settings.codename = Some("bookworm".to_owned()));

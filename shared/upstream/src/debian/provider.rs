@@ -1,7 +1,7 @@
 //! The Debian provider.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -19,9 +19,10 @@ use crate::fetcher::{Expected, run_blocking};
 use crate::filter::Candidate;
 use crate::provider::{Context, Evidence, Obtained, Provider};
 use crate::source::{PackageUrl, SourceUri};
-use crate::store::BlobStore;
+use crate::store::{self, BlobStore, sha256_hex};
 
-const LONGEST_RELEASE: u64 = 2 * 1024 * 1024;
+const LONGEST_RELEASE: u64 = 1024 * 1024;
+const LONGEST_DATE: u64 = 64;
 const LONGEST_SOURCES: u64 = 256 * 1024 * 1024;
 const LONGEST_FILE: u64 = 4 * 1024 * 1024 * 1024;
 
@@ -153,6 +154,9 @@ impl Debian {
         let verified = run_blocking(move || keyring.verify(&of, &bytes, now)).await?;
         let honour_expiry = !self.options.allow_expired;
         let release = Release::parse(&url, &verified.text, name, now, honour_expiry)?;
+        let seen = self.folder().join(format!("seen-{}", sha256_hex(url.as_bytes())));
+        let (of, date) = (url.clone(), release.date);
+        run_blocking(move || never_older(&of, &seen, date)).await?;
         let mut components = Vec::new();
         for component in &archive.components {
             let (sources, listed) = sources_of(&url, &release, component)?;
@@ -310,6 +314,26 @@ fn package(source: &SourceUri) -> Result<&PackageUrl> {
         return Err(refuse("only source packages are fetched; add `?arch=source`"));
     }
     Ok(package)
+}
+
+/// Refuses a release file dated before one that was seen earlier, and notes its date. A suite
+/// without `Valid-Until`, as Debian's stable is, has no other guard against the replay of an old
+/// release file.
+fn never_older(url: &str, seen: &Path, date: Timestamp) -> Result<()> {
+    let last = store::read_bounded(seen, LONGEST_DATE)?
+        .and_then(|bytes| String::from_utf8(bytes).ok())
+        .and_then(|text| text.trim().parse::<Timestamp>().ok());
+    match last {
+        Some(last) if date < last => Err(Error::Release {
+            url: url.to_owned(),
+            reason: format!(
+                "dated {date}, older than the one of {last} that was seen before; the mirror is out of date, or an \
+                 old release file is replayed"
+            ),
+        }),
+        Some(last) if date == last => Ok(()),
+        _ => store::write_atomically(seen, format!("{date}\n").as_bytes()),
+    }
 }
 
 fn checked_suite(package: &PackageUrl, suite: &str) -> Result<String> {
