@@ -174,6 +174,13 @@ mod tests {
     }
 
     #[test]
+    fn the_catalogs_own_bootstrap_is_of_the_format() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../catalog/bootstrap/bootstrap.yaml");
+        let bootstrap = Bootstrap::load(Path::new(path)).unwrap();
+        assert!(bootstrap.provides("build-base"));
+    }
+
+    #[test]
     fn a_wrong_file_names_the_place() {
         let message = load("provides:\n  a:\n    debian: [x]\n    comands: [y]\n").unwrap_err().to_string();
         assert!(message.contains("bootstrap.yaml: 4:5: ") && message.contains("comands"), "{message}");

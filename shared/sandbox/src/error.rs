@@ -130,7 +130,8 @@ impl Error {
     }
 
     /// Whether the cause lies in this machine and not in what was run: something isn't
-    /// installed, or a privilege is missing (exit code 3 of `mill`).
+    /// installed, a privilege is missing, or the kernel refuses the sandbox (exit code 3 of
+    /// `mill`).
     #[must_use]
     pub fn is_environment(&self) -> bool {
         matches!(
@@ -138,6 +139,7 @@ impl Error {
             Error::MissingProgram { .. }
                 | Error::MissingCommands { .. }
                 | Error::NotInstalled { .. }
+                | Error::NotStarted { .. }
                 | Error::NotRoot { .. }
         )
     }

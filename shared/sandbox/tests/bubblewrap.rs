@@ -256,7 +256,7 @@ async fn a_sandbox_that_cannot_be_made_says_why() {
     let mut job = bench.job("");
     job.mounts.push(Mount::ReadOnly { host: "/absent".into(), inside: "/x".into() });
     let error = bench.bubblewrap.run(&job).await.unwrap_err();
-    assert!(error.to_string().contains("Can't find source path /absent"), "{error}");
+    assert!(error.is_environment() && error.to_string().contains("Can't find source path /absent"), "{error}");
     let mut job = bench.job("");
     job.mounts.push(Mount::Empty { inside: "x".into() });
     let error = bench.bubblewrap.run(&job).await.unwrap_err();
@@ -343,4 +343,30 @@ async fn a_package_can_be_compiled_in_the_builder_root() {
         ]
     );
     assert!(Path::new(&root.work).join("melange-out/a/usr/bin/main").is_file());
+}
+
+/// The other half of the next test: runs a job until it is killed.
+#[tokio::test]
+#[ignore = "started by `a_killed_factory_leaves_no_job`"]
+async fn a_factory_with_a_job() {
+    let bench = Bench::new();
+    let job = bench.job("setsid sleep 73444 & sleep 73444");
+    drop(bench.bubblewrap.run(&job).await);
+}
+
+#[tokio::test]
+async fn a_killed_factory_leaves_no_job() {
+    let mut factory = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--ignored", "--exact", "a_factory_with_a_job"])
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let until = Instant::now() + Duration::from_secs(10);
+    while !alive("sleep\x0073444") {
+        assert!(Instant::now() < until);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    factory.kill().unwrap();
+    factory.wait().unwrap();
+    gone("sleep\x0073444").await;
 }
