@@ -2,7 +2,7 @@ use std::cmp::Ordering;
 use std::io::{BufRead, Read};
 use std::path::{Path, PathBuf};
 
-use apk::{FileEntry, Index, Keyring, Package, PrivateKey, PublicKey};
+use apk::{FileEntry, Index, Keyring, Package, PrivateKey, PublicKey, Report};
 use serde::Serialize;
 use serde_json::json;
 
@@ -48,9 +48,18 @@ fn verify(format: Format, file: &Path, keys: &[PathBuf]) -> Result<u8, Failure> 
     let report = apk::verify_file(file, &Keyring::new(keys)).or_bad()?;
     match format {
         Format::Json => output::json(&report)?,
-        Format::Text => output::text(format!("{}: {report}", file.display()))?,
+        Format::Text => output::text(format!("{}: {}", file.display(), sentence(&report)))?,
     }
     Ok(0)
+}
+
+fn sentence(report: &Report) -> String {
+    match report {
+        Report::Package { name, version, architecture, signed_by, checksum, files, .. } => {
+            format!("package {name} {version} for {architecture}, {files} files, {checksum}, signed by {signed_by}")
+        }
+        Report::Index { signed_by, packages, .. } => format!("index of {packages} packages, signed by {signed_by}"),
+    }
 }
 
 #[derive(Serialize)]

@@ -5,7 +5,7 @@ use apk::{Architecture, Dependency};
 use image::{Composition, PackageFile, Settings};
 use recipe::{ImageConfiguration, ImageDefinition};
 use serde_json::json;
-use stage::{Context, Decision, ImagePlan, chain, choose, entries, image_plans, releases};
+use stage::{Context, Decision, chain, choose, entries, image_plans, releases};
 
 use crate::arguments::{Global, Image};
 use crate::factory::Factory;

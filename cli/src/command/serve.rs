@@ -19,7 +19,7 @@ pub async fn run(global: &Global, listen: SocketAddr, writable: bool) -> Result<
     let home = Home::open(&global.home).or_environment()?;
     let listener = TcpListener::bind(listen).await.map_err(|error| Failure::environment(format!("listen on {listen}: {error}")))?;
     let address = listener.local_addr().or_environment()?;
-    let options = RouterOptions { read_only: !writable, ..RouterOptions::default() };
+    let options = RouterOptions { push: writable, ..RouterOptions::default() };
     let router = router(Layouts::new(home.path("registry")), options).merge(packages(&home));
     output::text(format!("serving http://{address}/v2/ (OCI registry) and http://{address}/apk/ (apk repository)"))?;
     axum::serve(listener, router).with_graceful_shutdown(ended()).await.or_environment()?;

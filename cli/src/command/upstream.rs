@@ -1,5 +1,5 @@
 use serde_json::{Value, json};
-use upstream::{Decision, Verdict};
+use upstream::filter::{Decision, Verdict};
 
 use crate::arguments::{Global, Upstream};
 use crate::factory::Factory;

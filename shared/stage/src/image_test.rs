@@ -153,7 +153,12 @@ impl Blobs for LocalBlobs {
 }
 
 fn failed(error: verify::Error) -> StageError {
-    if error.is_environment() { StageError::environment("test the image")(&error) } else { StageError::Rejected(chain(&error)) }
+    let environment = match &error {
+        verify::Error::Io { .. } => true,
+        verify::Error::Sandbox(error) => error.is_environment(),
+        _ => false,
+    };
+    if environment { StageError::environment("test the image")(&error) } else { StageError::Rejected(chain(&error)) }
 }
 
 async fn test(context: &Context, source: &ImageSource, platform: &Platform) -> Result<Report, StageError> {
