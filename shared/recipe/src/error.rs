@@ -209,10 +209,7 @@ impl Error {
             | Self::UnknownInput { location, .. }
             | Self::MissingInput { location, .. }
             | Self::PipelineDepth { location, .. } => Some(location),
-            Self::DuplicatePackage { .. }
-            | Self::Cycle(_)
-            | Self::NothingToUpdate { .. }
-            | Self::Read { .. } => None,
+            Self::DuplicatePackage { .. } | Self::Cycle(_) | Self::NothingToUpdate { .. } | Self::Read { .. } => None,
         }
     }
 }
@@ -226,11 +223,7 @@ fn hint(nearest: &[String]) -> Hint<'_> {
 impl fmt::Display for Hint<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, name) in self.0.iter().enumerate() {
-            formatter.write_str(if index == 0 {
-                "; did you mean "
-            } else {
-                " or "
-            })?;
+            formatter.write_str(if index == 0 { "; did you mean " } else { " or " })?;
             write!(formatter, "`{name}`")?;
         }
         if !self.0.is_empty() {
@@ -249,9 +242,5 @@ pub(crate) fn nearest<'a>(wanted: &str, known: impl IntoIterator<Item = &'a str>
         .collect();
     scored.sort_by(|a, b| b.0.total_cmp(&a.0).then_with(|| a.1.cmp(b.1)));
     scored.dedup_by(|a, b| a.1 == b.1);
-    scored
-        .into_iter()
-        .take(3)
-        .map(|(_, name)| name.to_owned())
-        .collect()
+    scored.into_iter().take(3).map(|(_, name)| name.to_owned()).collect()
 }

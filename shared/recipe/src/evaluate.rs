@@ -8,14 +8,12 @@ use sha2::{Digest, Sha256};
 use crate::condition;
 use crate::error::{Error, nearest};
 use crate::package::{
-    Capability, Dependencies, PackageDefinition, Resources, Scriptlets, Step, Subpackage, Test,
-    valid_name,
+    Capability, Dependencies, PackageDefinition, Resources, Scriptlets, Step, Subpackage, Test, valid_name,
 };
 use crate::pipelines::{Pipeline, Pipelines};
 use crate::plan::{
-    BuildPlan, Environment, FileCapability, Licence, MissingPipeline, OUTPUT_ROOT, Output,
-    OutputDependencies, OutputScriptlets, PlannedResources, SOURCE_ROOT, Source, TestPlan,
-    WORKSPACE,
+    BuildPlan, Environment, FileCapability, Licence, MissingPipeline, OUTPUT_ROOT, Output, OutputDependencies,
+    OutputScriptlets, PlannedResources, SOURCE_ROOT, Source, TestPlan, WORKSPACE,
 };
 use crate::script::{Action, render};
 use crate::source;
@@ -90,10 +88,7 @@ pub fn evaluate(definition: &PackageDefinition, options: &Options<'_>) -> Result
     let mut evaluator = Evaluator {
         definition,
         options,
-        origin: Origin {
-            file: &definition.file,
-            source: &definition.source,
-        },
+        origin: Origin { file: &definition.file, source: &definition.source },
         used: BTreeMap::new(),
         sources: Vec::new(),
         missing: Vec::new(),
@@ -154,13 +149,7 @@ impl<'a> Evaluator<'a> {
         let mut main = Scope::within(scope);
         main.set("context.name", package.name.as_str());
         main.set("targets.contextdir", directory.as_str());
-        self.steps(
-            &definition.pipeline,
-            self.origin,
-            &main,
-            &Inherited::outermost(),
-            &mut build,
-        )?;
+        self.steps(&definition.pipeline, self.origin, &main, &Inherited::outermost(), &mut build)?;
 
         let mut outputs = vec![self.main_output(&main, directory)?];
         for subpackage in &definition.subpackages {
@@ -170,14 +159,8 @@ impl<'a> Evaluator<'a> {
 
         let mut packages = self.environment_packages(scope)?;
         add_all(&mut packages, build.packages);
-        let environment = Environment {
-            packages,
-            variables: self.pairs(&definition.environment.environment, scope)?,
-        };
-        let folders: Vec<String> = outputs
-            .iter()
-            .map(|output| output.directory.clone())
-            .collect();
+        let environment = Environment { packages, variables: self.pairs(&definition.environment.environment, scope)? };
+        let folders: Vec<String> = outputs.iter().map(|output| output.directory.clone()).collect();
         Ok(BuildPlan {
             name: package.name.value.clone(),
             version: package.version.value.clone(),
@@ -188,11 +171,7 @@ impl<'a> Evaluator<'a> {
             sources: std::mem::take(&mut self.sources),
             environment,
             script: render(&folders, &build.actions),
-            steps: build
-                .actions
-                .iter()
-                .map(|action| action.label.clone())
-                .collect(),
+            steps: build.actions.iter().map(|action| action.label.clone()).collect(),
             outputs,
             timeout_seconds: package.timeout_seconds,
             resources: self.resources(&package.resources, scope)?,
@@ -231,13 +210,8 @@ impl<'a> Evaluator<'a> {
             return self.one_subpackage(subpackage, scope, None, build, outputs);
         };
         let Some(data) = self.definition.data.iter().find(|data| data.name == *range) else {
-            let known = nearest(
-                range,
-                self.definition.data.iter().map(|data| data.name.as_str()),
-            );
-            let known = known
-                .first()
-                .map_or_else(String::new, |name| format!("; did you mean `{name}`?"));
+            let known = nearest(range, self.definition.data.iter().map(|data| data.name.as_str()));
+            let known = known.first().map_or_else(String::new, |name| format!("; did you mean `{name}`?"));
             return Err(Error::Invalid {
                 location: self.definition.location(range.position),
                 field: "subpackages.range".to_owned(),
@@ -247,9 +221,7 @@ impl<'a> Evaluator<'a> {
         };
         let mut items: Vec<&(Text, Text)> = data.items.iter().collect();
         items.sort_by(|a, b| a.0.value.cmp(&b.0.value));
-        items
-            .into_iter()
-            .try_for_each(|item| self.one_subpackage(subpackage, scope, Some(item), build, outputs))
+        items.into_iter().try_for_each(|item| self.one_subpackage(subpackage, scope, Some(item), build, outputs))
     }
 
     fn one_subpackage(
@@ -271,8 +243,7 @@ impl<'a> Evaluator<'a> {
                 location: self.definition.location(subpackage.name.position),
                 field: "subpackages.name".to_owned(),
                 value: name,
-                reason: "a name has letters, digits and `._+-`, and starts with a letter or digit"
-                    .to_owned(),
+                reason: "a name has letters, digits and `._+-`, and starts with a letter or digit".to_owned(),
             });
         }
         let directory = format!("{OUTPUT_ROOT}/{name}");
@@ -287,22 +258,12 @@ impl<'a> Evaluator<'a> {
         {
             return Ok(());
         }
-        self.steps(
-            &subpackage.pipeline,
-            self.origin,
-            &inner,
-            &Inherited::outermost(),
-            build,
-        )?;
+        self.steps(&subpackage.pipeline, self.origin, &inner, &Inherited::outermost(), build)?;
         let package = &self.definition.package;
-        let or_main = |own: &'a Option<Text>, main: &'a Text| {
-            own.as_ref().filter(|text| !text.is_empty()).unwrap_or(main)
-        };
+        let or_main =
+            |own: &'a Option<Text>, main: &'a Text| own.as_ref().filter(|text| !text.is_empty()).unwrap_or(main);
         outputs.push(Output {
-            description: self.text(
-                or_main(&subpackage.description, &package.description),
-                &inner,
-            )?,
+            description: self.text(or_main(&subpackage.description, &package.description), &inner)?,
             url: self.text(or_main(&subpackage.url, &package.url), &inner)?,
             commit: self.text(or_main(&subpackage.commit, &package.commit), &inner)?,
             licences: self.licences(&inner)?,
@@ -321,10 +282,7 @@ impl<'a> Evaluator<'a> {
 
     fn unique_names(&self, outputs: &[Output]) -> Result<(), Error> {
         let mut seen = BTreeSet::new();
-        match outputs
-            .iter()
-            .find(|output| !seen.insert(output.name.as_str()))
-        {
+        match outputs.iter().find(|output| !seen.insert(output.name.as_str())) {
             None => Ok(()),
             Some(output) => Err(Error::DuplicatePackage {
                 package: output.name.clone(),
@@ -344,11 +302,8 @@ impl<'a> Evaluator<'a> {
     ) -> Result<(), Error> {
         for (index, step) in steps.iter().enumerate() {
             let number = index + 1;
-            let number = if inherited.number.is_empty() {
-                number.to_string()
-            } else {
-                format!("{}.{number}", inherited.number)
-            };
+            let number =
+                if inherited.number.is_empty() { number.to_string() } else { format!("{}.{number}", inherited.number) };
             self.step(step, origin, scope, inherited, number, out)?;
         }
         Ok(())
@@ -372,10 +327,7 @@ impl<'a> Evaluator<'a> {
         {
             return Ok(());
         }
-        let mut inherited = Inherited {
-            number,
-            ..inherited.clone()
-        };
+        let mut inherited = Inherited { number, ..inherited.clone() };
         let given = resolve_pairs(&step.with, origin, &own)?;
         if step.uses.is_none() {
             inherited.inputs.extend(given);
@@ -413,18 +365,8 @@ impl<'a> Evaluator<'a> {
             return self.unknown_pipeline(location, name, &inherited, out.test);
         };
         if inherited.chain.len() >= MAXIMUM_PIPELINE_DEPTH {
-            let chain = inherited
-                .chain
-                .iter()
-                .copied()
-                .chain([uses.as_str()])
-                .collect::<Vec<_>>()
-                .join(" -> ");
-            return Err(Error::PipelineDepth {
-                location,
-                limit: MAXIMUM_PIPELINE_DEPTH,
-                chain,
-            });
+            let chain = inherited.chain.iter().copied().chain([uses.as_str()]).collect::<Vec<_>>().join(" -> ");
+            return Err(Error::PipelineDepth { location, limit: MAXIMUM_PIPELINE_DEPTH, chain });
         }
         for (key, _) in &step.with {
             if !pipeline.step.inputs.iter().any(|input| input.name == *key) {
@@ -432,38 +374,23 @@ impl<'a> Evaluator<'a> {
                     location: Location::new(origin.file, key.position),
                     pipeline: name,
                     input: key.value.clone(),
-                    nearest: nearest(
-                        key,
-                        pipeline.step.inputs.iter().map(|input| input.name.as_str()),
-                    ),
+                    nearest: nearest(key, pipeline.step.inputs.iter().map(|input| input.name.as_str())),
                 });
             }
         }
         // What the step gives wins over what the steps around it were given, empty counts as not given.
         inherited.inputs.extend(given);
-        let place = Origin {
-            file: &pipeline.file,
-            source: &pipeline.text,
-        };
+        let place = Origin { file: &pipeline.file, source: &pipeline.text };
         for input in &pipeline.step.inputs {
-            let present = inherited
-                .inputs
-                .get(input.name.as_str())
-                .is_some_and(|value| !value.is_empty());
+            let present = inherited.inputs.get(input.name.as_str()).is_some_and(|value| !value.is_empty());
             if input.required && !present && input.default.is_none() {
                 let input = input.name.value.clone();
                 let location = Location::new(origin.file, step.position);
-                return Err(Error::MissingInput {
-                    location,
-                    pipeline: name,
-                    input,
-                });
+                return Err(Error::MissingInput { location, pipeline: name, input });
             }
         }
         self.defaults(&pipeline.step, &name, place, own, &mut inherited.inputs)?;
-        inherited
-            .environment
-            .extend(resolve_pairs(&step.environment, origin, own)?);
+        inherited.environment.extend(resolve_pairs(&step.environment, origin, own)?);
         if let Some(directory) = &step.working_directory {
             inherited.directory = absolute(&substitute(directory, origin, own)?);
         }
@@ -476,21 +403,11 @@ impl<'a> Evaluator<'a> {
 
         let mut inner = Scope::within(own);
         if let Some(kind) = pipeline.source {
-            let read = source::read(
-                kind,
-                step,
-                &name,
-                &inherited.inputs,
-                Location::new(origin.file, step.position),
-                origin,
-            )?;
+            let read =
+                source::read(kind, step, &name, &inherited.inputs, Location::new(origin.file, step.position), origin)?;
             inner.set("source.path", format!("{SOURCE_ROOT}/{}", read.file));
             inner.set("source.name", source::file_name(&read.uri));
-            if !self
-                .sources
-                .iter()
-                .any(|present| present.file == read.file && present.uri == read.uri)
-            {
+            if !self.sources.iter().any(|present| present.file == read.file && present.uri == read.uri) {
                 self.sources.push(read);
             }
         }
@@ -510,19 +427,10 @@ impl<'a> Evaluator<'a> {
         match self.options.missing_pipelines {
             MissingPipelines::Refuse => {
                 let nearest = self.options.pipelines.nearest(&name);
-                Err(Error::UnknownPipeline {
-                    location,
-                    step: inherited.number.clone(),
-                    name,
-                    nearest,
-                })
+                Err(Error::UnknownPipeline { location, step: inherited.number.clone(), name, nearest })
             }
             MissingPipelines::Report => {
-                self.missing.push(MissingPipeline {
-                    location,
-                    name,
-                    test_only,
-                });
+                self.missing.push(MissingPipeline { location, name, test_only });
                 Ok(())
             }
         }
@@ -538,10 +446,7 @@ impl<'a> Evaluator<'a> {
         inputs: &mut BTreeMap<String, String>,
     ) -> Result<(), Error> {
         for input in &step.inputs {
-            if inputs
-                .get(input.name.as_str())
-                .is_some_and(|value| !value.is_empty())
-            {
+            if inputs.get(input.name.as_str()).is_some_and(|value| !value.is_empty()) {
                 continue;
             }
             let value = match &input.default {
@@ -581,9 +486,7 @@ impl<'a> Evaluator<'a> {
             inner.set(format!("inputs.{name}"), value.as_str());
         }
         for (name, value) in resolve_pairs(&step.environment, origin, &inner)? {
-            inherited
-                .environment
-                .retain(|(present, _)| *present != name);
+            inherited.environment.retain(|(present, _)| *present != name);
             inherited.environment.push((name, value));
         }
         if let Some(directory) = &step.working_directory {
@@ -620,66 +523,28 @@ impl<'a> Evaluator<'a> {
         self.steps(&step.pipeline, origin, scope, &inherited, out)
     }
 
-    fn test(
-        &mut self,
-        test: Option<&'a Test>,
-        package: &str,
-        scope: &Scope<'_>,
-    ) -> Result<Option<TestPlan>, Error> {
+    fn test(&mut self, test: Option<&'a Test>, package: &str, scope: &Scope<'_>) -> Result<Option<TestPlan>, Error> {
         let (Some(test), true) = (test, self.options.tests) else {
             return Ok(None);
         };
-        let mut flat = Flat {
-            test: true,
-            ..Flat::default()
-        };
-        self.steps(
-            &test.pipeline,
-            self.origin,
-            scope,
-            &Inherited::outermost(),
-            &mut flat,
-        )?;
+        let mut flat = Flat { test: true, ..Flat::default() };
+        self.steps(&test.pipeline, self.origin, scope, &Inherited::outermost(), &mut flat)?;
         let mut packages = vec![format!("{package}={}", self.definition.full_version())];
-        add_all(
-            &mut packages,
-            self.texts(&test.environment.contents.packages, scope)?,
-        );
+        add_all(&mut packages, self.texts(&test.environment.contents.packages, scope)?);
         add_all(&mut packages, flat.packages);
         Ok(Some(TestPlan {
-            environment: Environment {
-                packages,
-                variables: self.pairs(&test.environment.environment, scope)?,
-            },
-            run_as: test
-                .environment
-                .accounts
-                .run_as
-                .as_ref()
-                .map(|user| self.text(user, scope))
-                .transpose()?,
+            environment: Environment { packages, variables: self.pairs(&test.environment.environment, scope)? },
+            run_as: test.environment.accounts.run_as.as_ref().map(|user| self.text(user, scope)).transpose()?,
             script: render(&[], &flat.actions),
-            steps: flat
-                .actions
-                .iter()
-                .map(|action| action.label.clone())
-                .collect(),
+            steps: flat.actions.iter().map(|action| action.label.clone()).collect(),
         }))
     }
 
     fn environment_packages(&self, scope: &Scope<'_>) -> Result<Vec<String>, Error> {
         let mut packages = Vec::new();
-        add_all(
-            &mut packages,
-            self.texts(&self.definition.environment.contents.packages, scope)?,
-        );
+        add_all(&mut packages, self.texts(&self.definition.environment.contents.packages, scope)?);
         for (name, option) in &self.definition.options {
-            if self
-                .options
-                .enabled_options
-                .iter()
-                .any(|enabled| *name == enabled.as_str())
-            {
+            if self.options.enabled_options.iter().any(|enabled| *name == enabled.as_str()) {
                 let removed = self.texts(&option.remove_packages, scope)?;
                 packages.retain(|package| !removed.contains(package));
                 add_all(&mut packages, self.texts(&option.add_packages, scope)?);
@@ -689,8 +554,7 @@ impl<'a> Evaluator<'a> {
     }
 
     fn licences(&self, scope: &Scope<'_>) -> Result<Vec<Licence>, Error> {
-        let optional =
-            |text: &Option<Text>| text.as_ref().map(|text| self.text(text, scope)).transpose();
+        let optional = |text: &Option<Text>| text.as_ref().map(|text| self.text(text, scope)).transpose();
         self.definition
             .package
             .copyright
@@ -705,25 +569,13 @@ impl<'a> Evaluator<'a> {
             .collect()
     }
 
-    fn dependencies(
-        &self,
-        dependencies: &Dependencies,
-        scope: &Scope<'_>,
-    ) -> Result<OutputDependencies, Error> {
+    fn dependencies(&self, dependencies: &Dependencies, scope: &Scope<'_>) -> Result<OutputDependencies, Error> {
         Ok(OutputDependencies {
             runtime: self.texts(&dependencies.runtime, scope)?,
             provides: self.texts(&dependencies.provides, scope)?,
             replaces: self.texts(&dependencies.replaces, scope)?,
-            provider_priority: self.priority(
-                "provider-priority",
-                &dependencies.provider_priority,
-                scope,
-            )?,
-            replaces_priority: self.priority(
-                "replaces-priority",
-                &dependencies.replaces_priority,
-                scope,
-            )?,
+            provider_priority: self.priority("provider-priority", &dependencies.provider_priority, scope)?,
+            replaces_priority: self.priority("replaces-priority", &dependencies.replaces_priority, scope)?,
         })
     }
 
@@ -741,18 +593,11 @@ impl<'a> Evaluator<'a> {
         })
     }
 
-    fn scriptlets(
-        &self,
-        scriptlets: &Scriptlets,
-        scope: &Scope<'_>,
-    ) -> Result<OutputScriptlets, Error> {
-        let optional =
-            |text: &Option<Text>| text.as_ref().map(|text| self.text(text, scope)).transpose();
+    fn scriptlets(&self, scriptlets: &Scriptlets, scope: &Scope<'_>) -> Result<OutputScriptlets, Error> {
+        let optional = |text: &Option<Text>| text.as_ref().map(|text| self.text(text, scope)).transpose();
         Ok(OutputScriptlets {
             trigger: match &scriptlets.trigger {
-                Some((paths, script)) => {
-                    Some((self.texts(paths, scope)?, self.text(script, scope)?))
-                }
+                Some((paths, script)) => Some((self.texts(paths, scope)?, self.text(script, scope)?)),
                 None => None,
             },
             pre_install: optional(&scriptlets.pre_install)?,
@@ -764,11 +609,7 @@ impl<'a> Evaluator<'a> {
         })
     }
 
-    fn capabilities(
-        &self,
-        capabilities: &[Capability],
-        scope: &Scope<'_>,
-    ) -> Result<Vec<FileCapability>, Error> {
+    fn capabilities(&self, capabilities: &[Capability], scope: &Scope<'_>) -> Result<Vec<FileCapability>, Error> {
         capabilities
             .iter()
             .map(|capability| {
@@ -780,13 +621,8 @@ impl<'a> Evaluator<'a> {
             .collect()
     }
 
-    fn resources(
-        &self,
-        resources: &Resources,
-        scope: &Scope<'_>,
-    ) -> Result<PlannedResources, Error> {
-        let optional =
-            |text: &Option<Text>| text.as_ref().map(|text| self.text(text, scope)).transpose();
+    fn resources(&self, resources: &Resources, scope: &Scope<'_>) -> Result<PlannedResources, Error> {
+        let optional = |text: &Option<Text>| text.as_ref().map(|text| self.text(text, scope)).transpose();
         Ok(PlannedResources {
             cpu: optional(&resources.cpu)?,
             cpu_model: optional(&resources.cpu_model)?,
@@ -803,11 +639,7 @@ impl<'a> Evaluator<'a> {
         texts.iter().map(|text| self.text(text, scope)).collect()
     }
 
-    fn pairs(
-        &self,
-        pairs: &[(Text, Text)],
-        scope: &Scope<'_>,
-    ) -> Result<Vec<(String, String)>, Error> {
+    fn pairs(&self, pairs: &[(Text, Text)], scope: &Scope<'_>) -> Result<Vec<(String, String)>, Error> {
         resolve_pairs(pairs, self.origin, scope)
     }
 
@@ -831,10 +663,7 @@ fn resolve_pairs(
     origin: Origin<'_>,
     scope: &Scope<'_>,
 ) -> Result<Vec<(String, String)>, Error> {
-    pairs
-        .iter()
-        .map(|(name, value)| Ok((name.value.clone(), substitute(value, origin, scope)?)))
-        .collect()
+    pairs.iter().map(|(name, value)| Ok((name.value.clone(), substitute(value, origin, scope)?))).collect()
 }
 
 fn add_all(to: &mut Vec<String>, from: impl IntoIterator<Item = String>) {
@@ -846,16 +675,10 @@ fn add_all(to: &mut Vec<String>, from: impl IntoIterator<Item = String>) {
 }
 
 fn absolute(directory: &str) -> String {
-    if directory.starts_with('/') {
-        directory.to_owned()
-    } else {
-        format!("{WORKSPACE}/{directory}")
-    }
+    if directory.starts_with('/') { directory.to_owned() } else { format!("{WORKSPACE}/{directory}") }
 }
 
 fn valid_variable(name: &str) -> bool {
     name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_')
-        && name
-            .chars()
-            .all(|character| character.is_ascii_alphanumeric() || character == '_')
+        && name.chars().all(|character| character.is_ascii_alphanumeric() || character == '_')
 }
