@@ -1,32 +1,4 @@
 //! Minimill's own `image.yaml`, which stands beside a catalog image's `apko.yaml`.
-//!
-//! ```yaml
-//! title: Redis
-//! description: In-memory key-value store
-//! category: databases
-//! url: https://redis.io                 # optional
-//! primary: redis                        # the package whose version names the image
-//! streams:
-//!   - name: "8.0"                       # also a tag
-//!     version: "~8.0"                   # constraint on the primary; absent: any version
-//!     end-of-life: 2027-06-30           # optional; not built after that day
-//!     tags: [lts]                       # optional, further tags
-//! architectures: [x86_64]
-//! variants:                             # optional
-//!   - name: dev                         # tags get `-dev`
-//!     packages: [busybox]               # added to the image
-//! suites:
-//!   integrity: required
-//!   structure: required
-//!   runtime:
-//!     not-applicable: a base image; nothing to start
-//! tests:                                # optional; these are the defaults
-//!   structure: tests/structure.yaml
-//!   runtime: tests/runtime.yaml
-//! ```
-//!
-//! In the `apko.yaml` beside it `${version}` stands for the stream's constraint, so that
-//! `redis${version}` wants `redis~8.0`.
 
 use apk::Architecture;
 use jiff::civil::Date;
@@ -37,7 +9,36 @@ use crate::package::valid_name;
 use crate::text::Text;
 use crate::yaml::{self, Node, Value};
 
-/// What an image is, which versions of it are kept, and what must be checked before it is published.
+/// What an image is, which versions of it are kept, and what must be checked before it is published: the
+/// `image.yaml` beside a catalog image's `apko.yaml`.
+///
+/// ```yaml
+/// title: Redis
+/// description: In-memory key-value store
+/// category: databases
+/// url: https://redis.io                 # optional
+/// primary: redis                        # the package whose version names the image
+/// streams:
+///   - name: "8.0"                       # also a tag
+///     version: "~8.0"                   # constraint on the primary; absent: any version
+///     end-of-life: 2027-06-30           # optional; not built after that day
+///     tags: [lts]                       # optional, further tags
+/// architectures: [x86_64]
+/// variants:                             # optional
+///   - name: dev                         # tags get `-dev`
+///     packages: [busybox]               # added to the image
+/// suites:
+///   integrity: required
+///   structure: required
+///   runtime:
+///     not-applicable: a base image; nothing to start
+/// tests:                                # optional; these are the defaults
+///   structure: tests/structure.yaml
+///   runtime: tests/runtime.yaml
+/// ```
+///
+/// In the `apko.yaml` beside it `${version}` stands for the stream's constraint, so that
+/// `redis${version}` wants `redis~8.0`.
 #[derive(Debug, Clone)]
 pub struct ImageDefinition {
     /// Name for people.

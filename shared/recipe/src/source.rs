@@ -17,9 +17,9 @@ pub(crate) fn read(
     step: &Step,
     pipeline: &str,
     inputs: &BTreeMap<String, String>,
-    location: Location,
     origin: Origin<'_>,
 ) -> Result<Source, Error> {
+    let location = Location::new(origin.file, step.position);
     let get = |name: &str| inputs.get(name).map(|value| value.trim()).filter(|value| !value.is_empty());
     // The place of an input's value where the step gives it, of the step where it is a default.
     let place = |name: &str| {

@@ -80,7 +80,6 @@ pub(crate) fn parse(text: &str, file: &str) -> Result<Node, Error> {
     if text.len() > MAXIMUM_BYTES {
         return Err(Error::Limit { location: at(Position::default()), limit: MAXIMUM_BYTES, what: "bytes" });
     }
-    check_flow_depth(text, file)?;
     let offsets = Offsets::new(text);
     let mut builder = Builder { file, nodes: 0, open: Vec::new(), anchors: HashMap::new(), root: None };
     for event in Parser::new_from_str(text) {
@@ -94,32 +93,6 @@ pub(crate) fn parse(text: &str, file: &str) -> Result<Node, Error> {
     Ok(builder
         .root
         .unwrap_or(Node { position: Position::default(), value: Value::Scalar { text: String::new(), plain: true } }))
-}
-
-/// The scanner handles `[[[[...` by recursion and quadratic lookups; a text with more flow openers in a row
-/// than any definition needs is refused before it gets there.
-fn check_flow_depth(text: &str, file: &str) -> Result<(), Error> {
-    let mut run = 0usize;
-    let mut line = 1;
-    for character in text.chars() {
-        match character {
-            '[' | '{' => {
-                run += 1;
-                if run > MAXIMUM_DEPTH {
-                    let position = Position { line, column: 1, offset: 0 };
-                    return Err(Error::Limit {
-                        location: Location::new(file, position),
-                        limit: MAXIMUM_DEPTH,
-                        what: "levels of nesting",
-                    });
-                }
-            }
-            '\n' => line += 1,
-            ' ' | '\t' | '\r' => {}
-            _ => run = 0,
-        }
-    }
-    Ok(())
 }
 
 /// From character indexes, which the parser counts in, to bytes.

@@ -1,5 +1,7 @@
 //! From a definition to a build plan.
 
+mod steps;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use apk::Architecture;
@@ -8,20 +10,18 @@ use sha2::{Digest, Sha256};
 use crate::condition;
 use crate::error::{Error, nearest};
 use crate::package::{
-    Capability, Dependencies, PackageDefinition, Resources, Scriptlets, Step, Subpackage, Test, valid_name,
+    Capability, Dependencies, PackageDefinition, Resources, Scriptlets, Subpackage, Test, valid_name,
 };
 use crate::pipelines::{Pipeline, Pipelines};
 use crate::plan::{
     BuildPlan, Environment, FileCapability, Licence, MissingPipeline, OUTPUT_ROOT, Output, OutputDependencies,
-    OutputScriptlets, PlannedResources, SOURCE_ROOT, Source, TestPlan, WORKSPACE,
+    OutputScriptlets, PlannedResources, Source, TestPlan,
 };
-use crate::script::{Action, render};
-use crate::source;
+use crate::script::render;
 use crate::substitute::{Origin, Scope, substitute};
-use crate::text::{Location, Text};
+use crate::text::Text;
 use crate::variables::definition_scope;
-
-const MAXIMUM_PIPELINE_DEPTH: usize = 16;
+use steps::{At, Flat, Inherited};
 
 /// Which C library a build links with; it decides the machine triplets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -106,40 +106,6 @@ struct Evaluator<'a> {
     missing: Vec<MissingPipeline>,
 }
 
-/// The steps of one pipeline as they are flattened.
-#[derive(Default)]
-struct Flat {
-    actions: Vec<Action>,
-    packages: Vec<String>,
-    test: bool,
-}
-
-/// What a step takes over from the steps around it.
-#[derive(Clone)]
-struct Inherited<'e> {
-    directory: String,
-    environment: Vec<(String, String)>,
-    inputs: BTreeMap<String, String>,
-    /// The pipelines being expanded, outermost first.
-    chain: Vec<&'e str>,
-    /// Numbers of the steps around, as `2.1`.
-    number: String,
-    name: Option<String>,
-}
-
-impl Inherited<'_> {
-    fn outermost() -> Self {
-        Self {
-            directory: WORKSPACE.to_owned(),
-            environment: Vec::new(),
-            inputs: BTreeMap::new(),
-            chain: Vec::new(),
-            number: String::new(),
-            name: None,
-        }
-    }
-}
-
 impl<'a> Evaluator<'a> {
     fn plan(&mut self, scope: &Scope<'_>) -> Result<BuildPlan, Error> {
         let definition = self.definition;
@@ -149,7 +115,12 @@ impl<'a> Evaluator<'a> {
         let mut main = Scope::within(scope);
         main.set("context.name", package.name.as_str());
         main.set("targets.contextdir", directory.as_str());
-        self.steps(&definition.pipeline, self.origin, &main, &Inherited::outermost(), &mut build)?;
+        self.steps(
+            &definition.pipeline,
+            At { origin: self.origin, scope: &main },
+            &Inherited::outermost(),
+            &mut build,
+        )?;
 
         let mut outputs = vec![self.main_output(&main, directory)?];
         for subpackage in &definition.subpackages {
@@ -258,7 +229,7 @@ impl<'a> Evaluator<'a> {
         {
             return Ok(());
         }
-        self.steps(&subpackage.pipeline, self.origin, &inner, &Inherited::outermost(), build)?;
+        self.steps(&subpackage.pipeline, At { origin: self.origin, scope: &inner }, &Inherited::outermost(), build)?;
         let package = &self.definition.package;
         let or_main =
             |own: &'a Option<Text>, main: &'a Text| own.as_ref().filter(|text| !text.is_empty()).unwrap_or(main);
@@ -292,243 +263,12 @@ impl<'a> Evaluator<'a> {
         }
     }
 
-    fn steps(
-        &mut self,
-        steps: &'a [Step],
-        origin: Origin<'a>,
-        scope: &Scope<'_>,
-        inherited: &Inherited<'a>,
-        out: &mut Flat,
-    ) -> Result<(), Error> {
-        for (index, step) in steps.iter().enumerate() {
-            let number = index + 1;
-            let number =
-                if inherited.number.is_empty() { number.to_string() } else { format!("{}.{number}", inherited.number) };
-            self.step(step, origin, scope, inherited, number, out)?;
-        }
-        Ok(())
-    }
-
-    fn step(
-        &mut self,
-        step: &'a Step,
-        origin: Origin<'a>,
-        scope: &Scope<'_>,
-        inherited: &Inherited<'a>,
-        number: String,
-        out: &mut Flat,
-    ) -> Result<(), Error> {
-        let mut own = Scope::within(scope);
-        for (name, value) in &inherited.inputs {
-            own.set(format!("inputs.{name}"), value.as_str());
-        }
-        if let Some(condition) = &step.condition
-            && !condition::holds(condition, origin, &own)?
-        {
-            return Ok(());
-        }
-        let mut inherited = Inherited { number, ..inherited.clone() };
-        let given = resolve_pairs(&step.with, origin, &own)?;
-        if step.uses.is_none() {
-            inherited.inputs.extend(given);
-            self.defaults(step, "this step", origin, &own, &mut inherited.inputs)?;
-            return self.body(step, origin, scope, inherited, out);
-        }
-        let Some(uses) = &step.uses else {
-            return Ok(());
-        };
-        self.uses(step, uses, given, origin, &own, inherited, out)
-    }
-
-    #[allow(clippy::too_many_arguments)]
-    fn uses(
-        &mut self,
-        step: &'a Step,
-        uses: &'a Text,
-        given: Vec<(String, String)>,
-        origin: Origin<'a>,
-        own: &Scope<'_>,
-        mut inherited: Inherited<'a>,
-        out: &mut Flat,
-    ) -> Result<(), Error> {
-        let location = Location::new(origin.file, uses.position);
-        if let Some(runs) = &step.runs {
-            return Err(Error::Invalid {
-                location: Location::new(origin.file, runs.position),
-                field: "runs".to_owned(),
-                value: runs.lines().next().unwrap_or_default().to_owned(),
-                reason: "a step has `uses` or `runs`, not both; make it two steps".to_owned(),
-            });
-        }
-        let name = substitute(uses, origin, own)?;
-        let Some(pipeline) = self.options.pipelines.get(&name) else {
-            return self.unknown_pipeline(location, name, &inherited, out.test);
-        };
-        if inherited.chain.len() >= MAXIMUM_PIPELINE_DEPTH {
-            let chain = inherited.chain.iter().copied().chain([uses.as_str()]).collect::<Vec<_>>().join(" -> ");
-            return Err(Error::PipelineDepth { location, limit: MAXIMUM_PIPELINE_DEPTH, chain });
-        }
-        for (key, _) in &step.with {
-            if !pipeline.step.inputs.iter().any(|input| input.name == *key) {
-                return Err(Error::UnknownInput {
-                    location: Location::new(origin.file, key.position),
-                    pipeline: name,
-                    input: key.value.clone(),
-                    nearest: nearest(key, pipeline.step.inputs.iter().map(|input| input.name.as_str())),
-                });
-            }
-        }
-        // What the step gives wins over what the steps around it were given, empty counts as not given.
-        inherited.inputs.extend(given);
-        let place = Origin { file: &pipeline.file, source: &pipeline.text };
-        for input in &pipeline.step.inputs {
-            let present = inherited.inputs.get(input.name.as_str()).is_some_and(|value| !value.is_empty());
-            if input.required && !present && input.default.is_none() {
-                let input = input.name.value.clone();
-                let location = Location::new(origin.file, step.position);
-                return Err(Error::MissingInput { location, pipeline: name, input });
-            }
-        }
-        self.defaults(&pipeline.step, &name, place, own, &mut inherited.inputs)?;
-        inherited.environment.extend(resolve_pairs(&step.environment, origin, own)?);
-        if let Some(directory) = &step.working_directory {
-            inherited.directory = absolute(&substitute(directory, origin, own)?);
-        }
-        inherited.name = Some(match &step.name {
-            Some(name) if !name.is_empty() => substitute(name, origin, own)?,
-            _ => name.clone(),
-        });
-        inherited.chain.push(uses.as_str());
-        self.used.insert(name.clone(), pipeline);
-
-        let mut inner = Scope::within(own);
-        if let Some(kind) = pipeline.source {
-            let read =
-                source::read(kind, step, &name, &inherited.inputs, Location::new(origin.file, step.position), origin)?;
-            inner.set("source.path", format!("{SOURCE_ROOT}/{}", read.file));
-            inner.set("source.name", source::file_name(&read.uri));
-            if !self.sources.iter().any(|present| present.file == read.file && present.uri == read.uri) {
-                self.sources.push(read);
-            }
-        }
-        for package in &step.needs {
-            add_all(&mut out.packages, [substitute(package, origin, own)?]);
-        }
-        self.body(&pipeline.step, place, &inner, inherited, out)
-    }
-
-    fn unknown_pipeline(
-        &mut self,
-        location: Location,
-        name: String,
-        inherited: &Inherited<'_>,
-        test_only: bool,
-    ) -> Result<(), Error> {
-        match self.options.missing_pipelines {
-            MissingPipelines::Refuse => {
-                let nearest = self.options.pipelines.nearest(&name);
-                Err(Error::UnknownPipeline { location, step: inherited.number.clone(), name, nearest })
-            }
-            MissingPipelines::Report => {
-                self.missing.push(MissingPipeline { location, name, test_only });
-                Ok(())
-            }
-        }
-    }
-
-    /// Gives every declared input that is absent or empty its default.
-    fn defaults(
-        &self,
-        step: &Step,
-        pipeline: &str,
-        origin: Origin<'_>,
-        scope: &Scope<'_>,
-        inputs: &mut BTreeMap<String, String>,
-    ) -> Result<(), Error> {
-        for input in &step.inputs {
-            if inputs.get(input.name.as_str()).is_some_and(|value| !value.is_empty()) {
-                continue;
-            }
-            let value = match &input.default {
-                Some(default) => {
-                    // A default may name another input.
-                    let mut with_inputs = Scope::within(scope);
-                    for (name, value) in inputs.iter() {
-                        with_inputs.set(format!("inputs.{name}"), value.as_str());
-                    }
-                    substitute(default, origin, &with_inputs)?
-                }
-                None => String::new(),
-            };
-            if input.required && value.is_empty() {
-                return Err(Error::MissingInput {
-                    location: Location::new(origin.file, input.name.position),
-                    pipeline: pipeline.to_owned(),
-                    input: input.name.value.clone(),
-                });
-            }
-            inputs.insert(input.name.value.clone(), value);
-        }
-        Ok(())
-    }
-
-    /// The script and inner steps of a step whose inputs are known.
-    fn body(
-        &mut self,
-        step: &'a Step,
-        origin: Origin<'a>,
-        scope: &Scope<'_>,
-        mut inherited: Inherited<'a>,
-        out: &mut Flat,
-    ) -> Result<(), Error> {
-        let mut inner = Scope::within(scope);
-        for (name, value) in &inherited.inputs {
-            inner.set(format!("inputs.{name}"), value.as_str());
-        }
-        for (name, value) in resolve_pairs(&step.environment, origin, &inner)? {
-            inherited.environment.retain(|(present, _)| *present != name);
-            inherited.environment.push((name, value));
-        }
-        if let Some(directory) = &step.working_directory {
-            inherited.directory = absolute(&substitute(directory, origin, &inner)?);
-        }
-        let mut needs = Vec::new();
-        for package in &step.needs {
-            needs.push(substitute(package, origin, &inner)?);
-        }
-        add_all(&mut out.packages, needs);
-        if let Some(runs) = &step.runs {
-            let label = match (&inherited.name, &step.name) {
-                (Some(name), _) => name.clone(),
-                (None, Some(name)) if !name.is_empty() => substitute(name, origin, &inner)?,
-                _ => format!("line {}", step.position.line),
-            };
-            for (name, _) in &inherited.environment {
-                if !valid_variable(name) {
-                    return Err(Error::Invalid {
-                        location: Location::new(origin.file, step.position),
-                        field: "environment".to_owned(),
-                        value: name.clone(),
-                        reason: "a variable's name has letters, digits and `_` only".to_owned(),
-                    });
-                }
-            }
-            out.actions.push(Action {
-                label,
-                directory: inherited.directory.clone(),
-                environment: inherited.environment.clone(),
-                runs: substitute(runs, origin, &inner)?,
-            });
-        }
-        self.steps(&step.pipeline, origin, scope, &inherited, out)
-    }
-
     fn test(&mut self, test: Option<&'a Test>, package: &str, scope: &Scope<'_>) -> Result<Option<TestPlan>, Error> {
         let (Some(test), true) = (test, self.options.tests) else {
             return Ok(None);
         };
         let mut flat = Flat { test: true, ..Flat::default() };
-        self.steps(&test.pipeline, self.origin, scope, &Inherited::outermost(), &mut flat)?;
+        self.steps(&test.pipeline, At { origin: self.origin, scope }, &Inherited::outermost(), &mut flat)?;
         let mut packages = vec![format!("{package}={}", self.definition.full_version())];
         add_all(&mut packages, self.texts(&test.environment.contents.packages, scope)?);
         add_all(&mut packages, flat.packages);
@@ -672,13 +412,4 @@ fn add_all(to: &mut Vec<String>, from: impl IntoIterator<Item = String>) {
             to.push(item);
         }
     }
-}
-
-fn absolute(directory: &str) -> String {
-    if directory.starts_with('/') { directory.to_owned() } else { format!("{WORKSPACE}/{directory}") }
-}
-
-fn valid_variable(name: &str) -> bool {
-    name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_')
-        && name.chars().all(|character| character.is_ascii_alphanumeric() || character == '_')
 }
