@@ -100,6 +100,8 @@ impl fmt::Display for Cycle {
 pub struct Graph {
     /// What must be built before each definition, with the reason.
     before: BTreeMap<String, BTreeMap<String, Link>>,
+    /// The same links the other way round.
+    after: BTreeMap<String, BTreeSet<String>>,
     external: BTreeMap<String, BTreeSet<String>>,
 }
 
@@ -134,9 +136,12 @@ impl Graph {
                 }
             }
         }
-        let mut graph = Self { before: BTreeMap::new(), external: BTreeMap::new() };
+        let mut graph = Self { before: BTreeMap::new(), after: BTreeMap::new(), external: BTreeMap::new() };
         for node in nodes {
             let links = graph.links(node, &makers, &providers);
+            for to in links.keys() {
+                graph.after.entry(to.clone()).or_default().insert(node.name.clone());
+            }
             graph.before.insert(node.name.clone(), links);
         }
         Ok(graph)
@@ -181,6 +186,7 @@ impl Graph {
     /// The shortest chain of the first definition, a to z, that is part of one.
     pub fn order(&self) -> Result<Vec<Vec<String>>, Cycle> {
         let (groups, left) = self.peel();
+        let left = self.trim(left);
         match left.iter().find_map(|name| self.shortest_cycle(name, &left)) {
             Some(cycle) => Err(cycle),
             None => Ok(groups),
@@ -190,25 +196,19 @@ impl Graph {
     /// One chain for each set of definitions that need each other; empty when all can be ordered.
     #[must_use]
     pub fn cycles(&self) -> Vec<Cycle> {
-        let (_, mut left) = self.peel();
+        let mut left = self.trim(self.peel().1);
         let mut cycles = Vec::new();
         while let Some(name) = left.first().cloned() {
-            match self.shortest_cycle(&name, &left) {
-                None => {
-                    left.remove(&name);
+            if let Some(cycle) = self.shortest_cycle(&name, &left) {
+                // The set is every definition that leads here and is led to from here.
+                let forward = self.reachable(&name, &left, |name| self.needed_by(name));
+                let backward = self.reachable(&name, &left, |name| self.needing(name));
+                for member in forward.intersection(&backward) {
+                    left.remove(*member);
                 }
-                Some(cycle) => {
-                    let forward = self.reachable(&name, &left);
-                    // The set is every definition that leads here and is led to from here.
-                    let set: Vec<String> =
-                        forward.iter().filter(|other| self.reachable(other, &left).contains(&name)).cloned().collect();
-                    for member in set {
-                        left.remove(&member);
-                    }
-                    left.remove(&name);
-                    cycles.push(cycle);
-                }
+                cycles.push(cycle);
             }
+            left.remove(&name);
         }
         cycles
     }
@@ -216,14 +216,13 @@ impl Graph {
     /// Every definition that must be built before `name`, directly or not.
     #[must_use]
     pub fn build_dependencies(&self, name: &str) -> BTreeSet<String> {
-        let all = self.before.keys().cloned().collect();
-        self.reachable(name, &all)
+        self.closure(name, |name| self.needed_by(name))
     }
 
     /// Every definition that must be built again when `name` changes, directly or not.
     #[must_use]
     pub fn dependents(&self, name: &str) -> BTreeSet<String> {
-        self.before.keys().filter(|other| self.build_dependencies(other).contains(name)).cloned().collect()
+        self.closure(name, |name| self.needing(name))
     }
 
     /// Wanted names that no definition makes, each with the definitions whose environment wants it.
@@ -252,12 +251,48 @@ impl Graph {
         }
     }
 
-    fn reachable(&self, from: &str, within: &BTreeSet<String>) -> BTreeSet<String> {
+    /// Takes away what nothing that is left needs, again and again: the members of cycles stay, and what lies
+    /// between them.
+    fn trim(&self, mut left: BTreeSet<String>) -> BTreeSet<String> {
+        loop {
+            let count = left.len();
+            let kept: BTreeSet<String> =
+                left.iter().filter(|name| self.needing(name).any(|other| left.contains(other))).cloned().collect();
+            left = kept;
+            if left.len() == count {
+                return left;
+            }
+        }
+    }
+
+    fn needed_by(&self, name: &str) -> impl Iterator<Item = &str> {
+        self.before.get(name).into_iter().flat_map(BTreeMap::keys).map(String::as_str)
+    }
+
+    fn needing(&self, name: &str) -> impl Iterator<Item = &str> {
+        self.after.get(name).into_iter().flatten().map(String::as_str)
+    }
+
+    fn closure<'g, I: Iterator<Item = &'g str>>(
+        &'g self,
+        from: &'g str,
+        next: impl Fn(&'g str) -> I,
+    ) -> BTreeSet<String> {
+        let all = self.before.keys().cloned().collect();
+        self.reachable(from, &all, next).into_iter().map(str::to_owned).collect()
+    }
+
+    fn reachable<'g, I: Iterator<Item = &'g str>>(
+        &'g self,
+        from: &'g str,
+        within: &BTreeSet<String>,
+        next: impl Fn(&'g str) -> I,
+    ) -> BTreeSet<&'g str> {
         let mut reached = BTreeSet::new();
-        let mut queue = vec![from];
+        let mut queue = vec![self.before.get_key_value(from).map_or("", |(name, _)| name.as_str())];
         while let Some(name) = queue.pop() {
-            for to in self.before.get(name).into_iter().flat_map(BTreeMap::keys) {
-                if within.contains(to) && reached.insert(to.clone()) {
+            for to in next(name) {
+                if within.contains(to) && reached.insert(to) {
                     queue.push(to);
                 }
             }

@@ -1,13 +1,13 @@
 //! Every definition of the corpus parses, evaluates for both architectures, and gives a script that a shell
 //! can read.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::indexing_slicing)]
 
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use recipe::{LibraryC, MissingPipelines, Options, PackageDefinition, Pipelines, evaluate};
+use recipe::{Graph, LibraryC, MissingPipelines, Node, Options, PackageDefinition, Pipelines, evaluate};
 
 fn definitions() -> Option<Vec<(String, String)>> {
     let root = std::env::var("MINIMILL_CORPUS")
@@ -109,4 +109,40 @@ fn every_script_of_the_corpus_is_one_that_a_shell_can_read() {
     }
     println!("{scripts} scripts read, {} refused:\n{}", failures.len(), failures.join("\n"));
     assert!(failures.is_empty());
+}
+
+#[test]
+fn the_corpus_has_an_order_or_its_cycles_are_told() {
+    let Some(definitions) = definitions() else { return };
+    let pipelines = Pipelines::built_in().unwrap();
+    let nodes: Vec<Node> = definitions
+        .iter()
+        .map(|(file, text)| {
+            let definition = PackageDefinition::parse(text, file).unwrap();
+            let options = Options {
+                missing_pipelines: MissingPipelines::Report,
+                tests: false,
+                ..Options::new(apk::Architecture::X86_64, &pipelines)
+            };
+            Node::from_plan(&evaluate(&definition, &options).unwrap())
+        })
+        .collect();
+    let started = std::time::Instant::now();
+    let graph = Graph::new(&nodes).unwrap();
+    let cycles = graph.cycles();
+    println!("{} definitions, {} cycles, {:?}", nodes.len(), cycles.len(), started.elapsed());
+    for cycle in &cycles {
+        println!("{cycle}");
+        let first = &cycle.links.first().unwrap().from;
+        assert_eq!(&cycle.links.last().unwrap().to, first);
+        assert!(cycle.links.windows(2).all(|pair| pair[0].to == pair[1].from));
+        assert!(graph.build_dependencies(first).contains(first));
+    }
+    match graph.order() {
+        Ok(order) => {
+            assert!(cycles.is_empty());
+            assert_eq!(order.concat().len(), nodes.len());
+        }
+        Err(cycle) => assert!(cycles.contains(&cycle)),
+    }
 }
