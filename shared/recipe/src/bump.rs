@@ -54,11 +54,16 @@ pub fn update_definition_text(
     }
     for checksum in checksums {
         let (field, hex) = checksum.field();
-        if hex.is_empty() || !hex.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-            return Err(nothing(field, "can hold a value that is not hexadecimal"));
-        }
         let steps = root.get("pipeline").map(Node::items).unwrap_or_default();
         let node = find(steps, field).ok_or_else(|| nothing(field, "in any step of `pipeline`"))?;
+        if hex.is_empty() || !hex.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return Err(Error::Invalid {
+                location: Location::new(file, node.position),
+                field: field.to_owned(),
+                value: hex.to_owned(),
+                reason: "the new value must be hexadecimal".to_owned(),
+            });
+        }
         edits.push(edit(node, text, file, field, hex)?);
     }
     edits.sort_by_key(|edit| std::cmp::Reverse(edit.0.start));
@@ -142,6 +147,9 @@ mod tests {
             "hello.yaml: nothing to update: no `version` in `package`"
         );
         assert!(update(TEXT, "2\" x", NewChecksum::Sha256("cc".to_owned())).contains("hello.yaml:4:"));
-        assert!(update(TEXT, "2", NewChecksum::Sha256("c c".to_owned())).contains("not hexadecimal"));
+        assert!(
+            update(TEXT, "2", NewChecksum::Sha256("c c".to_owned()))
+                .starts_with("hello.yaml:13:28: `expected-sha256` is `c c`")
+        );
     }
 }

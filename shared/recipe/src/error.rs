@@ -147,6 +147,16 @@ pub enum Error {
         /// The input.
         input: String,
     },
+    /// A source that nothing is expected of, without a word why.
+    #[error(
+        "{location}: pipeline `{pipeline}` needs `expected-sha256` or `expected-sha512`, or `expected-none` with the reason why there is none"
+    )]
+    MissingChecksum {
+        /// Where the step stands.
+        location: Location,
+        /// The pipeline.
+        pipeline: String,
+    },
     /// Pipelines that use each other without end.
     #[error("{location}: pipelines use each other more than {limit} deep: {chain}")]
     PipelineDepth {
@@ -208,6 +218,7 @@ impl Error {
             | Self::UnknownPipeline { location, .. }
             | Self::UnknownInput { location, .. }
             | Self::MissingInput { location, .. }
+            | Self::MissingChecksum { location, .. }
             | Self::PipelineDepth { location, .. } => Some(location),
             Self::DuplicatePackage { .. } | Self::Cycle(_) | Self::NothingToUpdate { .. } | Self::Read { .. } => None,
         }

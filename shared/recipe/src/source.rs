@@ -53,7 +53,9 @@ pub(crate) fn read(
                 (None, None) if get("expected-none").is_some() => {
                     (Expected::None, format!("uri:{}", identity(&[&uri])))
                 }
-                (None, None) => return Err(missing("expected-sha256` or `expected-sha512")),
+                (None, None) => {
+                    return Err(Error::MissingChecksum { location: location.clone(), pipeline: pipeline.to_owned() });
+                }
             };
             Ok(Source {
                 uri,

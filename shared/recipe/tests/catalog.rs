@@ -36,6 +36,11 @@ fn packages_evaluate_and_have_an_order() {
             }
         }
     }
+    // What the host's tool chain gives is not built first.
+    let bootstrap = fs::read_to_string(folder("bootstrap/bootstrap.yaml")).unwrap();
+    for node in &mut nodes {
+        node.build.retain(|want| !bootstrap.contains(&format!("\n  {want}:\n")));
+    }
     let order: Vec<String> = Graph::new(&nodes).unwrap().order().unwrap().concat();
     assert_eq!(order.len(), nodes.len());
 }

@@ -280,7 +280,7 @@ fn wrong_pipelines_and_inputs_are_named() {
         ("  - uses: fetch", "p.yaml:6:5: pipeline `fetch` needs the input `uri`"),
         (
             "  - uses: fetch\n    with: {uri: x}",
-            "p.yaml:6:5: pipeline `fetch` needs the input `expected-sha256` or `expected-sha512`",
+            "p.yaml:6:5: pipeline `fetch` needs `expected-sha256` or `expected-sha512`, or `expected-none`",
         ),
         (
             "  - uses: fetch\n    with: {uri: x, expected-sha256: ABC}",
@@ -343,7 +343,10 @@ fn ranges_names_and_priorities_are_checked() {
             "p.yaml:6:23: `subpackages.range` is `lang`: no `data` block has this name; did you mean `langs`?",
         ),
         ("subpackages: [{name: a/b}]", "p.yaml:5:22: `subpackages.name` is `a/b`"),
-        ("subpackages: [{name: hello}]", "package `hello` is made by both `p.yaml` and `p.yaml`"),
+        (
+            "subpackages: [{name: hello}]",
+            "p.yaml:5:22: `subpackages.name` is `hello`: another package of this definition has this name",
+        ),
         (
             "subpackages: [{name: x, dependencies: {provider-priority: high}}]",
             "p.yaml:5:59: `dependencies.provider-priority` is `high`",

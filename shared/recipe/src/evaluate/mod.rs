@@ -2,7 +2,7 @@
 
 mod steps;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use apk::Architecture;
 use sha2::{Digest, Sha256};
@@ -126,7 +126,6 @@ impl<'a> Evaluator<'a> {
         for subpackage in &definition.subpackages {
             self.subpackage(subpackage, scope, &mut build, &mut outputs)?;
         }
-        self.unique_names(&outputs)?;
 
         let mut packages = self.environment_packages(scope)?;
         add_all(&mut packages, build.packages);
@@ -209,12 +208,19 @@ impl<'a> Evaluator<'a> {
             ranged.set("range.value", self.text(value, scope)?);
         }
         let name = self.text(&subpackage.name, &ranged)?;
-        if !valid_name(&name) {
+        let problem = if !valid_name(&name) {
+            Some("a name has letters, digits and `._+-`, and starts with a letter or digit")
+        } else if outputs.iter().any(|output| output.name == name) {
+            Some("another package of this definition has this name")
+        } else {
+            None
+        };
+        if let Some(reason) = problem {
             return Err(Error::Invalid {
                 location: self.definition.location(subpackage.name.position),
                 field: "subpackages.name".to_owned(),
                 value: name,
-                reason: "a name has letters, digits and `._+-`, and starts with a letter or digit".to_owned(),
+                reason: reason.to_owned(),
             });
         }
         let directory = format!("{OUTPUT_ROOT}/{name}");
@@ -249,18 +255,6 @@ impl<'a> Evaluator<'a> {
             name,
         });
         Ok(())
-    }
-
-    fn unique_names(&self, outputs: &[Output]) -> Result<(), Error> {
-        let mut seen = BTreeSet::new();
-        match outputs.iter().find(|output| !seen.insert(output.name.as_str())) {
-            None => Ok(()),
-            Some(output) => Err(Error::DuplicatePackage {
-                package: output.name.clone(),
-                first: self.definition.file.clone(),
-                second: self.definition.file.clone(),
-            }),
-        }
     }
 
     fn test(&mut self, test: Option<&'a Test>, package: &str, scope: &Scope<'_>) -> Result<Option<TestPlan>, Error> {
