@@ -1,112 +1,16 @@
 //! The built-in pipelines as shell: every one can be read, and those whose tools are here run.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::print_stdout)]
 
+mod support;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::path::Path;
+use std::process::{Command, Stdio};
 
-use apk::Architecture;
-use recipe::{BuildPlan, Options, PackageDefinition, Pipelines, evaluate};
-use tempfile::TempDir;
-
-const HEAD: &str = "package: {name: hello, version: '1.0', epoch: 0}\n";
-
-fn plan(text: &str) -> BuildPlan {
-    let pipelines = Pipelines::built_in().unwrap();
-    let definition = PackageDefinition::parse(&format!("{HEAD}{text}"), "hello.yaml").unwrap();
-    evaluate(&definition, &Options::new(Architecture::X86_64, &pipelines)).unwrap()
-}
-
-/// A build's folders, moved into a temporary one.
-struct Build {
-    root: TempDir,
-}
-
-impl Build {
-    fn new() -> Self {
-        let root = tempfile::tempdir().unwrap();
-        fs::create_dir(root.path().join("build")).unwrap();
-        fs::create_dir(root.path().join("sources")).unwrap();
-        Self { root }
-    }
-
-    fn workspace(&self) -> PathBuf {
-        self.root.path().join("build")
-    }
-
-    fn write(&self, path: &str, content: &str) {
-        let path = self.workspace().join(path);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, content).unwrap();
-    }
-
-    fn run(&self, plan: &BuildPlan) -> Output {
-        let script = plan
-            .script
-            .replace("/home/build", &self.workspace().display().to_string())
-            .replace("/var/cache/melange", &self.root.path().join("sources").display().to_string());
-        let mut shell = Command::new("sh")
-            .env("LC_ALL", "C")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        shell.stdin.take().unwrap().write_all(script.as_bytes()).unwrap();
-        shell.wait_with_output().unwrap()
-    }
-
-    fn succeed(&self, plan: &BuildPlan) -> String {
-        let output = self.run(plan);
-        let errors = String::from_utf8_lossy(&output.stderr);
-        let answer = String::from_utf8_lossy(&output.stdout);
-        assert!(output.status.success(), "{answer}\n{errors}");
-        answer.into_owned()
-    }
-
-    fn fail(&self, plan: &BuildPlan) -> String {
-        let output = self.run(plan);
-        assert!(!output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
-        String::from_utf8_lossy(&output.stderr).into_owned()
-    }
-
-    /// Files and links below a folder of the workspace.
-    fn files(&self, below: &str) -> BTreeSet<String> {
-        fn walk(folder: &Path, prefix: &str, files: &mut BTreeSet<String>) {
-            for entry in fs::read_dir(folder).unwrap() {
-                let entry = entry.unwrap();
-                let name = format!("{prefix}{}", entry.file_name().to_str().unwrap());
-                if entry.file_type().unwrap().is_dir() {
-                    walk(&entry.path(), &format!("{name}/"), files);
-                } else {
-                    files.insert(name);
-                }
-            }
-        }
-        let mut files = BTreeSet::new();
-        walk(&self.workspace().join(below), "", &mut files);
-        files
-    }
-}
-
-fn have(tools: &[&str]) -> bool {
-    let missing: Vec<_> = tools
-        .iter()
-        .filter(|tool| {
-            !Command::new("sh").args(["-c", &format!("command -v {tool} > /dev/null")]).status().unwrap().success()
-        })
-        .collect();
-    if !missing.is_empty() {
-        println!("not run: {missing:?} missing");
-    }
-    missing.is_empty()
-}
-
-fn set(names: &[&str]) -> BTreeSet<String> {
-    names.iter().map(|name| (*name).to_owned()).collect()
-}
+use recipe::Pipelines;
+use support::{Build, have, plan, set};
 
 #[test]
 fn every_built_in_pipeline_becomes_a_script_that_a_shell_can_read() {
