@@ -47,23 +47,23 @@ pub fn update_definition_text(
         reason: reason.to_owned(),
     };
     let package = root.get("package");
-    let node = package
-        .and_then(|package| package.get("version"))
-        .ok_or_else(|| nothing("version", "in `package`"))?;
+    let node = package.and_then(|package| package.get("version")).ok_or_else(|| nothing("version", "in `package`"))?;
     let mut edits = vec![edit(node, text, file, "package.version", version)?];
-    if let Some(node) = package
-        .and_then(|package| package.get("epoch"))
-        .filter(|node| !node.is_null())
-    {
+    if let Some(node) = package.and_then(|package| package.get("epoch")).filter(|node| !node.is_null()) {
         edits.push(edit(node, text, file, "package.epoch", "0")?);
     }
     for checksum in checksums {
         let (field, hex) = checksum.field();
-        if hex.is_empty() || !hex.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-            return Err(nothing(field, "can hold a value that is not hexadecimal"));
-        }
         let steps = root.get("pipeline").map(Node::items).unwrap_or_default();
         let node = find(steps, field).ok_or_else(|| nothing(field, "in any step of `pipeline`"))?;
+        if hex.is_empty() || !hex.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return Err(Error::Invalid {
+                location: Location::new(file, node.position),
+                field: field.to_owned(),
+                value: hex.to_owned(),
+                reason: "the new value must be hexadecimal".to_owned(),
+            });
+        }
         edits.push(edit(node, text, file, field, hex)?);
     }
     edits.sort_by_key(|edit| std::cmp::Reverse(edit.0.start));
@@ -78,12 +78,7 @@ pub fn update_definition_text(
 fn find<'n>(steps: &'n [Node], field: &str) -> Option<&'n Node> {
     steps.iter().find_map(|step| {
         let own = step.get("with").and_then(|with| with.get(field));
-        own.or_else(|| {
-            find(
-                step.get("pipeline").map(Node::items).unwrap_or_default(),
-                field,
-            )
-        })
+        own.or_else(|| find(step.get("pipeline").map(Node::items).unwrap_or_default(), field))
     })
 }
 
@@ -112,9 +107,7 @@ fn edit(
             return Ok((start..start + whole.len(), format!("{quote}{value}{quote}")));
         }
     }
-    Err(wrong(
-        "the old value is not written plainly; write it on one line without escapes",
-    ))
+    Err(wrong("the old value is not written plainly; write it on one line without escapes"))
 }
 
 #[cfg(test)]
@@ -129,10 +122,7 @@ mod tests {
             TEXT,
             "hello.yaml",
             "1.10",
-            &[
-                NewChecksum::Sha256("cccc".to_owned()),
-                NewChecksum::Commit("dddd".to_owned()),
-            ],
+            &[NewChecksum::Sha256("cccc".to_owned()), NewChecksum::Commit("dddd".to_owned())],
         )
         .unwrap();
         let expected = TEXT
@@ -146,27 +136,20 @@ mod tests {
     #[test]
     fn what_is_not_there_is_named() {
         let update = |text: &str, version: &str, checksum| {
-            update_definition_text(text, "hello.yaml", version, &[checksum])
-                .unwrap_err()
-                .to_string()
+            update_definition_text(text, "hello.yaml", version, &[checksum]).unwrap_err().to_string()
         };
         assert_eq!(
             update(TEXT, "2", NewChecksum::Sha512("cc".to_owned())),
             "hello.yaml: nothing to update: no `expected-sha512` in any step of `pipeline`"
         );
         assert_eq!(
-            update(
-                "package: {name: x}",
-                "2",
-                NewChecksum::Commit("cc".to_owned())
-            ),
+            update("package: {name: x}", "2", NewChecksum::Commit("cc".to_owned())),
             "hello.yaml: nothing to update: no `version` in `package`"
         );
+        assert!(update(TEXT, "2\" x", NewChecksum::Sha256("cc".to_owned())).contains("hello.yaml:4:"));
         assert!(
-            update(TEXT, "2\" x", NewChecksum::Sha256("cc".to_owned())).contains("hello.yaml:4:")
-        );
-        assert!(
-            update(TEXT, "2", NewChecksum::Sha256("c c".to_owned())).contains("not hexadecimal")
+            update(TEXT, "2", NewChecksum::Sha256("c c".to_owned()))
+                .starts_with("hello.yaml:13:28: `expected-sha256` is `c c`")
         );
     }
 }

@@ -1,32 +1,4 @@
 //! Minimill's own `image.yaml`, which stands beside a catalog image's `apko.yaml`.
-//!
-//! ```yaml
-//! title: Redis
-//! description: In-memory key-value store
-//! category: databases
-//! url: https://redis.io                 # optional
-//! primary: redis                        # the package whose version names the image
-//! streams:
-//!   - name: "8.0"                       # also a tag
-//!     version: "~8.0"                   # constraint on the primary; absent: any version
-//!     end-of-life: 2027-06-30           # optional; not built after that day
-//!     tags: [lts]                       # optional, further tags
-//! architectures: [x86_64]
-//! variants:                             # optional
-//!   - name: dev                         # tags get `-dev`
-//!     packages: [busybox]               # added to the image
-//! suites:
-//!   integrity: required
-//!   structure: required
-//!   runtime:
-//!     not-applicable: a base image; nothing to start
-//! tests:                                # optional; these are the defaults
-//!   structure: tests/structure.yaml
-//!   runtime: tests/runtime.yaml
-//! ```
-//!
-//! In the `apko.yaml` beside it `${version}` stands for the stream's constraint, so that
-//! `redis${version}` wants `redis~8.0`.
 
 use apk::Architecture;
 use jiff::civil::Date;
@@ -37,7 +9,36 @@ use crate::package::valid_name;
 use crate::text::Text;
 use crate::yaml::{self, Node, Value};
 
-/// What an image is, which versions of it are kept, and what must be checked before it is published.
+/// What an image is, which versions of it are kept, and what must be checked before it is published: the
+/// `image.yaml` beside a catalog image's `apko.yaml`.
+///
+/// ```yaml
+/// title: Redis
+/// description: In-memory key-value store
+/// category: databases
+/// url: https://redis.io                 # optional
+/// primary: redis                        # the package whose version names the image
+/// streams:
+///   - name: "8.0"                       # also a tag
+///     version: "~8.0"                   # constraint on the primary; absent: any version
+///     end-of-life: 2027-06-30           # optional; not built after that day
+///     tags: [lts]                       # optional, further tags
+/// architectures: [x86_64]
+/// variants:                             # optional
+///   - name: dev                         # tags get `-dev`
+///     packages: [busybox]               # added to the image
+/// suites:
+///   integrity: required
+///   structure: required
+///   runtime:
+///     not-applicable: a base image; nothing to start
+/// tests:                                # optional; these are the defaults
+///   structure: tests/structure.yaml
+///   runtime: tests/runtime.yaml
+/// ```
+///
+/// In the `apko.yaml` beside it `${version}` stands for the stream's constraint, so that
+/// `redis${version}` wants `redis~8.0`.
 #[derive(Debug, Clone)]
 pub struct ImageDefinition {
     /// Name for people.
@@ -109,18 +110,8 @@ pub struct Suites {
     pub runtime: Requirement,
 }
 
-const KEYS: &[&str] = &[
-    "title",
-    "description",
-    "category",
-    "url",
-    "primary",
-    "streams",
-    "architectures",
-    "variants",
-    "suites",
-    "tests",
-];
+const KEYS: &[&str] =
+    &["title", "description", "category", "url", "primary", "streams", "architectures", "variants", "suites", "tests"];
 
 impl ImageDefinition {
     /// Reads an `image.yaml`. `file` is the name that errors give.
@@ -138,11 +129,7 @@ impl ImageDefinition {
         }
         let streams = fields.list("streams", |node, path| stream(node, file, path))?;
         for (index, stream) in streams.iter().enumerate() {
-            if streams
-                .iter()
-                .take(index)
-                .any(|other| other.name == stream.name)
-            {
+            if streams.iter().take(index).any(|other| other.name == stream.name) {
                 return Err(fields.invalid("streams", &stream.name, "two streams have this name"));
             }
         }
@@ -150,9 +137,8 @@ impl ImageDefinition {
             .texts("architectures")?
             .iter()
             .map(|text| {
-                text.parse().map_err(|error: apk::UnknownArchitecture| {
-                    fields.invalid("architectures", text, error.to_string())
-                })
+                text.parse()
+                    .map_err(|error: apk::UnknownArchitecture| fields.invalid("architectures", text, error.to_string()))
             })
             .collect::<Result<Vec<Architecture>, Error>>()?;
         if streams.is_empty() {
@@ -176,10 +162,7 @@ impl ImageDefinition {
                 if !is_tag(&name) {
                     return Err(variant.invalid("name", &name, TAG));
                 }
-                Ok(Variant {
-                    name,
-                    packages: variant.texts("packages")?,
-                })
+                Ok(Variant { name, packages: variant.texts("packages")? })
             })?,
             suites: suites(&fields, file)?,
             structure_test,
@@ -200,18 +183,11 @@ const TAG: &str = "a tag has letters, digits, `.`, `_` and `-`, starts with a le
 fn is_tag(text: &str) -> bool {
     text.len() <= 100
         && text.starts_with(|first: char| first.is_ascii_alphanumeric())
-        && text
-            .chars()
-            .all(|character| character.is_ascii_alphanumeric() || "._-".contains(character))
+        && text.chars().all(|character| character.is_ascii_alphanumeric() || "._-".contains(character))
 }
 
 fn stream(node: &Node, file: &str, section: &str) -> Result<Stream, Error> {
-    let fields = Fields::open(
-        node,
-        file,
-        section,
-        &["name", "version", "end-of-life", "tags"],
-    )?;
+    let fields = Fields::open(node, file, section, &["name", "version", "end-of-life", "tags"])?;
     let name = fields.required_text("name")?;
     let tags = fields.texts("tags")?;
     if let Some(bad) = [&name].into_iter().chain(&tags).find(|tag| !is_tag(tag)) {
@@ -219,27 +195,16 @@ fn stream(node: &Node, file: &str, section: &str) -> Result<Stream, Error> {
     }
     let version = fields.text("version")?.unwrap_or_default();
     if !version.is_empty() && !version.starts_with(['~', '=', '<', '>']) {
-        return Err(fields.invalid(
-            "version",
-            &version,
-            "a constraint is expected, such as `~8.0` or `=8.0.1-r0`",
-        ));
+        return Err(fields.invalid("version", &version, "a constraint is expected, such as `~8.0` or `=8.0.1-r0`"));
     }
     let end_of_life = match fields.text("end-of-life")? {
         None => None,
         Some(text) => {
             let date = text.parse::<Date>();
-            Some(date.map_err(|_| {
-                fields.invalid("end-of-life", &text, "a day written YYYY-MM-DD is expected")
-            })?)
+            Some(date.map_err(|_| fields.invalid("end-of-life", &text, "a day written YYYY-MM-DD is expected"))?)
         }
     };
-    Ok(Stream {
-        name,
-        version,
-        end_of_life,
-        tags,
-    })
+    Ok(Stream { name, version, end_of_life, tags })
 }
 
 fn suites(fields: &Fields<'_>, file: &str) -> Result<Suites, Error> {
@@ -249,47 +214,28 @@ fn suites(fields: &Fields<'_>, file: &str) -> Result<Suites, Error> {
     let suites = Fields::open(node, file, "suites", &["integrity", "structure", "runtime"])?;
     let read = |key: &str| match suites.node(key) {
         None => Err(suites.missing(key)),
-        Some(Node {
-            value: Value::Mapping(_),
-            ..
-        }) => {
+        Some(Node { value: Value::Mapping(_), .. }) => {
             let node = suites.node(key).ok_or_else(|| suites.missing(key))?;
             let requirement = Fields::open(node, file, &suites.path(key), &["not-applicable"])?;
-            Ok(Requirement::NotApplicable {
-                reason: requirement.required_text("not-applicable")?.value,
-            })
+            Ok(Requirement::NotApplicable { reason: requirement.required_text("not-applicable")?.value })
         }
         Some(_) => match suites.required_text(key)? {
             text if text == "required" => Ok(Requirement::Required),
-            text => Err(suites.invalid(
-                key,
-                &text,
-                "`required` or `not-applicable: REASON` is expected",
-            )),
+            text => Err(suites.invalid(key, &text, "`required` or `not-applicable: REASON` is expected")),
         },
     };
-    Ok(Suites {
-        integrity: read("integrity")?,
-        structure: read("structure")?,
-        runtime: read("runtime")?,
-    })
+    Ok(Suites { integrity: read("integrity")?, structure: read("structure")?, runtime: read("runtime")? })
 }
 
 fn tests(fields: &Fields<'_>, file: &str) -> Result<(String, String), Error> {
-    let defaults = (
-        "tests/structure.yaml".to_owned(),
-        "tests/runtime.yaml".to_owned(),
-    );
+    let defaults = ("tests/structure.yaml".to_owned(), "tests/runtime.yaml".to_owned());
     let Some(node) = fields.node("tests") else {
         return Ok(defaults);
     };
     let tests = Fields::open(node, file, "tests", &["structure", "runtime"])?;
     let read = |key: &str, default: String| match tests.text(key)? {
         None => Ok(default),
-        Some(path)
-            if path.starts_with('/')
-                || path.split('/').any(|part| part == ".." || part.is_empty()) =>
-        {
+        Some(path) if path.starts_with('/') || path.split('/').any(|part| part == ".." || part.is_empty()) => {
             Err(tests.invalid(key, &path, "a path inside the image's folder is expected"))
         }
         Some(path) => Ok(path.value),
@@ -308,40 +254,18 @@ mod tests {
         let image = ImageDefinition::parse(REDIS, "image.yaml").unwrap();
         assert_eq!(image.streams[0].name, "8.0");
         assert_eq!(image.streams[0].version, "~8.0");
-        assert_eq!(
-            image.streams[0].end_of_life.unwrap().to_string(),
-            "2027-06-30"
-        );
-        assert_eq!(
-            image.architectures,
-            [Architecture::X86_64, Architecture::Aarch64]
-        );
-        assert_eq!(
-            image.suites.runtime,
-            Requirement::NotApplicable {
-                reason: "nothing to start".to_owned()
-            }
-        );
+        assert_eq!(image.streams[0].end_of_life.unwrap().to_string(), "2027-06-30");
+        assert_eq!(image.architectures, [Architecture::X86_64, Architecture::Aarch64]);
+        assert_eq!(image.suites.runtime, Requirement::NotApplicable { reason: "nothing to start".to_owned() });
         assert_eq!(image.structure_test, "tests/structure.yaml");
-        assert_eq!(
-            ImageDefinition::expand("- redis${version}", &image.streams[0]),
-            "- redis~8.0"
-        );
+        assert_eq!(ImageDefinition::expand("- redis${version}", &image.streams[0]), "- redis~8.0");
     }
 
     #[test]
     fn mistakes_are_named_with_their_place() {
         for (from, to, message) in [
-            (
-                "~8.0",
-                "8.0",
-                "image.yaml:7:14: `streams[0].version` is `8.0`: a constraint is expected",
-            ),
-            (
-                "2027-06-30",
-                "2027-13-30",
-                "image.yaml:8:18: `streams[0].end-of-life`",
-            ),
+            ("~8.0", "8.0", "image.yaml:7:14: `streams[0].version` is `8.0`: a constraint is expected"),
+            ("2027-06-30", "2027-13-30", "image.yaml:8:18: `streams[0].end-of-life`"),
             (
                 "runtime:\n    not-applicable: nothing to start",
                 "runtime: maybe",
@@ -353,16 +277,10 @@ mod tests {
                 "categroy",
                 "image.yaml:3:1: unknown key `categroy` in the definition; did you mean `category`?",
             ),
-            (
-                "variants",
-                "tests: {runtime: ../x}\nvariants",
-                "image.yaml:11:18: `tests.runtime` is `../x`",
-            ),
+            ("variants", "tests: {runtime: ../x}\nvariants", "image.yaml:11:18: `tests.runtime` is `../x`"),
         ] {
             let text = REDIS.replacen(from, to, 1);
-            let error = ImageDefinition::parse(&text, "image.yaml")
-                .unwrap_err()
-                .to_string();
+            let error = ImageDefinition::parse(&text, "image.yaml").unwrap_err().to_string();
             assert!(error.starts_with(message), "{error}");
         }
     }

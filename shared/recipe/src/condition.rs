@@ -19,11 +19,7 @@ enum Token {
 
 /// Whether `condition` holds. Substitutions are made inside each operand after the condition has been
 /// taken apart, so a value never changes the condition's shape.
-pub(crate) fn holds(
-    condition: &Text,
-    origin: Origin<'_>,
-    scope: &Scope<'_>,
-) -> Result<bool, Error> {
+pub(crate) fn holds(condition: &Text, origin: Origin<'_>, scope: &Scope<'_>) -> Result<bool, Error> {
     let wrong = |reason: &str| Error::Condition {
         location: Location::new(origin.file, condition.position),
         condition: condition.value.clone(),
@@ -32,28 +28,18 @@ pub(crate) fn holds(
     let mut tokens = Vec::new();
     for token in tokenize(&condition.value).map_err(wrong)? {
         tokens.push(match token {
-            Token::Value(value) => Token::Value(substitute(
-                &Text {
-                    value,
-                    position: condition.position,
-                },
-                origin,
-                scope,
-            )?),
+            Token::Value(value) => {
+                Token::Value(substitute(&Text { value, position: condition.position }, origin, scope)?)
+            }
             other => other,
         });
     }
-    let mut parser = Parser {
-        tokens: &tokens,
-        depth: 0,
-    };
+    let mut parser = Parser { tokens: &tokens, depth: 0 };
     let result = parser.either().map_err(wrong)?;
     if parser.tokens.is_empty() {
         Ok(result)
     } else {
-        Err(wrong(
-            "something follows its end; join parts with `&&` or `||`",
-        ))
+        Err(wrong("something follows its end; join parts with `&&` or `||`"))
     }
 }
 
@@ -72,20 +58,14 @@ fn tokenize(text: &str) -> Result<Vec<Token>, &'static str> {
             ('"' | '\'', _) => {
                 let inner = rest.get(1..).unwrap_or_default();
                 let end = inner.find(first).ok_or("a quoted text has no end")?;
-                (
-                    Token::Value(inner.get(..end).unwrap_or_default().to_owned()),
-                    end + 2,
-                )
+                (Token::Value(inner.get(..end).unwrap_or_default().to_owned()), end + 2)
             }
             _ => {
                 let length = bare_length(rest).ok_or("`${{` has no `}}`")?;
                 if length == 0 {
                     return Err("expected a value, `==`, `!=`, `&&`, `||` or a parenthesis");
                 }
-                (
-                    Token::Value(rest.get(..length).unwrap_or_default().to_owned()),
-                    length,
-                )
+                (Token::Value(rest.get(..length).unwrap_or_default().to_owned()), length)
             }
         };
         tokens.push(token);
@@ -103,9 +83,7 @@ fn bare_length(text: &str) -> Option<usize> {
             continue;
         }
         match rest.chars().next() {
-            Some(next) if !next.is_whitespace() && !"()=!&|\"'".contains(next) => {
-                length += next.len_utf8()
-            }
+            Some(next) if !next.is_whitespace() && !"()=!&|\"'".contains(next) => length += next.len_utf8(),
             _ => break,
         }
     }
@@ -156,11 +134,7 @@ impl Parser<'_> {
             }
             let result = self.either()?;
             self.depth -= 1;
-            return if self.next_is(&Token::Close) {
-                Ok(result)
-            } else {
-                Err("a `(` has no `)`")
-            };
+            return if self.next_is(&Token::Close) { Ok(result) } else { Err("a `(` has no `)`") };
         }
         let left = self.value()?;
         let equal = match self.take() {
@@ -187,19 +161,9 @@ mod tests {
         let mut scope = Scope::default();
         scope.set("build.arch", "x86_64");
         scope.set("odd", "a' == 'a");
-        let origin = Origin {
-            file: "p.yaml",
-            source: condition,
-        };
-        holds(
-            &Text {
-                value: condition.to_owned(),
-                position: Default::default(),
-            },
-            origin,
-            &scope,
-        )
-        .map_err(|error| error.to_string())
+        let origin = Origin { file: "p.yaml", source: condition };
+        holds(&Text { value: condition.to_owned(), position: Default::default() }, origin, &scope)
+            .map_err(|error| error.to_string())
     }
 
     #[test]

@@ -14,12 +14,7 @@ pub(crate) struct Fields<'a> {
 
 impl<'a> Fields<'a> {
     /// Opens a mapping (null is an empty one) and refuses keys that are not in `known`.
-    pub(crate) fn open(
-        node: &'a Node,
-        file: &'a str,
-        section: &str,
-        known: &[&str],
-    ) -> Result<Self, Error> {
+    pub(crate) fn open(node: &'a Node, file: &'a str, section: &str, known: &[&str]) -> Result<Self, Error> {
         let fields = Self::open_any(node, file, section)?;
         for (key, _) in fields.entries {
             if !known.contains(&key.as_str()) {
@@ -36,11 +31,7 @@ impl<'a> Fields<'a> {
 
     /// The section for messages.
     fn section_name(&self) -> String {
-        if self.section.is_empty() {
-            "the definition".to_owned()
-        } else {
-            format!("`{}`", self.section)
-        }
+        if self.section.is_empty() { "the definition".to_owned() } else { format!("`{}`", self.section) }
     }
 
     /// Opens a mapping with free keys.
@@ -50,12 +41,7 @@ impl<'a> Fields<'a> {
             _ if node.is_null() => &[],
             _ => return Err(wrong(file, node, section, "a mapping")),
         };
-        Ok(Self {
-            file,
-            section: section.to_owned(),
-            position: node.position,
-            entries,
-        })
+        Ok(Self { file, section: section.to_owned(), position: node.position, entries })
     }
 
     pub(crate) fn position(&self) -> Position {
@@ -68,25 +54,15 @@ impl<'a> Fields<'a> {
 
     /// The value of `key`; null is as good as absent.
     pub(crate) fn node(&self, key: &str) -> Option<&'a Node> {
-        self.entries
-            .iter()
-            .find(|(name, _)| name.value == key)
-            .map(|(_, node)| node)
-            .filter(|node| !node.is_null())
+        self.entries.iter().find(|(name, _)| name.value == key).map(|(_, node)| node).filter(|node| !node.is_null())
     }
 
     pub(crate) fn path(&self, key: &str) -> String {
-        if self.section.is_empty() {
-            key.to_owned()
-        } else {
-            format!("{}.{key}", self.section)
-        }
+        if self.section.is_empty() { key.to_owned() } else { format!("{}.{key}", self.section) }
     }
 
     pub(crate) fn text(&self, key: &str) -> Result<Option<Text>, Error> {
-        self.node(key)
-            .map(|node| text(node, self.file, &self.path(key)))
-            .transpose()
+        self.node(key).map(|node| text(node, self.file, &self.path(key))).transpose()
     }
 
     pub(crate) fn required_text(&self, key: &str) -> Result<Text, Error> {
@@ -111,10 +87,7 @@ impl<'a> Fields<'a> {
     /// A list, or one value standing for a list of one.
     pub(crate) fn text_or_texts(&self, key: &str) -> Result<Vec<Text>, Error> {
         match self.node(key) {
-            Some(Node {
-                value: Value::Scalar { .. },
-                ..
-            }) => Ok(self.text(key)?.into_iter().collect()),
+            Some(Node { value: Value::Scalar { .. }, .. }) => Ok(self.text(key)?.into_iter().collect()),
             _ => self.texts(key),
         }
     }
@@ -129,11 +102,9 @@ impl<'a> Fields<'a> {
         };
         let path = self.path(key);
         match &node.value {
-            Value::Sequence(items) => items
-                .iter()
-                .enumerate()
-                .map(|(index, item)| read(item, &format!("{path}[{index}]")))
-                .collect(),
+            Value::Sequence(items) => {
+                items.iter().enumerate().map(|(index, item)| read(item, &format!("{path}[{index}]"))).collect()
+            }
             _ => Err(wrong(self.file, node, &path, "a list")),
         }
     }
@@ -148,12 +119,7 @@ impl<'a> Fields<'a> {
         inner
             .entries
             .iter()
-            .map(|(name, node)| {
-                Ok((
-                    name.clone(),
-                    text(node, self.file, &format!("{path}.{name}"))?,
-                ))
-            })
+            .map(|(name, node)| Ok((name.clone(), text(node, self.file, &format!("{path}.{name}"))?)))
             .collect()
     }
 
@@ -185,12 +151,7 @@ impl<'a> Fields<'a> {
         {
             return Ok(Some(number));
         }
-        Err(wrong(
-            self.file,
-            node,
-            &self.path(key),
-            "a whole number of 0 or more",
-        ))
+        Err(wrong(self.file, node, &self.path(key), "a whole number of 0 or more"))
     }
 
     pub(crate) fn integer32(&self, key: &str) -> Result<Option<u32>, Error> {
@@ -199,12 +160,7 @@ impl<'a> Fields<'a> {
         };
         match (u32::try_from(number), self.node(key)) {
             (Ok(number), _) => Ok(Some(number)),
-            (Err(_), Some(node)) => Err(wrong(
-                self.file,
-                node,
-                &self.path(key),
-                "a number below 4294967296",
-            )),
+            (Err(_), Some(node)) => Err(wrong(self.file, node, &self.path(key), "a number below 4294967296")),
             (Err(_), None) => Ok(None),
         }
     }
@@ -221,14 +177,8 @@ impl<'a> Fields<'a> {
 
 pub(crate) fn text(node: &Node, file: &str, path: &str) -> Result<Text, Error> {
     match &node.value {
-        Value::Scalar { .. } if node.is_null() => Ok(Text {
-            value: String::new(),
-            position: node.position,
-        }),
-        Value::Scalar { text, .. } => Ok(Text {
-            value: text.clone(),
-            position: node.position,
-        }),
+        Value::Scalar { .. } if node.is_null() => Ok(Text { value: String::new(), position: node.position }),
+        Value::Scalar { text, .. } => Ok(Text { value: text.clone(), position: node.position }),
         _ => Err(wrong(file, node, path, "text")),
     }
 }
@@ -236,11 +186,7 @@ pub(crate) fn text(node: &Node, file: &str, path: &str) -> Result<Text, Error> {
 pub(crate) fn wrong(file: &str, node: &Node, path: &str, expected: &'static str) -> Error {
     Error::WrongType {
         location: Location::new(file, node.position),
-        field: if path.is_empty() {
-            "the definition".to_owned()
-        } else {
-            path.to_owned()
-        },
+        field: if path.is_empty() { "the definition".to_owned() } else { path.to_owned() },
         expected,
         found: node.describe(),
     }
@@ -251,29 +197,16 @@ pub(crate) fn wrong(file: &str, node: &Node, path: &str, expected: &'static str)
 fn unsigned(text: &str) -> Option<u64> {
     let digits = text.replace('_', "");
     let digits = digits.strip_prefix('+').unwrap_or(&digits);
-    let (digits, radix) = if let Some(rest) = digits
-        .strip_prefix("0x")
-        .or_else(|| digits.strip_prefix("0X"))
-    {
+    let (digits, radix) = if let Some(rest) = digits.strip_prefix("0x").or_else(|| digits.strip_prefix("0X")) {
         (rest, 16)
-    } else if let Some(rest) = digits
-        .strip_prefix("0o")
-        .or_else(|| digits.strip_prefix("0O"))
-    {
+    } else if let Some(rest) = digits.strip_prefix("0o").or_else(|| digits.strip_prefix("0O")) {
         (rest, 8)
-    } else if let Some(rest) = digits
-        .strip_prefix("0b")
-        .or_else(|| digits.strip_prefix("0B"))
-    {
+    } else if let Some(rest) = digits.strip_prefix("0b").or_else(|| digits.strip_prefix("0B")) {
         (rest, 2)
     } else if digits.len() > 1 && digits.starts_with('0') {
         (digits, 8)
     } else {
         (digits, 10)
     };
-    if digits.starts_with(['+', '-']) {
-        None
-    } else {
-        u64::from_str_radix(digits, radix).ok()
-    }
+    if digits.starts_with(['+', '-']) { None } else { u64::from_str_radix(digits, radix).ok() }
 }

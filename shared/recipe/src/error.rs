@@ -147,6 +147,16 @@ pub enum Error {
         /// The input.
         input: String,
     },
+    /// A source that nothing is expected of, without a word why.
+    #[error(
+        "{location}: pipeline `{pipeline}` needs `expected-sha256` or `expected-sha512`, or `expected-none` with the reason why there is none"
+    )]
+    MissingChecksum {
+        /// Where the step stands.
+        location: Location,
+        /// The pipeline.
+        pipeline: String,
+    },
     /// Pipelines that use each other without end.
     #[error("{location}: pipelines use each other more than {limit} deep: {chain}")]
     PipelineDepth {
@@ -208,11 +218,9 @@ impl Error {
             | Self::UnknownPipeline { location, .. }
             | Self::UnknownInput { location, .. }
             | Self::MissingInput { location, .. }
+            | Self::MissingChecksum { location, .. }
             | Self::PipelineDepth { location, .. } => Some(location),
-            Self::DuplicatePackage { .. }
-            | Self::Cycle(_)
-            | Self::NothingToUpdate { .. }
-            | Self::Read { .. } => None,
+            Self::DuplicatePackage { .. } | Self::Cycle(_) | Self::NothingToUpdate { .. } | Self::Read { .. } => None,
         }
     }
 }
@@ -226,11 +234,7 @@ fn hint(nearest: &[String]) -> Hint<'_> {
 impl fmt::Display for Hint<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, name) in self.0.iter().enumerate() {
-            formatter.write_str(if index == 0 {
-                "; did you mean "
-            } else {
-                " or "
-            })?;
+            formatter.write_str(if index == 0 { "; did you mean " } else { " or " })?;
             write!(formatter, "`{name}`")?;
         }
         if !self.0.is_empty() {
@@ -249,9 +253,5 @@ pub(crate) fn nearest<'a>(wanted: &str, known: impl IntoIterator<Item = &'a str>
         .collect();
     scored.sort_by(|a, b| b.0.total_cmp(&a.0).then_with(|| a.1.cmp(b.1)));
     scored.dedup_by(|a, b| a.1 == b.1);
-    scored
-        .into_iter()
-        .take(3)
-        .map(|(_, name)| name.to_owned())
-        .collect()
+    scored.into_iter().take(3).map(|(_, name)| name.to_owned()).collect()
 }

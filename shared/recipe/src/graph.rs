@@ -37,11 +37,7 @@ impl Node {
             provides: output.dependencies.provides.clone(),
             runtime: output.dependencies.runtime.clone(),
         });
-        Self {
-            name: plan.name.clone(),
-            build: plan.environment.packages.clone(),
-            packages: packages.collect(),
-        }
+        Self { name: plan.name.clone(), build: plan.environment.packages.clone(), packages: packages.collect() }
     }
 }
 
@@ -82,20 +78,14 @@ impl fmt::Display for Cycle {
         for link in &self.links {
             write!(formatter, "{} -> ", link.from)?;
         }
-        write!(
-            formatter,
-            "{}",
-            self.links.first().map_or("", |link| &link.from)
-        )?;
+        write!(formatter, "{}", self.links.first().map_or("", |link| &link.from))?;
         for (index, link) in self.links.iter().enumerate() {
             formatter.write_str(if index == 0 { " (" } else { "; " })?;
             match &link.through {
                 None => write!(formatter, "`{}` builds with `{}`", link.from, link.package)?,
-                Some(through) => write!(
-                    formatter,
-                    "`{}` builds with `{through}`, which needs `{}`",
-                    link.from, link.package
-                )?,
+                Some(through) => {
+                    write!(formatter, "`{}` builds with `{through}`, which needs `{}`", link.from, link.package)?
+                }
             }
             if link.package != link.to {
                 write!(formatter, " of `{}`", link.to)?;
@@ -110,6 +100,8 @@ impl fmt::Display for Cycle {
 pub struct Graph {
     /// What must be built before each definition, with the reason.
     before: BTreeMap<String, BTreeMap<String, Link>>,
+    /// The same links the other way round.
+    after: BTreeMap<String, BTreeSet<String>>,
     external: BTreeMap<String, BTreeSet<String>>,
 }
 
@@ -140,18 +132,16 @@ impl Graph {
         for node in nodes {
             for package in &node.packages {
                 for provided in &package.provides {
-                    providers
-                        .entry(bare_name(provided))
-                        .or_insert((node, package));
+                    providers.entry(bare_name(provided)).or_insert((node, package));
                 }
             }
         }
-        let mut graph = Self {
-            before: BTreeMap::new(),
-            external: BTreeMap::new(),
-        };
+        let mut graph = Self { before: BTreeMap::new(), after: BTreeMap::new(), external: BTreeMap::new() };
         for node in nodes {
             let links = graph.links(node, &makers, &providers);
+            for to in links.keys() {
+                graph.after.entry(to.clone()).or_default().insert(node.name.clone());
+            }
             graph.before.insert(node.name.clone(), links);
         }
         Ok(graph)
@@ -165,21 +155,14 @@ impl Graph {
     ) -> BTreeMap<String, Link> {
         let mut links: BTreeMap<String, Link> = BTreeMap::new();
         let mut seen: BTreeSet<&str> = BTreeSet::new();
-        let mut queue: VecDeque<(&str, Option<&str>)> = node
-            .build
-            .iter()
-            .map(|want| (bare_name(want), None))
-            .collect();
+        let mut queue: VecDeque<(&str, Option<&str>)> = node.build.iter().map(|want| (bare_name(want), None)).collect();
         while let Some((want, through)) = queue.pop_front() {
             if want.is_empty() || !seen.insert(want) {
                 continue;
             }
             let Some((maker, package)) = makers.get(want).or_else(|| providers.get(want)) else {
                 if through.is_none() {
-                    self.external
-                        .entry(want.to_owned())
-                        .or_default()
-                        .insert(node.name.clone());
+                    self.external.entry(want.to_owned()).or_default().insert(node.name.clone());
                 }
                 continue;
             };
@@ -187,19 +170,10 @@ impl Graph {
                 from: node.name.clone(),
                 to: maker.name.clone(),
                 package: want.to_owned(),
-                kind: if through.is_none() {
-                    LinkKind::Build
-                } else {
-                    LinkKind::Runtime
-                },
+                kind: if through.is_none() { LinkKind::Build } else { LinkKind::Runtime },
                 through: through.map(str::to_owned),
             });
-            queue.extend(
-                package
-                    .runtime
-                    .iter()
-                    .map(|need| (bare_name(need), Some(package.name.as_str()))),
-            );
+            queue.extend(package.runtime.iter().map(|need| (bare_name(need), Some(package.name.as_str()))));
         }
         links
     }
@@ -212,10 +186,8 @@ impl Graph {
     /// The shortest chain of the first definition, a to z, that is part of one.
     pub fn order(&self) -> Result<Vec<Vec<String>>, Cycle> {
         let (groups, left) = self.peel();
-        match left
-            .iter()
-            .find_map(|name| self.shortest_cycle(name, &left))
-        {
+        let left = self.trim(left);
+        match left.iter().find_map(|name| self.shortest_cycle(name, &left)) {
             Some(cycle) => Err(cycle),
             None => Ok(groups),
         }
@@ -224,28 +196,19 @@ impl Graph {
     /// One chain for each set of definitions that need each other; empty when all can be ordered.
     #[must_use]
     pub fn cycles(&self) -> Vec<Cycle> {
-        let (_, mut left) = self.peel();
+        let mut left = self.trim(self.peel().1);
         let mut cycles = Vec::new();
         while let Some(name) = left.first().cloned() {
-            match self.shortest_cycle(&name, &left) {
-                None => {
-                    left.remove(&name);
+            if let Some(cycle) = self.shortest_cycle(&name, &left) {
+                // The set is every definition that leads here and is led to from here.
+                let forward = self.reachable(&name, &left, |name| self.needed_by(name));
+                let backward = self.reachable(&name, &left, |name| self.needing(name));
+                for member in forward.intersection(&backward) {
+                    left.remove(*member);
                 }
-                Some(cycle) => {
-                    let forward = self.reachable(&name, &left);
-                    // The set is every definition that leads here and is led to from here.
-                    let set: Vec<String> = forward
-                        .iter()
-                        .filter(|other| self.reachable(other, &left).contains(&name))
-                        .cloned()
-                        .collect();
-                    for member in set {
-                        left.remove(&member);
-                    }
-                    left.remove(&name);
-                    cycles.push(cycle);
-                }
+                cycles.push(cycle);
             }
+            left.remove(&name);
         }
         cycles
     }
@@ -253,18 +216,13 @@ impl Graph {
     /// Every definition that must be built before `name`, directly or not.
     #[must_use]
     pub fn build_dependencies(&self, name: &str) -> BTreeSet<String> {
-        let all = self.before.keys().cloned().collect();
-        self.reachable(name, &all)
+        self.closure(name, |name| self.needed_by(name))
     }
 
     /// Every definition that must be built again when `name` changes, directly or not.
     #[must_use]
     pub fn dependents(&self, name: &str) -> BTreeSet<String> {
-        self.before
-            .keys()
-            .filter(|other| self.build_dependencies(other).contains(name))
-            .cloned()
-            .collect()
+        self.closure(name, |name| self.needing(name))
     }
 
     /// Wanted names that no definition makes, each with the definitions whose environment wants it.
@@ -280,11 +238,7 @@ impl Graph {
         loop {
             let free: Vec<String> = left
                 .iter()
-                .filter(|name| {
-                    self.before
-                        .get(*name)
-                        .is_none_or(|links| links.keys().all(|to| !left.contains(to)))
-                })
+                .filter(|name| self.before.get(*name).is_none_or(|links| links.keys().all(|to| !left.contains(to))))
                 .cloned()
                 .collect();
             if free.is_empty() {
@@ -297,12 +251,48 @@ impl Graph {
         }
     }
 
-    fn reachable(&self, from: &str, within: &BTreeSet<String>) -> BTreeSet<String> {
+    /// Takes away what nothing that is left needs, again and again: the members of cycles stay, and what lies
+    /// between them.
+    fn trim(&self, mut left: BTreeSet<String>) -> BTreeSet<String> {
+        loop {
+            let count = left.len();
+            let kept: BTreeSet<String> =
+                left.iter().filter(|name| self.needing(name).any(|other| left.contains(other))).cloned().collect();
+            left = kept;
+            if left.len() == count {
+                return left;
+            }
+        }
+    }
+
+    fn needed_by(&self, name: &str) -> impl Iterator<Item = &str> {
+        self.before.get(name).into_iter().flat_map(BTreeMap::keys).map(String::as_str)
+    }
+
+    fn needing(&self, name: &str) -> impl Iterator<Item = &str> {
+        self.after.get(name).into_iter().flatten().map(String::as_str)
+    }
+
+    fn closure<'g, I: Iterator<Item = &'g str>>(
+        &'g self,
+        from: &'g str,
+        next: impl Fn(&'g str) -> I,
+    ) -> BTreeSet<String> {
+        let all = self.before.keys().cloned().collect();
+        self.reachable(from, &all, next).into_iter().map(str::to_owned).collect()
+    }
+
+    fn reachable<'g, I: Iterator<Item = &'g str>>(
+        &'g self,
+        from: &'g str,
+        within: &BTreeSet<String>,
+        next: impl Fn(&'g str) -> I,
+    ) -> BTreeSet<&'g str> {
         let mut reached = BTreeSet::new();
-        let mut queue = vec![from];
+        let mut queue = vec![self.before.get_key_value(from).map_or("", |(name, _)| name.as_str())];
         while let Some(name) = queue.pop() {
-            for to in self.before.get(name).into_iter().flat_map(BTreeMap::keys) {
-                if within.contains(to) && reached.insert(to.clone()) {
+            for to in next(name) {
+                if within.contains(to) && reached.insert(to) {
                     queue.push(to);
                 }
             }
@@ -341,10 +331,7 @@ fn bare_name(want: &str) -> &str {
     if want.starts_with('!') {
         return "";
     }
-    want.split(['=', '<', '>', '~', '@'])
-        .next()
-        .unwrap_or_default()
-        .trim()
+    want.split(['=', '<', '>', '~', '@']).next().unwrap_or_default().trim()
 }
 
 #[cfg(test)]
@@ -352,12 +339,7 @@ mod tests {
     use super::*;
 
     fn node(name: &str, build: &[&str], packages: &[(&str, &[&str], &[&str])]) -> Node {
-        let owned = |names: &[&str]| {
-            names
-                .iter()
-                .map(|name| (*name).to_owned())
-                .collect::<Vec<_>>()
-        };
+        let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
         Node {
             name: name.to_owned(),
             build: owned(build),
@@ -376,40 +358,14 @@ mod tests {
     fn order_follows_build_wants_and_what_they_need_at_run_time() {
         let graph = Graph::new(&[
             node("nginx", &["pcre2-dev", "make"], &[("nginx", &[], &[])]),
-            node(
-                "pcre2",
-                &["musl-dev~1.2"],
-                &[
-                    ("pcre2", &[], &[]),
-                    ("pcre2-dev", &[], &["pcre2=10", "zlib"]),
-                ],
-            ),
+            node("pcre2", &["musl-dev~1.2"], &[("pcre2", &[], &[]), ("pcre2-dev", &[], &["pcre2=10", "zlib"])]),
             node("zlib", &["libc-headers"], &[("zlib", &[], &[])]),
-            node(
-                "musl",
-                &[],
-                &[
-                    ("musl", &[], &["!glibc"]),
-                    ("musl-dev", &["libc-headers=1"], &["musl"]),
-                ],
-            ),
+            node("musl", &[], &[("musl", &[], &["!glibc"]), ("musl-dev", &["libc-headers=1"], &["musl"])]),
         ])
         .unwrap();
-        assert_eq!(
-            graph.order().unwrap(),
-            [vec!["musl"], vec!["pcre2", "zlib"], vec!["nginx"]]
-        );
-        assert_eq!(
-            graph
-                .build_dependencies("nginx")
-                .into_iter()
-                .collect::<Vec<_>>(),
-            ["musl", "pcre2", "zlib"]
-        );
-        assert_eq!(
-            graph.dependents("zlib").into_iter().collect::<Vec<_>>(),
-            ["nginx"]
-        );
+        assert_eq!(graph.order().unwrap(), [vec!["musl"], vec!["pcre2", "zlib"], vec!["nginx"]]);
+        assert_eq!(graph.build_dependencies("nginx").into_iter().collect::<Vec<_>>(), ["musl", "pcre2", "zlib"]);
+        assert_eq!(graph.dependents("zlib").into_iter().collect::<Vec<_>>(), ["nginx"]);
         assert_eq!(graph.external().keys().collect::<Vec<_>>(), ["make"]);
         assert!(graph.cycles().is_empty());
     }
@@ -431,11 +387,7 @@ mod tests {
             "packages need each other to be built: a -> b -> c -> a (`a` builds with `b-dev` of `b`; `b` builds with `c`; `c` builds with `tool`, which needs `a`)"
         );
         assert_eq!(graph.cycles().len(), 2);
-        assert!(
-            graph.cycles()[1]
-                .to_string()
-                .starts_with("packages need each other to be built: self -> self")
-        );
+        assert!(graph.cycles()[1].to_string().starts_with("packages need each other to be built: self -> self"));
     }
 
     #[test]
@@ -451,13 +403,7 @@ mod tests {
 
     #[test]
     fn one_name_has_one_maker() {
-        let nodes = [
-            node("a", &[], &[("x", &[], &[])]),
-            node("b", &[], &[("x", &[], &[])]),
-        ];
-        assert_eq!(
-            Graph::new(&nodes).unwrap_err().to_string(),
-            "package `x` is made by both `a` and `b`; rename one"
-        );
+        let nodes = [node("a", &[], &[("x", &[], &[])]), node("b", &[], &[("x", &[], &[])])];
+        assert_eq!(Graph::new(&nodes).unwrap_err().to_string(), "package `x` is made by both `a` and `b`; rename one");
     }
 }

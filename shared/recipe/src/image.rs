@@ -245,10 +245,7 @@ impl ImageConfiguration {
             annotations: fields.texts_by_name("annotations")?,
             include: fields.text("include")?,
             volumes: fields.texts("volumes")?,
-            layering: fields
-                .node("layering")
-                .map(|node| layering(node, file, &fields.path("layering")))
-                .transpose()?,
+            layering: fields.node("layering").map(|node| layering(node, file, &fields.path("layering"))).transpose()?,
             format: fields.text("format")?,
             certificates: fields
                 .node("certificates")
@@ -273,16 +270,8 @@ fn contents(node: &Node, file: &str, section: &str) -> Result<Contents, Error> {
     let base_image = match fields.node("baseimage") {
         None => None,
         Some(node) => {
-            let base = Fields::open(
-                node,
-                file,
-                &fields.path("baseimage"),
-                &["image", "apkindex"],
-            )?;
-            Some(BaseImage {
-                image: base.required_text("image")?,
-                apk_index: base.text("apkindex")?,
-            })
+            let base = Fields::open(node, file, &fields.path("baseimage"), &["image", "apkindex"])?;
+            Some(BaseImage { image: base.required_text("image")?, apk_index: base.text("apkindex")? })
         }
     };
     Ok(Contents {
@@ -290,9 +279,7 @@ fn contents(node: &Node, file: &str, section: &str) -> Result<Contents, Error> {
         runtime_repositories: fields.texts("runtime_repositories")?,
         repositories: fields.texts("repositories")?,
         keyring: fields.texts("keyring")?,
-        runtime_keyring: fields.list("runtime_keyring", |node, path| {
-            named_content(node, file, path)
-        })?,
+        runtime_keyring: fields.list("runtime_keyring", |node, path| named_content(node, file, path))?,
         packages: fields.texts("packages")?,
         base_image,
     })
@@ -300,29 +287,14 @@ fn contents(node: &Node, file: &str, section: &str) -> Result<Contents, Error> {
 
 fn named_content(node: &Node, file: &str, section: &str) -> Result<NamedContent, Error> {
     let fields = Fields::open(node, file, section, &["name", "content"])?;
-    Ok(NamedContent {
-        name: fields.required_text("name")?,
-        content: fields.required_text("content")?,
-    })
+    Ok(NamedContent { name: fields.required_text("name")?, content: fields.required_text("content")? })
 }
 
 fn entrypoint(node: &Node, file: &str, section: &str) -> Result<Entrypoint, Error> {
-    let fields = Fields::open(
-        node,
-        file,
-        section,
-        &["type", "command", "shell-fragment", "services"],
-    )?;
+    let fields = Fields::open(node, file, section, &["type", "command", "shell-fragment", "services"])?;
     let kind = fields.text("type")?;
-    if let Some(kind) = kind
-        .as_ref()
-        .filter(|kind| !kind.is_empty() && **kind != "service-bundle")
-    {
-        return Err(fields.invalid(
-            "type",
-            kind,
-            "only `service-bundle` exists; leave it out otherwise",
-        ));
+    if let Some(kind) = kind.as_ref().filter(|kind| !kind.is_empty() && **kind != "service-bundle") {
+        return Err(fields.invalid("type", kind, "only `service-bundle` exists; leave it out otherwise"));
     }
     Ok(Entrypoint {
         kind,
@@ -337,12 +309,7 @@ fn accounts(node: &Node, file: &str, section: &str) -> Result<Accounts, Error> {
     Ok(Accounts {
         run_as: fields.text("run-as")?,
         users: fields.list("users", |node, path| {
-            let user = Fields::open(
-                node,
-                file,
-                path,
-                &["username", "uid", "gid", "shell", "homedir"],
-            )?;
+            let user = Fields::open(node, file, path, &["username", "uid", "gid", "shell", "homedir"])?;
             Ok(User {
                 name: user.required_text("username")?,
                 uid: user.integer32("uid")?.unwrap_or(0),
@@ -363,20 +330,8 @@ fn accounts(node: &Node, file: &str, section: &str) -> Result<Accounts, Error> {
 }
 
 fn path_mutation(node: &Node, file: &str, section: &str) -> Result<PathMutation, Error> {
-    let fields = Fields::open(
-        node,
-        file,
-        section,
-        &[
-            "path",
-            "type",
-            "uid",
-            "gid",
-            "permissions",
-            "source",
-            "recursive",
-        ],
-    )?;
+    let fields =
+        Fields::open(node, file, section, &["path", "type", "uid", "gid", "permissions", "source", "recursive"])?;
     let kind_text = fields.required_text("type")?;
     let kind = match kind_text.as_str() {
         "directory" => PathKind::Directory,
@@ -385,8 +340,7 @@ fn path_mutation(node: &Node, file: &str, section: &str) -> Result<PathMutation,
         "symlink" => PathKind::SymbolicLink,
         "permissions" => PathKind::Permissions,
         _ => {
-            let reason =
-                "must be `directory`, `empty-file`, `hardlink`, `symlink` or `permissions`";
+            let reason = "must be `directory`, `empty-file`, `hardlink`, `symlink` or `permissions`";
             return Err(fields.invalid("type", &kind_text, reason));
         }
     };
@@ -413,10 +367,7 @@ fn layering(node: &Node, file: &str, section: &str) -> Result<Layering, Error> {
     if let Some(strategy) = strategy.as_ref().filter(|strategy| **strategy != "origin") {
         return Err(fields.invalid("strategy", strategy, "only `origin` exists"));
     }
-    Ok(Layering {
-        strategy,
-        budget: fields.integer("budget")?,
-    })
+    Ok(Layering { strategy, budget: fields.integer("budget")? })
 }
 
 fn certificates(node: &Node, file: &str, section: &str) -> Result<Certificates, Error> {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::decode::Fields;
 use crate::error::{Error, nearest};
-use crate::package::{Step, decode_step};
+use crate::package::{Step, StepKeys, decode_step};
 use crate::text::Text;
 use crate::yaml;
 
@@ -56,18 +56,44 @@ macro_rules! built_in {
 }
 
 built_in![
+    "R/build",
     "autoconf/configure",
     "autoconf/make",
     "autoconf/make-install",
+    "bump",
+    "cargo/build",
     "cmake/build",
     "cmake/configure",
     "cmake/install",
     "fetch",
+    "git-am",
     "git-checkout",
+    "go/build",
+    "go/build/v2",
+    "go/bump",
+    "go/install",
+    "maven/pombump",
     "meson/compile",
     "meson/configure",
     "meson/install",
+    "meson/test",
+    "npm/install",
     "patch",
+    "pecl/install",
+    "pecl/phpize",
+    "perl/cleanup",
+    "perl/dzil",
+    "perl/make",
+    "py/pip-build-install",
+    "python/build",
+    "python/build-wheel",
+    "python/import",
+    "python/install",
+    "ruby/build",
+    "ruby/clean",
+    "ruby/install",
+    "ruby/require",
+    "sed",
     "split/alldocs",
     "split/bin",
     "split/debug",
@@ -79,6 +105,38 @@ built_in![
     "split/manpages",
     "split/static",
     "strip",
+    "test/docs",
+    "test/emptypackage",
+    "test/ldd-check",
+    "test/metapackage",
+    "test/no-docs",
+    "test/perl-module-check",
+    "test/pkgconf",
+    "test/staticpackage",
+    "test/tw/byproductpackage",
+    "test/tw/configpackage",
+    "test/tw/contains-files",
+    "test/tw/debugpackage",
+    "test/tw/devpackage",
+    "test/tw/docs",
+    "test/tw/emptypackage",
+    "test/tw/gem-check",
+    "test/tw/help-check",
+    "test/tw/langpackage",
+    "test/tw/ldd-check",
+    "test/tw/metapackage",
+    "test/tw/no-docs",
+    "test/tw/pip-check",
+    "test/tw/shell-syntax-check",
+    "test/tw/staticpackage",
+    "test/tw/symlink-check",
+    "test/tw/ver-check",
+    "test/tw/virtualpackage",
+    "test/virtualpackage",
+    "xcover/profile",
+    "xcover/status",
+    "xcover/stop",
+    "xcover/wait",
 ];
 
 impl Pipelines {
@@ -88,9 +146,7 @@ impl Pipelines {
     ///
     /// A built-in file that does not parse, which the crate's tests rule out.
     pub fn built_in() -> Result<Self, Error> {
-        let mut pipelines = Self {
-            by_name: BTreeMap::new(),
-        };
+        let mut pipelines = Self { by_name: BTreeMap::new() };
         for (name, text) in BUILT_IN {
             pipelines.insert(name, text, &format!("built-in pipeline {name}"), true)?;
         }
@@ -108,10 +164,7 @@ impl Pipelines {
         collect(directory, String::new(), 0, &mut files)?;
         files.sort();
         for (name, path) in files {
-            let text = fs::read_to_string(&path).map_err(|source| Error::Read {
-                path: path.clone(),
-                source,
-            })?;
+            let text = fs::read_to_string(&path).map_err(|source| Error::Read { path: path.clone(), source })?;
             self.add(&name, &text, &path.display().to_string())?;
         }
         Ok(())
@@ -128,17 +181,13 @@ impl Pipelines {
 
     fn insert(&mut self, name: &str, text: &str, file: &str, own: bool) -> Result<(), Error> {
         let node = yaml::parse(text, file)?;
-        let step = decode_step(&node, file, "", own)?;
+        let keys = if own { StepKeys::BuiltIn } else { StepKeys::Pipeline };
+        let step = decode_step(&node, file, "", keys)?;
         let source = match Fields::open_any(&node, file, "")?.text("source")? {
             Some(kind) if own => source_kind(&kind),
             _ => None,
         };
-        let pipeline = Pipeline {
-            file: file.to_owned(),
-            text: text.to_owned(),
-            step,
-            source,
-        };
+        let pipeline = Pipeline { file: file.to_owned(), text: text.to_owned(), step, source };
         self.by_name.insert(name.to_owned(), pipeline);
         Ok(())
     }
@@ -167,16 +216,8 @@ fn source_kind(text: &Text) -> Option<SourceKind> {
     }
 }
 
-fn collect(
-    directory: &Path,
-    prefix: String,
-    depth: usize,
-    files: &mut Vec<(String, PathBuf)>,
-) -> Result<(), Error> {
-    let failed = |source| Error::Read {
-        path: directory.to_owned(),
-        source,
-    };
+fn collect(directory: &Path, prefix: String, depth: usize, files: &mut Vec<(String, PathBuf)>) -> Result<(), Error> {
+    let failed = |source| Error::Read { path: directory.to_owned(), source };
     if depth > MAXIMUM_DEPTH {
         return Err(failed(std::io::Error::other(
             "more than 8 levels of folders; name the folder that holds the pipelines",
@@ -221,25 +262,11 @@ mod tests {
     fn a_folder_replaces_and_adds() {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join("py")).unwrap();
-        fs::write(
-            folder.path().join("py/build.yaml"),
-            "pipeline: [{runs: build}]",
-        )
-        .unwrap();
-        fs::write(
-            folder.path().join("strip.yaml"),
-            "pipeline: [{runs: own strip}]",
-        )
-        .unwrap();
+        fs::write(folder.path().join("py/build.yaml"), "pipeline: [{runs: build}]").unwrap();
+        fs::write(folder.path().join("strip.yaml"), "pipeline: [{runs: own strip}]").unwrap();
         let mut pipelines = Pipelines::built_in().unwrap();
         pipelines.add_directory(folder.path()).unwrap();
-        assert_eq!(
-            pipelines.get("strip").unwrap().step().pipeline[0]
-                .runs
-                .as_deref()
-                .unwrap(),
-            "own strip"
-        );
+        assert_eq!(pipelines.get("strip").unwrap().step().pipeline[0].runs.as_deref().unwrap(), "own strip");
         assert!(pipelines.get("py/build").is_some());
         assert!(
             pipelines

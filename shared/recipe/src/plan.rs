@@ -174,11 +174,7 @@ impl Output {
         let mut expressions: Vec<String> = Vec::new();
         for licence in &self.licences {
             let simple = !licence.expression.contains(" OR ") || self.licences.len() == 1;
-            let expression = if simple {
-                licence.expression.clone()
-            } else {
-                format!("({})", licence.expression)
-            };
+            let expression = if simple { licence.expression.clone() } else { format!("({})", licence.expression) };
             if !expressions.contains(&expression) {
                 expressions.push(expression);
             }

@@ -17,41 +17,25 @@ pub(crate) fn read(
     step: &Step,
     pipeline: &str,
     inputs: &BTreeMap<String, String>,
-    location: Location,
     origin: Origin<'_>,
 ) -> Result<Source, Error> {
-    let get = |name: &str| {
-        inputs
-            .get(name)
-            .map(|value| value.trim())
-            .filter(|value| !value.is_empty())
-    };
+    let location = Location::new(origin.file, step.position);
+    let get = |name: &str| inputs.get(name).map(|value| value.trim()).filter(|value| !value.is_empty());
     // The place of an input's value where the step gives it, of the step where it is a default.
     let place = |name: &str| {
         let given = step.with.iter().find(|(key, _)| *key == name);
-        given.map_or_else(
-            || location.clone(),
-            |(_, value)| Location::new(origin.file, value.position),
-        )
+        given.map_or_else(|| location.clone(), |(_, value)| Location::new(origin.file, value.position))
     };
     let digest = |name: &str, length: usize| match get(name) {
         None => Ok(None),
-        Some(value)
-            if value.len() == length
-                && value
-                    .bytes()
-                    .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')) =>
-        {
+        Some(value) if value.len() == length && value.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')) => {
             Ok(Some(value.to_owned()))
         }
         Some(value) => Err(Error::Invalid {
             location: place(name),
             field: format!("with.{name}"),
             value: value.to_owned(),
-            reason: format!(
-                "{length} lower-case hexadecimal digits are expected, this has {}",
-                value.len()
-            ),
+            reason: format!("{length} lower-case hexadecimal digits are expected, this has {}", value.len()),
         }),
     };
     let missing = |input: &str| Error::MissingInput {
@@ -63,16 +47,15 @@ pub(crate) fn read(
     match kind {
         SourceKind::File => {
             let uri = owned("uri").ok_or_else(|| missing("uri"))?;
-            let (expected, file) = match (
-                digest("expected-sha256", 64)?,
-                digest("expected-sha512", 128)?,
-            ) {
+            let (expected, file) = match (digest("expected-sha256", 64)?, digest("expected-sha512", 128)?) {
                 (Some(hex), _) => (Expected::Sha256(hex.clone()), format!("sha256:{hex}")),
                 (None, Some(hex)) => (Expected::Sha512(hex.clone()), format!("sha512:{hex}")),
                 (None, None) if get("expected-none").is_some() => {
                     (Expected::None, format!("uri:{}", identity(&[&uri])))
                 }
-                (None, None) => return Err(missing("expected-sha256` or `expected-sha512")),
+                (None, None) => {
+                    return Err(Error::MissingChecksum { location: location.clone(), pipeline: pipeline.to_owned() });
+                }
             };
             Ok(Source {
                 uri,
@@ -96,13 +79,9 @@ pub(crate) fn read(
                     .unwrap_or_default(),
             };
             // One commit gives several trees, by what is picked and left out.
-            let plain = !git.recurse_submodules
-                && git.cherry_picks.is_none()
-                && git.sparse_paths.is_empty();
+            let plain = !git.recurse_submodules && git.cherry_picks.is_none() && git.sparse_paths.is_empty();
             let (expected, file) = match digest("expected-commit", 40)? {
-                Some(commit) if plain => {
-                    (Expected::Commit(commit.clone()), format!("git:{commit}"))
-                }
+                Some(commit) if plain => (Expected::Commit(commit.clone()), format!("git:{commit}")),
                 Some(commit) => {
                     let tree = identity(&[
                         &git.recurse_submodules.to_string(),
@@ -110,31 +89,17 @@ pub(crate) fn read(
                         &git.sparse_paths.join("\n"),
                     ]);
                     let short: String = tree.chars().take(16).collect();
-                    (
-                        Expected::Commit(commit.clone()),
-                        format!("git:{commit}-{short}"),
-                    )
+                    (Expected::Commit(commit.clone()), format!("git:{commit}-{short}"))
                 }
                 None => {
                     let branch = git.branch.as_deref().unwrap_or_default();
                     (
                         Expected::None,
-                        format!(
-                            "uri:{}",
-                            identity(&[&uri, branch, git.tag.as_deref().unwrap_or_default()])
-                        ),
+                        format!("uri:{}", identity(&[&uri, branch, git.tag.as_deref().unwrap_or_default()])),
                     )
                 }
             };
-            Ok(Source {
-                uri,
-                expected,
-                file,
-                git: Some(git),
-                purl_name: None,
-                purl_version: None,
-                location,
-            })
+            Ok(Source { uri, expected, file, git: Some(git), purl_name: None, purl_version: None, location })
         }
     }
 }
@@ -151,26 +116,12 @@ fn identity(parts: &[&str]) -> String {
 /// The name that a fetched file has in the workspace: the end of a URL's path; for a package URL,
 /// `NAME-VERSION`.
 pub(crate) fn file_name(uri: &str) -> String {
-    let path = uri
-        .split(['?', '#'])
-        .next()
-        .unwrap_or_default()
-        .trim_end_matches('/');
+    let path = uri.split(['?', '#']).next().unwrap_or_default().trim_end_matches('/');
     let name = path.rsplit('/').next().unwrap_or_default();
-    let name = if uri.starts_with("pkg:") {
-        name.replace('@', "-")
-    } else {
-        name.to_owned()
-    };
-    let safe: String = name
-        .chars()
-        .filter(|character| character.is_ascii_alphanumeric() || "._+-~@%".contains(*character))
-        .collect();
-    if safe.trim_matches('.').is_empty() {
-        "source".to_owned()
-    } else {
-        safe
-    }
+    let name = if uri.starts_with("pkg:") { name.replace('@', "-") } else { name.to_owned() };
+    let safe: String =
+        name.chars().filter(|character| character.is_ascii_alphanumeric() || "._+-~@%".contains(*character)).collect();
+    if safe.trim_matches('.').is_empty() { "source".to_owned() } else { safe }
 }
 
 #[cfg(test)]
@@ -181,10 +132,7 @@ mod tests {
     fn a_fetched_file_is_named_by_its_url() {
         for (uri, name) in [
             ("https://example.org/a/b-1.0.tar.gz?x=1", "b-1.0.tar.gz"),
-            (
-                "pkg:deb/debian/memcached@1.6.38?arch=source",
-                "memcached-1.6.38",
-            ),
+            ("pkg:deb/debian/memcached@1.6.38?arch=source", "memcached-1.6.38"),
             ("pkg:cargo/ripgrep@14.1.1", "ripgrep-14.1.1"),
             ("https://example.org/..", "source"),
             ("https://example.org/$(id)", "id"),

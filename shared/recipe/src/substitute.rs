@@ -28,11 +28,7 @@ impl Origin<'_> {
             Some((_, tail)) => tail.chars().count() + 1,
             None => from.column + before.chars().count(),
         };
-        Location {
-            file: self.file.to_owned(),
-            line,
-            column,
-        }
+        Location { file: self.file.to_owned(), line, column }
     }
 }
 
@@ -46,10 +42,7 @@ pub(crate) struct Scope<'a> {
 
 impl<'a> Scope<'a> {
     pub(crate) fn within(parent: &'a Scope<'a>) -> Self {
-        Self {
-            values: BTreeMap::new(),
-            parent: Some(parent),
-        }
+        Self { values: BTreeMap::new(), parent: Some(parent) }
     }
 
     pub(crate) fn set(&mut self, name: impl Into<String>, value: impl Into<String>) {
@@ -90,10 +83,7 @@ pub(crate) fn parts(template: &str) -> Vec<Part<'_>> {
         if !literal.is_empty() {
             parts.push(Part::Literal(literal));
         }
-        let name = token
-            .trim_start_matches("${{")
-            .trim_end_matches("}}")
-            .trim();
+        let name = token.trim_start_matches("${{").trim_end_matches("}}").trim();
         parts.push(Part::Variable(name, token));
         rest = after;
     }
@@ -104,11 +94,7 @@ pub(crate) fn parts(template: &str) -> Vec<Part<'_>> {
 }
 
 /// Resolves every `${{...}}` of `text`.
-pub(crate) fn substitute(
-    text: &Text,
-    origin: Origin<'_>,
-    scope: &Scope<'_>,
-) -> Result<String, Error> {
+pub(crate) fn substitute(text: &Text, origin: Origin<'_>, scope: &Scope<'_>) -> Result<String, Error> {
     substitute_with(text, origin, |name| match scope.get(name) {
         Some(value) => Ok(Some(value.to_owned())),
         None => Ok(None),
@@ -120,11 +106,7 @@ fn with_hint(error: Error, scope: &Scope<'_>) -> Error {
     match error {
         Error::UnknownVariable { location, name, .. } => {
             let nearest = nearest(&name, scope.names());
-            Error::UnknownVariable {
-                location,
-                name,
-                nearest,
-            }
+            Error::UnknownVariable { location, name, nearest }
         }
         other => other,
     }
@@ -149,11 +131,7 @@ pub(crate) fn substitute_with(
                     Some(value) => out.push_str(&value),
                     None => {
                         let location = origin.find(token, *occurrence, text.position);
-                        return Err(Error::UnknownVariable {
-                            location,
-                            name: name.to_owned(),
-                            nearest: Vec::new(),
-                        });
+                        return Err(Error::UnknownVariable { location, name: name.to_owned(), nearest: Vec::new() });
                     }
                 }
                 *occurrence += 1;

@@ -18,11 +18,7 @@ pub struct Position {
 
 impl Default for Position {
     fn default() -> Self {
-        Self {
-            line: 1,
-            column: 1,
-            offset: 0,
-        }
+        Self { line: 1, column: 1, offset: 0 }
     }
 }
 
@@ -39,11 +35,7 @@ pub struct Location {
 
 impl Location {
     pub(crate) fn new(file: &str, position: Position) -> Self {
-        Self {
-            file: file.to_owned(),
-            line: position.line,
-            column: position.column,
-        }
+        Self { file: file.to_owned(), line: position.line, column: position.column }
     }
 }
 

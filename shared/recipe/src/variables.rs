@@ -13,10 +13,7 @@ use crate::substitute::{Origin, Scope, substitute_with};
 use crate::text::{Location, Text};
 
 /// Everything that holds for the whole definition.
-pub(crate) fn definition_scope(
-    definition: &PackageDefinition,
-    options: &Options<'_>,
-) -> Result<Scope<'static>, Error> {
+pub(crate) fn definition_scope(definition: &PackageDefinition, options: &Options<'_>) -> Result<Scope<'static>, Error> {
     let mut scope = Scope::default();
     let package = &definition.package;
     let full_version = definition.full_version();
@@ -27,10 +24,7 @@ pub(crate) fn definition_scope(
         ("package.epoch", package.epoch.to_string().as_str()),
         ("package.srcdir", WORKSPACE),
         ("targets.outdir", OUTPUT_ROOT),
-        (
-            "targets.destdir",
-            format!("{OUTPUT_ROOT}/{}", package.name).as_str(),
-        ),
+        ("targets.destdir", format!("{OUTPUT_ROOT}/{}", package.name).as_str()),
         ("build.arch", options.architecture.apk()),
         ("build.goarch", options.architecture.oci()),
     ] {
@@ -41,29 +35,14 @@ pub(crate) fn definition_scope(
         LibraryC::Musl => "musl",
     };
     scope.set("host.triplet.gnu", gnu_triplet(options.architecture, libc));
-    scope.set(
-        "host.triplet.rust",
-        rust_triplet(options.architecture, libc),
-    );
+    scope.set("host.triplet.rust", rust_triplet(options.architecture, libc));
     for (flavour, suffix) in [("glibc", "gnu"), ("musl", "musl")] {
-        scope.set(
-            format!("cross.triplet.gnu.{flavour}"),
-            gnu_triplet(options.architecture, suffix),
-        );
-        scope.set(
-            format!("cross.triplet.rust.{flavour}"),
-            rust_triplet(options.architecture, suffix),
-        );
+        scope.set(format!("cross.triplet.gnu.{flavour}"), gnu_triplet(options.architecture, suffix));
+        scope.set(format!("cross.triplet.rust.{flavour}"), rust_triplet(options.architecture, suffix));
     }
     for (name, _) in &definition.options {
-        let enabled = options
-            .enabled_options
-            .iter()
-            .any(|enabled| *name == enabled.as_str());
-        scope.set(
-            format!("options.{name}.enabled"),
-            if enabled { "true" } else { "false" },
-        );
+        let enabled = options.enabled_options.iter().any(|enabled| *name == enabled.as_str());
+        scope.set(format!("options.{name}.enabled"), if enabled { "true" } else { "false" });
     }
     let variables = Variables::new(definition, options)?;
     let mut memory = BTreeMap::new();
@@ -76,8 +55,7 @@ pub(crate) fn definition_scope(
             scope.set(format!("vars.{}", entry.name), value.clone());
         }
     }
-    let description =
-        crate::substitute::substitute(&package.description, variables.origin, &scope)?;
+    let description = crate::substitute::substitute(&package.description, variables.origin, &scope)?;
     scope.set("package.description", description);
     Ok(scope)
 }
@@ -109,19 +87,13 @@ struct Variables<'a> {
 impl<'a> Variables<'a> {
     fn new(definition: &'a PackageDefinition, options: &Options<'_>) -> Result<Self, Error> {
         let mut entries: Vec<Entry<'a>> = Vec::new();
-        let enabled = definition.options.iter().filter(|(name, _)| {
-            options
-                .enabled_options
-                .iter()
-                .any(|enabled| *name == enabled.as_str())
-        });
+        let enabled = definition
+            .options
+            .iter()
+            .filter(|(name, _)| options.enabled_options.iter().any(|enabled| *name == enabled.as_str()));
         let of_options = enabled.flat_map(|(_, option)| option.variables.iter());
         for (name, template) in definition.variables.iter().chain(of_options) {
-            entries.push(Entry {
-                name,
-                template,
-                transform: None,
-            });
+            entries.push(Entry { name, template, transform: None });
         }
         let transforms = entries.len();
         for transform in &definition.variable_transforms {
@@ -137,30 +109,15 @@ impl<'a> Variables<'a> {
                 transform: Some((pattern, &transform.replace)),
             });
         }
-        Ok(Self {
-            origin: Origin {
-                file: &definition.file,
-                source: &definition.source,
-            },
-            entries,
-            transforms,
-        })
+        Ok(Self { origin: Origin { file: &definition.file, source: &definition.source }, entries, transforms })
     }
 
     /// The entry that `vars.NAME` means inside entry `user`: a transform sees what was defined before it,
     /// everything else sees the last definition.
     fn find(&self, name: &str, user: usize) -> Option<usize> {
-        let before = if user >= self.transforms {
-            user
-        } else {
-            self.entries.len()
-        };
+        let before = if user >= self.transforms { user } else { self.entries.len() };
         let position = |range: std::ops::Range<usize>| {
-            range.rev().find(|index| {
-                self.entries
-                    .get(*index)
-                    .is_some_and(|entry| entry.name == name)
-            })
+            range.rev().find(|index| self.entries.get(*index).is_some_and(|entry| entry.name == name))
         };
         position(0..before)
             .filter(|index| *index != user)
@@ -182,11 +139,8 @@ impl<'a> Variables<'a> {
         };
         let location = || Location::new(self.origin.file, entry.template.position);
         if open.contains(&index) || open.len() > 64 {
-            let chain = open
-                .iter()
-                .chain([&index])
-                .filter_map(|index| self.entries.get(*index))
-                .map(|entry| entry.name);
+            let chain =
+                open.iter().chain([&index]).filter_map(|index| self.entries.get(*index)).map(|entry| entry.name);
             return Err(Error::VariableCycle {
                 location: location(),
                 name: format!("vars.{}", entry.name),
@@ -195,10 +149,7 @@ impl<'a> Variables<'a> {
         }
         open.push(index);
         let resolved = substitute_with(entry.template, self.origin, |name| {
-            match name
-                .strip_prefix("vars.")
-                .and_then(|name| self.find(name, index))
-            {
+            match name.strip_prefix("vars.").and_then(|name| self.find(name, index)) {
                 Some(other) => self.resolve(other, scope, memory, open).map(Some),
                 None => Ok(scope.get(name).map(str::to_owned)),
             }
@@ -206,9 +157,7 @@ impl<'a> Variables<'a> {
         .map_err(|error| self.with_hint(error))?;
         open.pop();
         let value = match &entry.transform {
-            Some((pattern, replacement)) => {
-                pattern.replace_all(&resolved, *replacement).into_owned()
-            }
+            Some((pattern, replacement)) => pattern.replace_all(&resolved, *replacement).into_owned(),
             None => resolved,
         };
         memory.insert(index, value.clone());
@@ -217,16 +166,8 @@ impl<'a> Variables<'a> {
 
     fn with_hint(&self, error: Error) -> Error {
         match error {
-            Error::UnknownVariable {
-                location,
-                name,
-                nearest: known,
-            } if known.is_empty() => {
-                let names: Vec<String> = self
-                    .entries
-                    .iter()
-                    .map(|entry| format!("vars.{}", entry.name))
-                    .collect();
+            Error::UnknownVariable { location, name, nearest: known } if known.is_empty() => {
+                let names: Vec<String> = self.entries.iter().map(|entry| format!("vars.{}", entry.name)).collect();
                 let known = nearest(
                     &name,
                     names.iter().map(String::as_str).chain([
@@ -237,11 +178,7 @@ impl<'a> Variables<'a> {
                         "build.arch",
                     ]),
                 );
-                Error::UnknownVariable {
-                    location,
-                    name,
-                    nearest: known,
-                }
+                Error::UnknownVariable { location, name, nearest: known }
             }
             other => other,
         }
@@ -249,10 +186,5 @@ impl<'a> Variables<'a> {
 }
 
 fn last_line(message: &str) -> String {
-    message
-        .lines()
-        .last()
-        .unwrap_or_default()
-        .trim_start_matches("error: ")
-        .to_owned()
+    message.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned()
 }

@@ -53,10 +53,7 @@ impl Node {
 
     pub(crate) fn get(&self, key: &str) -> Option<&Node> {
         match &self.value {
-            Value::Mapping(entries) => entries
-                .iter()
-                .find(|(name, _)| name.value == key)
-                .map(|(_, node)| node),
+            Value::Mapping(entries) => entries.iter().find(|(name, _)| name.value == key).map(|(_, node)| node),
             _ => None,
         }
     }
@@ -81,21 +78,10 @@ impl Node {
 pub(crate) fn parse(text: &str, file: &str) -> Result<Node, Error> {
     let at = |position| Location::new(file, position);
     if text.len() > MAXIMUM_BYTES {
-        return Err(Error::Limit {
-            location: at(Position::default()),
-            limit: MAXIMUM_BYTES,
-            what: "bytes",
-        });
+        return Err(Error::Limit { location: at(Position::default()), limit: MAXIMUM_BYTES, what: "bytes" });
     }
-    check_flow_depth(text, file)?;
     let offsets = Offsets::new(text);
-    let mut builder = Builder {
-        file,
-        nodes: 0,
-        open: Vec::new(),
-        anchors: HashMap::new(),
-        root: None,
-    };
+    let mut builder = Builder { file, nodes: 0, open: Vec::new(), anchors: HashMap::new(), root: None };
     for event in Parser::new_from_str(text) {
         let (event, span) = event.map_err(|error| Error::Yaml {
             location: at(offsets.position(error.marker())),
@@ -104,43 +90,9 @@ pub(crate) fn parse(text: &str, file: &str) -> Result<Node, Error> {
         let start = offsets.position(&span.start);
         builder.event(event, start)?;
     }
-    Ok(builder.root.unwrap_or(Node {
-        position: Position::default(),
-        value: Value::Scalar {
-            text: String::new(),
-            plain: true,
-        },
-    }))
-}
-
-/// The scanner handles `[[[[...` by recursion and quadratic lookups; a text with more flow openers in a row
-/// than any definition needs is refused before it gets there.
-fn check_flow_depth(text: &str, file: &str) -> Result<(), Error> {
-    let mut run = 0usize;
-    let mut line = 1;
-    for character in text.chars() {
-        match character {
-            '[' | '{' => {
-                run += 1;
-                if run > MAXIMUM_DEPTH {
-                    let position = Position {
-                        line,
-                        column: 1,
-                        offset: 0,
-                    };
-                    return Err(Error::Limit {
-                        location: Location::new(file, position),
-                        limit: MAXIMUM_DEPTH,
-                        what: "levels of nesting",
-                    });
-                }
-            }
-            '\n' => line += 1,
-            ' ' | '\t' | '\r' => {}
-            _ => run = 0,
-        }
-    }
-    Ok(())
+    Ok(builder
+        .root
+        .unwrap_or(Node { position: Position::default(), value: Value::Scalar { text: String::new(), plain: true } }))
 }
 
 /// From character indexes, which the parser counts in, to bytes.
@@ -152,15 +104,8 @@ struct Offsets {
 
 impl Offsets {
     fn new(text: &str) -> Self {
-        let bytes = if text.is_ascii() {
-            Vec::new()
-        } else {
-            text.char_indices().map(|(offset, _)| offset).collect()
-        };
-        Self {
-            bytes,
-            length: text.len(),
-        }
+        let bytes = if text.is_ascii() { Vec::new() } else { text.char_indices().map(|(offset, _)| offset).collect() };
+        Self { bytes, length: text.len() }
     }
 
     fn byte(&self, index: usize) -> usize {
@@ -172,11 +117,7 @@ impl Offsets {
     }
 
     fn position(&self, marker: &Marker) -> Position {
-        Position {
-            line: marker.line(),
-            column: marker.col() + 1,
-            offset: self.byte(marker.index()),
-        }
+        Position { line: marker.line(), column: marker.col() + 1, offset: self.byte(marker.index()) }
     }
 }
 
@@ -215,21 +156,12 @@ impl Builder<'_> {
             Event::Scalar(text, style, anchor, _) => {
                 self.count(1, start)?;
                 let plain = style == ScalarStyle::Plain;
-                let node = Node {
-                    position: start,
-                    value: Value::Scalar {
-                        text: text.into_owned(),
-                        plain,
-                    },
-                };
+                let node = Node { position: start, value: Value::Scalar { text: text.into_owned(), plain } };
                 self.place(node, anchor)
             }
             Event::Alias(anchor) => {
                 let Some(node) = self.anchors.get(&anchor) else {
-                    return Err(self.yaml(
-                        start,
-                        "an alias to a node that is not complete; it would hold itself",
-                    ));
+                    return Err(self.yaml(start, "an alias to a node that is not complete; it would hold itself"));
                 };
                 let node = node.clone();
                 self.count(node.count(), start)?;
@@ -237,11 +169,7 @@ impl Builder<'_> {
             }
             Event::SequenceStart(anchor, _) => {
                 self.enter(start)?;
-                self.open.push(Open::Sequence {
-                    start,
-                    anchor,
-                    items: Vec::new(),
-                });
+                self.open.push(Open::Sequence { start, anchor, items: Vec::new() });
                 Ok(())
             }
             Event::MappingStart(anchor, _) => {
@@ -274,61 +202,31 @@ impl Builder<'_> {
 
     fn leave(&mut self) -> Result<(), Error> {
         match self.open.pop() {
-            Some(Open::Sequence {
-                start,
-                anchor,
-                items,
-            }) => self.place(
-                Node {
-                    position: start,
-                    value: Value::Sequence(items),
-                },
-                anchor,
-            ),
-            Some(Open::Mapping {
-                start,
-                anchor,
-                mut entries,
-                seen,
-                merges,
-                ..
-            }) => {
+            Some(Open::Sequence { start, anchor, items }) => {
+                self.place(Node { position: start, value: Value::Sequence(items) }, anchor)
+            }
+            Some(Open::Mapping { start, anchor, mut entries, seen, merges, .. }) => {
                 for merge in merges {
                     self.merge(merge, &seen, &mut entries)?;
                 }
-                self.place(
-                    Node {
-                        position: start,
-                        value: Value::Mapping(entries),
-                    },
-                    anchor,
-                )
+                self.place(Node { position: start, value: Value::Mapping(entries) }, anchor)
             }
             None => Ok(()),
         }
     }
 
     /// `<<`: the mapping's own keys win, then the first merged mapping that has the key.
-    fn merge(
-        &self,
-        merge: Node,
-        seen: &BTreeMap<String, usize>,
-        entries: &mut Vec<(Text, Node)>,
-    ) -> Result<(), Error> {
+    fn merge(&self, merge: Node, seen: &BTreeMap<String, usize>, entries: &mut Vec<(Text, Node)>) -> Result<(), Error> {
         match merge.value {
             Value::Mapping(merged) => {
                 for (key, node) in merged {
-                    if !seen.contains_key(&key.value)
-                        && !entries.iter().any(|(present, _)| *present == key)
-                    {
+                    if !seen.contains_key(&key.value) && !entries.iter().any(|(present, _)| *present == key) {
                         entries.push((key, node));
                     }
                 }
                 Ok(())
             }
-            Value::Sequence(items) => items
-                .into_iter()
-                .try_for_each(|item| self.merge(item, seen, entries)),
+            Value::Sequence(items) => items.into_iter().try_for_each(|item| self.merge(item, seen, entries)),
             Value::Scalar { .. } => Err(self.yaml(merge.position, "`<<` merges mappings only")),
         }
     }
@@ -340,13 +238,7 @@ impl Builder<'_> {
         match self.open.last_mut() {
             None => self.root = Some(node),
             Some(Open::Sequence { items, .. }) => items.push(node),
-            Some(Open::Mapping {
-                entries,
-                seen,
-                key,
-                merges,
-                ..
-            }) => match key.take() {
+            Some(Open::Mapping { entries, seen, key, merges, .. }) => match key.take() {
                 Some(name) if name.value == "<<" => merges.push(node),
                 Some(name) => entries.push((name, node)),
                 None => {
@@ -357,16 +249,9 @@ impl Builder<'_> {
                         && let Some(first) = seen.insert(text.clone(), node.position.line)
                     {
                         let location = Location::new(self.file, node.position);
-                        return Err(Error::DuplicateKey {
-                            location,
-                            key: text,
-                            first,
-                        });
+                        return Err(Error::DuplicateKey { location, key: text, first });
                     }
-                    *key = Some(Text {
-                        value: text,
-                        position: node.position,
-                    });
+                    *key = Some(Text { value: text, position: node.position });
                 }
             },
         }
@@ -386,9 +271,6 @@ impl Builder<'_> {
     }
 
     fn yaml(&self, position: Position, message: &str) -> Error {
-        Error::Yaml {
-            location: Location::new(self.file, position),
-            message: message.to_owned(),
-        }
+        Error::Yaml { location: Location::new(self.file, position), message: message.to_owned() }
     }
 }

@@ -1,63 +1,37 @@
 //! Every definition of the corpus parses, evaluates for both architectures, and gives a script that a shell
 //! can read.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::print_stdout
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::indexing_slicing)]
 
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use recipe::{LibraryC, MissingPipelines, Options, PackageDefinition, Pipelines, evaluate};
+use recipe::{Graph, LibraryC, MissingPipelines, Node, Options, PackageDefinition, Pipelines, evaluate};
 
 fn definitions() -> Option<Vec<(String, String)>> {
-    let root = std::env::var("MINIMILL_CORPUS").unwrap_or_else(|_| {
-        concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/corpus").to_owned()
-    });
+    let root = std::env::var("MINIMILL_CORPUS")
+        .unwrap_or_else(|_| concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/corpus").to_owned());
     let folder = PathBuf::from(root).join("wolfi-packages");
     let Ok(entries) = std::fs::read_dir(&folder) else {
         println!("not run: no corpus at {}", folder.display());
         return None;
     };
     let mut files: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
-    files.retain(|path| {
-        path.extension()
-            .is_some_and(|extension| extension == "yaml")
-    });
+    files.retain(|path| path.extension().is_some_and(|extension| extension == "yaml"));
     files.sort();
     assert!(!files.is_empty(), "no definitions in {}", folder.display());
     let read = |path: PathBuf| {
-        (
-            path.file_name().unwrap().to_string_lossy().into_owned(),
-            std::fs::read_to_string(path).unwrap(),
-        )
+        (path.file_name().unwrap().to_string_lossy().into_owned(), std::fs::read_to_string(path).unwrap())
     };
     Some(files.into_iter().map(read).collect())
 }
 
 fn shell_reads(script: &str) -> Result<(), String> {
-    let mut shell = Command::new("sh")
-        .arg("-n")
-        .stdin(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    shell
-        .stdin
-        .take()
-        .unwrap()
-        .write_all(script.as_bytes())
-        .unwrap();
+    let mut shell = Command::new("sh").arg("-n").stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    shell.stdin.take().unwrap().write_all(script.as_bytes()).unwrap();
     let output = shell.wait_with_output().unwrap();
-    if output.status.success() {
-        Ok(())
-    } else {
-        Err(String::from_utf8_lossy(&output.stderr).into_owned())
-    }
+    if output.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&output.stderr).into_owned()) }
 }
 
 #[test]
@@ -93,10 +67,7 @@ fn all_of_the_corpus_parses_and_resolves() {
                     for pipeline in &plan.missing_pipelines {
                         *missing.entry(pipeline.name.clone()).or_default() += 1;
                     }
-                    assert!(
-                        !plan.script.contains("${{"),
-                        "{file}: a substitution is left in the script"
-                    );
+                    assert!(!plan.script.contains("${{"), "{file}: a substitution is left in the script");
                 }
                 Err(error) => failures.push(format!("{architecture}: {error}")),
             }
@@ -109,12 +80,7 @@ fn all_of_the_corpus_parses_and_resolves() {
         started.elapsed()
     );
     println!("pipelines not found: {missing:?}");
-    assert!(
-        failures.is_empty(),
-        "{} failures:\n{}",
-        failures.len(),
-        failures.join("\n")
-    );
+    assert!(failures.is_empty(), "{} failures:\n{}", failures.len(), failures.join("\n"));
     assert_eq!(parsed, definitions.len());
 }
 
@@ -133,11 +99,7 @@ fn every_script_of_the_corpus_is_one_that_a_shell_can_read() {
             ..Options::new(apk::Architecture::X86_64, &pipelines)
         };
         let plan = evaluate(&definition, &options).unwrap();
-        let tests = plan
-            .outputs
-            .iter()
-            .filter_map(|output| output.test.as_ref())
-            .map(|test| &test.script);
+        let tests = plan.outputs.iter().filter_map(|output| output.test.as_ref()).map(|test| &test.script);
         for script in std::iter::once(&plan.script).chain(tests) {
             scripts += 1;
             if let Err(message) = shell_reads(script) {
@@ -145,10 +107,42 @@ fn every_script_of_the_corpus_is_one_that_a_shell_can_read() {
             }
         }
     }
-    println!(
-        "{scripts} scripts read, {} refused:\n{}",
-        failures.len(),
-        failures.join("\n")
-    );
+    println!("{scripts} scripts read, {} refused:\n{}", failures.len(), failures.join("\n"));
     assert!(failures.is_empty());
+}
+
+#[test]
+fn the_corpus_has_an_order_or_its_cycles_are_told() {
+    let Some(definitions) = definitions() else { return };
+    let pipelines = Pipelines::built_in().unwrap();
+    let nodes: Vec<Node> = definitions
+        .iter()
+        .map(|(file, text)| {
+            let definition = PackageDefinition::parse(text, file).unwrap();
+            let options = Options {
+                missing_pipelines: MissingPipelines::Report,
+                tests: false,
+                ..Options::new(apk::Architecture::X86_64, &pipelines)
+            };
+            Node::from_plan(&evaluate(&definition, &options).unwrap())
+        })
+        .collect();
+    let started = std::time::Instant::now();
+    let graph = Graph::new(&nodes).unwrap();
+    let cycles = graph.cycles();
+    println!("{} definitions, {} cycles, {:?}", nodes.len(), cycles.len(), started.elapsed());
+    for cycle in &cycles {
+        println!("{cycle}");
+        let first = &cycle.links.first().unwrap().from;
+        assert_eq!(&cycle.links.last().unwrap().to, first);
+        assert!(cycle.links.windows(2).all(|pair| pair[0].to == pair[1].from));
+        assert!(graph.build_dependencies(first).contains(first));
+    }
+    match graph.order() {
+        Ok(order) => {
+            assert!(cycles.is_empty());
+            assert_eq!(order.concat().len(), nodes.len());
+        }
+        Err(cycle) => assert!(cycles.contains(&cycle)),
+    }
 }

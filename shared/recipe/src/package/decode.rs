@@ -1,11 +1,10 @@
 //! From a YAML tree to a [`PackageDefinition`].
 
-use super::pipeline::decode_steps;
+use super::pipeline::{StepKeys, decode_capabilities, decode_steps};
 use super::update::decode_update;
 use super::{
-    BuildOption, Capabilities, Capability, Copyright, Cpe, Dependencies, Package,
-    PackageDefinition, PackageOptions, RangeData, Resources, Scriptlets, Subpackage, Test,
-    VariableTransform,
+    BuildOption, Capability, Copyright, Cpe, Dependencies, Package, PackageDefinition, PackageOptions, RangeData,
+    Resources, Scriptlets, Subpackage, Test, VariableTransform,
 };
 use crate::decode::Fields;
 use crate::error::Error;
@@ -75,20 +74,13 @@ pub(super) fn definition(node: &Node, text: &str, file: &str) -> Result<PackageD
         source: text.to_owned(),
         package: package(package_node, file)?,
         environment: environment(&fields, file)?,
-        pipeline: decode_steps(&fields, "pipeline", file)?,
+        pipeline: decode_steps(&fields, "pipeline", file, StepKeys::Definition)?,
         subpackages: fields.list("subpackages", |node, path| subpackage(node, file, path))?,
         data: fields.list("data", |node, path| {
             let data = Fields::open(node, file, path, &["name", "items"])?;
-            Ok(RangeData {
-                name: data.required_text("name")?,
-                items: data.texts_by_name("items")?,
-            })
+            Ok(RangeData { name: data.required_text("name")?, items: data.texts_by_name("items")? })
         })?,
-        update: fields
-            .node("update")
-            .map(|node| decode_update(node, file))
-            .transpose()?
-            .unwrap_or_default(),
+        update: fields.node("update").map(|node| decode_update(node, file)).transpose()?.unwrap_or_default(),
         variables: fields.texts_by_name("vars")?,
         variable_transforms: fields.list("var-transforms", |node, path| {
             let transform = Fields::open(node, file, path, &["from", "match", "replace", "to"])?;
@@ -101,41 +93,24 @@ pub(super) fn definition(node: &Node, text: &str, file: &str) -> Result<PackageD
         })?,
         options: options(&fields, file)?,
         test: test(&fields, file)?,
-        capabilities: match fields.node("capabilities") {
-            None => Capabilities::default(),
-            Some(node) => {
-                let capabilities = Fields::open(node, file, "capabilities", &["add", "drop"])?;
-                Capabilities {
-                    add: capabilities.texts("add")?,
-                    drop: capabilities.texts("drop")?,
-                }
-            }
-        },
+        capabilities: decode_capabilities(&fields, file)?,
     })
 }
 
 fn environment(fields: &Fields<'_>, file: &str) -> Result<ImageConfiguration, Error> {
     let path = fields.path("environment");
     let node = fields.node("environment");
-    Ok(node
-        .map(|node| ImageConfiguration::decode(node, file, &path))
-        .transpose()?
-        .unwrap_or_default())
+    Ok(node.map(|node| ImageConfiguration::decode(node, file, &path)).transpose()?.unwrap_or_default())
 }
 
 fn test(fields: &Fields<'_>, file: &str) -> Result<Option<Test>, Error> {
     let Some(node) = fields.node("test") else {
         return Ok(None);
     };
-    let test = Fields::open(
-        node,
-        file,
-        &fields.path("test"),
-        &["environment", "pipeline"],
-    )?;
+    let test = Fields::open(node, file, &fields.path("test"), &["environment", "pipeline"])?;
     Ok(Some(Test {
         environment: environment(&test, file)?,
-        pipeline: decode_steps(&test, "pipeline", file)?,
+        pipeline: decode_steps(&test, "pipeline", file, StepKeys::Definition)?,
     }))
 }
 
@@ -150,15 +125,8 @@ fn package(node: &Node, file: &str) -> Result<Package, Error> {
         ));
     }
     let version = fields.required_text("version")?;
-    if !version
-        .chars()
-        .all(|character| character.is_ascii_alphanumeric() || "._-+~".contains(character))
-    {
-        return Err(fields.invalid(
-            "version",
-            &version,
-            "a version has digits, letters, `.` and `_` only",
-        ));
+    if !version.chars().all(|character| character.is_ascii_alphanumeric() || "._-+~".contains(character)) {
+        return Err(fields.invalid("version", &version, "a version has digits, letters, `.` and `_` only"));
     }
     Ok(Package {
         name,
@@ -186,9 +154,7 @@ fn package(node: &Node, file: &str) -> Result<Package, Error> {
 pub(crate) fn valid_name(name: &str) -> bool {
     name.starts_with(|first: char| first.is_ascii_alphanumeric())
         && name.len() <= 200
-        && name
-            .chars()
-            .all(|character| character.is_ascii_alphanumeric() || "._+-".contains(character))
+        && name.chars().all(|character| character.is_ascii_alphanumeric() || "._+-".contains(character))
 }
 
 fn subpackage(node: &Node, file: &str, section: &str) -> Result<Subpackage, Error> {
@@ -198,7 +164,7 @@ fn subpackage(node: &Node, file: &str, section: &str) -> Result<Subpackage, Erro
         condition: fields.text("if")?,
         range: fields.text("range")?,
         name: fields.required_text("name")?,
-        pipeline: decode_steps(&fields, "pipeline", file)?,
+        pipeline: decode_steps(&fields, "pipeline", file, StepKeys::Definition)?,
         dependencies: dependencies(&fields, file)?,
         options: package_options(&fields, file)?,
         scriptlets: scriptlets(&fields, file)?,
@@ -213,13 +179,7 @@ fn subpackage(node: &Node, file: &str, section: &str) -> Result<Subpackage, Erro
 }
 
 fn copyright(node: &Node, file: &str, section: &str) -> Result<Copyright, Error> {
-    let known = &[
-        "paths",
-        "attestation",
-        "license",
-        "license-path",
-        "detection-override",
-    ];
+    let known = &["paths", "attestation", "license", "license-path", "detection-override"];
     let fields = Fields::open(node, file, section, known)?;
     Ok(Copyright {
         paths: fields.text_or_texts("paths")?,
@@ -234,13 +194,7 @@ fn dependencies(fields: &Fields<'_>, file: &str) -> Result<Dependencies, Error> 
     let Some(node) = fields.node("dependencies") else {
         return Ok(Dependencies::default());
     };
-    let known = &[
-        "runtime",
-        "provides",
-        "replaces",
-        "provider-priority",
-        "replaces-priority",
-    ];
+    let known = &["runtime", "provides", "replaces", "provider-priority", "replaces-priority"];
     let fields = Fields::open(node, file, &fields.path("dependencies"), known)?;
     Ok(Dependencies {
         runtime: fields.texts("runtime")?,
@@ -255,12 +209,7 @@ fn package_options(fields: &Fields<'_>, file: &str) -> Result<PackageOptions, Er
     let Some(node) = fields.node("options") else {
         return Ok(PackageOptions::default());
     };
-    let known = &[
-        "no-provides",
-        "no-depends",
-        "no-commands",
-        "no-versioned-shlib-deps",
-    ];
+    let known = &["no-provides", "no-depends", "no-commands", "no-versioned-shlib-deps"];
     let fields = Fields::open(node, file, &fields.path("options"), known)?;
     Ok(PackageOptions {
         no_provides: fields.flag("no-provides")?,
@@ -274,15 +223,8 @@ fn scriptlets(fields: &Fields<'_>, file: &str) -> Result<Scriptlets, Error> {
     let Some(node) = fields.node("scriptlets") else {
         return Ok(Scriptlets::default());
     };
-    let known = &[
-        "trigger",
-        "pre-install",
-        "post-install",
-        "pre-deinstall",
-        "post-deinstall",
-        "pre-upgrade",
-        "post-upgrade",
-    ];
+    let known =
+        &["trigger", "pre-install", "post-install", "pre-deinstall", "post-deinstall", "pre-upgrade", "post-upgrade"];
     let fields = Fields::open(node, file, &fields.path("scriptlets"), known)?;
     let trigger = match fields.node("trigger") {
         None => None,
@@ -310,17 +252,7 @@ fn disabled_checks(fields: &Fields<'_>, file: &str) -> Result<Vec<Text>, Error> 
 }
 
 fn cpe(node: &Node, file: &str) -> Result<Cpe, Error> {
-    let known = &[
-        "part",
-        "vendor",
-        "product",
-        "edition",
-        "language",
-        "sw_edition",
-        "target_sw",
-        "target_hw",
-        "other",
-    ];
+    let known = &["part", "vendor", "product", "edition", "language", "sw_edition", "target_sw", "target_hw", "other"];
     let fields = Fields::open(node, file, "package.cpe", known)?;
     Ok(Cpe {
         part: fields.text("part")?,
@@ -350,12 +282,7 @@ fn resources(fields: &Fields<'_>, key: &str, file: &str) -> Result<Resources, Er
     let Some(node) = fields.node(key) else {
         return Ok(Resources::default());
     };
-    let fields = Fields::open(
-        node,
-        file,
-        &fields.path(key),
-        &["cpu", "cpumodel", "memory", "disk"],
-    )?;
+    let fields = Fields::open(node, file, &fields.path(key), &["cpu", "cpumodel", "memory", "disk"])?;
     Ok(Resources {
         cpu: fields.text("cpu")?,
         cpu_model: fields.text("cpumodel")?,
@@ -371,11 +298,7 @@ fn timeout(fields: &Fields<'_>) -> Result<Option<u64>, Error> {
     };
     match duration_seconds(&text) {
         Some(seconds) => Ok(Some(seconds)),
-        None => Err(fields.invalid(
-            "timeout",
-            &text,
-            "a duration such as `45m` or `1h30m` is expected",
-        )),
+        None => Err(fields.invalid("timeout", &text, "a duration such as `45m` or `1h30m` is expected")),
     }
 }
 
@@ -386,12 +309,9 @@ fn duration_seconds(text: &str) -> Option<u64> {
     let mut total = 0.0f64;
     let mut rest = text;
     while !rest.is_empty() {
-        let digits =
-            rest.find(|character: char| !character.is_ascii_digit() && character != '.')?;
+        let digits = rest.find(|character: char| !character.is_ascii_digit() && character != '.')?;
         let (number, tail) = rest.split_at(digits);
-        let unit_end = tail
-            .find(|character: char| character.is_ascii_digit())
-            .unwrap_or(tail.len());
+        let unit_end = tail.find(|character: char| character.is_ascii_digit()).unwrap_or(tail.len());
         let (unit, tail) = tail.split_at(unit_end);
         let scale = match unit {
             "ns" => 1e-9,
@@ -406,11 +326,7 @@ fn duration_seconds(text: &str) -> Option<u64> {
         rest = tail;
     }
     // A build of more than a year is a mistake, and below it the cast is exact enough.
-    if text.is_empty() || !(0.0..=31_536_000.0).contains(&total) {
-        None
-    } else {
-        Some(total.ceil() as u64)
-    }
+    if text.is_empty() || !(0.0..=31_536_000.0).contains(&total) { None } else { Some(total.ceil() as u64) }
 }
 
 fn options(fields: &Fields<'_>, file: &str) -> Result<Vec<(Text, BuildOption)>, Error> {
@@ -420,24 +336,14 @@ fn options(fields: &Fields<'_>, file: &str) -> Result<Vec<(Text, BuildOption)>, 
     let outer = Fields::open_any(node, file, "options")?;
     let mut options = Vec::new();
     for (name, node) in outer.entries() {
-        let option = Fields::open(
-            node,
-            file,
-            &format!("options.{name}"),
-            &["vars", "environment"],
-        )?;
-        let mut read = BuildOption {
-            variables: option.texts_by_name("vars")?,
-            ..BuildOption::default()
-        };
+        let option = Fields::open(node, file, &format!("options.{name}"), &["vars", "environment"])?;
+        let mut read = BuildOption { variables: option.texts_by_name("vars")?, ..BuildOption::default() };
         if let Some(node) = option.node("environment") {
             let environment = Fields::open(node, file, &option.path("environment"), &["contents"])?;
             if let Some(node) = environment.node("contents") {
-                let contents =
-                    Fields::open(node, file, &environment.path("contents"), &["packages"])?;
+                let contents = Fields::open(node, file, &environment.path("contents"), &["packages"])?;
                 if let Some(node) = contents.node("packages") {
-                    let packages =
-                        Fields::open(node, file, &contents.path("packages"), &["add", "remove"])?;
+                    let packages = Fields::open(node, file, &contents.path("packages"), &["add", "remove"])?;
                     read.add_packages = packages.texts("add")?;
                     read.remove_packages = packages.texts("remove")?;
                 }

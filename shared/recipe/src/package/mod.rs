@@ -6,12 +6,12 @@ mod update;
 
 pub use pipeline::{Input, Step};
 pub use update::{
-    GitHubMonitor, GitMonitor, OciMonitor, ReleaseMonitor, Replacement, Schedule, SchedulePeriod,
-    Update, VersionData, VersionDataSource,
+    GitHubMonitor, GitMonitor, OciMonitor, ReleaseMonitor, Replacement, Schedule, SchedulePeriod, Update, VersionData,
+    VersionDataSource,
 };
 
 pub(crate) use decode::valid_name;
-pub(crate) use pipeline::decode_step;
+pub(crate) use pipeline::{StepKeys, decode_step};
 
 use crate::error::Error;
 use crate::image::ImageConfiguration;

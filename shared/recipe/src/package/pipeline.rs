@@ -1,5 +1,6 @@
 //! Steps of a pipeline.
 
+use super::Capabilities;
 use crate::decode::Fields;
 use crate::error::Error;
 use crate::text::{Position, Text};
@@ -26,6 +27,8 @@ pub struct Step {
     pub inputs: Vec<Input>,
     /// `needs.packages`: packages that the environment must have.
     pub needs: Vec<Text>,
+    /// `needs.capabilities`: what the step's process must be allowed.
+    pub capabilities: Capabilities,
     /// `label`.
     pub label: Option<Text>,
     /// `assertions.required-steps`.
@@ -64,28 +67,36 @@ const STEP: &[&str] = &[
     "environment",
 ];
 
-pub(super) fn decode_steps(fields: &Fields<'_>, key: &str, file: &str) -> Result<Vec<Step>, Error> {
-    fields.list(key, |node, path| decode_step(node, file, path, false))
+/// Which keys a step may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum StepKeys {
+    /// Those of a definition.
+    Definition,
+    /// `description` too, as the field's own pipeline files have.
+    Pipeline,
+    /// `source` too.
+    BuiltIn,
 }
 
-/// Reads a step, which is also what a pipeline's file holds. `own` allows the key `source`.
-pub(crate) fn decode_step(
-    node: &Node,
-    file: &str,
-    section: &str,
-    own: bool,
-) -> Result<Step, Error> {
-    let known = if own {
-        [STEP, &["source"]].concat()
-    } else {
-        STEP.to_vec()
+pub(super) fn decode_steps(fields: &Fields<'_>, key: &str, file: &str, keys: StepKeys) -> Result<Vec<Step>, Error> {
+    fields.list(key, |node, path| decode_step(node, file, path, keys))
+}
+
+/// Reads a step, which is also what a pipeline's file holds, with a few keys more.
+pub(crate) fn decode_step(node: &Node, file: &str, section: &str, keys: StepKeys) -> Result<Step, Error> {
+    let more: &[&str] = match keys {
+        StepKeys::Definition => &[],
+        StepKeys::Pipeline => &["description"],
+        StepKeys::BuiltIn => &["description", "source"],
     };
-    let fields = Fields::open(node, file, section, &known)?;
+    let fields = Fields::open(node, file, section, &[STEP, more].concat())?;
     let required_steps = match fields.node("assertions") {
         None => None,
-        Some(node) => Fields::open(node, file, &fields.path("assertions"), &["required-steps"])?
-            .integer("required-steps")?,
+        Some(node) => {
+            Fields::open(node, file, &fields.path("assertions"), &["required-steps"])?.integer("required-steps")?
+        }
     };
+    let (needs, capabilities) = decode_needs(&fields, file)?;
     Ok(Step {
         position: fields.position(),
         condition: fields.text("if")?.filter(|text| !text.trim().is_empty()),
@@ -93,14 +104,13 @@ pub(crate) fn decode_step(
         uses: fields.text("uses")?.filter(|text| !text.is_empty()),
         with: fields.texts_by_name("with")?,
         runs: fields.text("runs")?.filter(|text| !text.trim().is_empty()),
-        pipeline: decode_steps(&fields, "pipeline", file)?,
+        pipeline: decode_steps(&fields, "pipeline", file, keys)?,
         inputs: decode_inputs(&fields, file)?,
-        needs: decode_needs(&fields, file)?,
+        needs,
+        capabilities,
         label: fields.text("label")?,
         required_steps,
-        working_directory: fields
-            .text("working-directory")?
-            .filter(|text| !text.is_empty()),
+        working_directory: fields.text("working-directory")?.filter(|text| !text.is_empty()),
         environment: fields.texts_by_name("environment")?,
     })
 }
@@ -112,12 +122,7 @@ fn decode_inputs(fields: &Fields<'_>, file: &str) -> Result<Vec<Input>, Error> {
     let outer = Fields::open_any(node, file, &fields.path("inputs"))?;
     let mut inputs = Vec::new();
     for (name, node) in outer.entries() {
-        let input = Fields::open(
-            node,
-            file,
-            &outer.path(name),
-            &["description", "default", "required"],
-        )?;
+        let input = Fields::open(node, file, &outer.path(name), &["description", "default", "required"])?;
         inputs.push(Input {
             name: name.clone(),
             description: input.text("description")?.unwrap_or_default().value,
@@ -128,9 +133,15 @@ fn decode_inputs(fields: &Fields<'_>, file: &str) -> Result<Vec<Input>, Error> {
     Ok(inputs)
 }
 
-fn decode_needs(fields: &Fields<'_>, file: &str) -> Result<Vec<Text>, Error> {
-    let Some(node) = fields.node("needs") else {
-        return Ok(Vec::new());
-    };
-    Fields::open(node, file, &fields.path("needs"), &["packages"])?.texts("packages")
+fn decode_needs(fields: &Fields<'_>, file: &str) -> Result<(Vec<Text>, Capabilities), Error> {
+    let Some(node) = fields.node("needs") else { return Ok(Default::default()) };
+    let needs = Fields::open(node, file, &fields.path("needs"), &["packages", "capabilities"])?;
+    Ok((needs.texts("packages")?, decode_capabilities(&needs, file)?))
+}
+
+/// The `capabilities` of a definition or of a step's needs.
+pub(super) fn decode_capabilities(fields: &Fields<'_>, file: &str) -> Result<Capabilities, Error> {
+    let Some(node) = fields.node("capabilities") else { return Ok(Capabilities::default()) };
+    let capabilities = Fields::open(node, file, &fields.path("capabilities"), &["add", "drop"])?;
+    Ok(Capabilities { add: capabilities.texts("add")?, drop: capabilities.texts("drop")? })
 }

@@ -189,31 +189,14 @@ pub(super) fn decode_update(node: &Node, file: &str) -> Result<Update, Error> {
             })
         })?,
         exclude_reason: fields.text("exclude-reason")?,
-        schedule: fields
-            .node("schedule")
-            .map(|node| schedule(node, file))
-            .transpose()?,
+        schedule: fields.node("schedule").map(|node| schedule(node, file)).transpose()?,
         enable_prerelease_tags: fields.flag("enable-prerelease-tags")?,
-        github: fields
-            .node("github")
-            .map(|node| github(node, file))
-            .transpose()?,
-        release_monitor: fields
-            .node("release-monitor")
-            .map(|node| release_monitor(node, file))
-            .transpose()?,
+        github: fields.node("github").map(|node| github(node, file)).transpose()?,
+        release_monitor: fields.node("release-monitor").map(|node| release_monitor(node, file)).transpose()?,
         // `git: {}` and a bare `git:` both mean it.
-        git: fields
-            .entries()
-            .iter()
-            .find(|(key, _)| *key == "git")
-            .map(|(_, node)| git(node, file))
-            .transpose()?,
+        git: fields.entries().iter().find(|(key, _)| *key == "git").map(|(_, node)| git(node, file)).transpose()?,
         oci: fields.node("oci").map(|node| oci(node, file)).transpose()?,
-        version_data: fields
-            .node("version_data")
-            .map(|node| version_data(node, file))
-            .transpose()?,
+        version_data: fields.node("version_data").map(|node| version_data(node, file)).transpose()?,
     })
 }
 
@@ -226,10 +209,7 @@ fn schedule(node: &Node, file: &str) -> Result<Schedule, Error> {
         "monthly" => SchedulePeriod::Monthly,
         _ => return Err(fields.invalid("period", &text, "must be `daily`, `weekly` or `monthly`")),
     };
-    Ok(Schedule {
-        period,
-        reason: fields.text("reason")?,
-    })
+    Ok(Schedule { period, reason: fields.text("reason")? })
 }
 
 fn github(node: &Node, file: &str) -> Result<GitHubMonitor, Error> {
@@ -248,21 +228,13 @@ fn github(node: &Node, file: &str) -> Result<GitHubMonitor, Error> {
         strip_prefix: fields.text("strip-prefix")?,
         strip_suffix: fields.text("strip-suffix")?,
         use_tags: fields.flag("use-tag")?,
-        tag_filter_prefix: fields
-            .text("tag-filter-prefix")?
-            .or(fields.text("tag-filter")?),
+        tag_filter_prefix: fields.text("tag-filter-prefix")?.or(fields.text("tag-filter")?),
         tag_filter_contains: fields.text("tag-filter-contains")?,
     })
 }
 
 fn release_monitor(node: &Node, file: &str) -> Result<ReleaseMonitor, Error> {
-    let known = &[
-        "identifier",
-        "strip-prefix",
-        "strip-suffix",
-        "version-filter-prefix",
-        "version-filter-contains",
-    ];
+    let known = &["identifier", "strip-prefix", "strip-suffix", "version-filter-prefix", "version-filter-contains"];
     let fields = Fields::open(node, file, "update.release-monitor", known)?;
     let Some(identifier) = fields.integer("identifier")? else {
         return Err(fields.missing("identifier"));
@@ -277,12 +249,7 @@ fn release_monitor(node: &Node, file: &str) -> Result<ReleaseMonitor, Error> {
 }
 
 fn git(node: &Node, file: &str) -> Result<GitMonitor, Error> {
-    let known = &[
-        "strip-prefix",
-        "strip-suffix",
-        "tag-filter-prefix",
-        "tag-filter-contains",
-    ];
+    let known = &["strip-prefix", "strip-suffix", "tag-filter-prefix", "tag-filter-contains"];
     let fields = Fields::open(node, file, "update.git", known)?;
     Ok(GitMonitor {
         strip_prefix: fields.text("strip-prefix")?,
@@ -293,13 +260,7 @@ fn git(node: &Node, file: &str) -> Result<GitMonitor, Error> {
 }
 
 fn oci(node: &Node, file: &str) -> Result<OciMonitor, Error> {
-    let known = &[
-        "identifier",
-        "strip-prefix",
-        "strip-suffix",
-        "tag-filter-prefix",
-        "tag-filter-contains",
-    ];
+    let known = &["identifier", "strip-prefix", "strip-suffix", "tag-filter-prefix", "tag-filter-contains"];
     let fields = Fields::open(node, file, "update.oci", known)?;
     Ok(OciMonitor {
         identifier: fields.required_text("identifier")?,
@@ -311,12 +272,7 @@ fn oci(node: &Node, file: &str) -> Result<OciMonitor, Error> {
 }
 
 fn version_data(node: &Node, file: &str) -> Result<VersionData, Error> {
-    let fields = Fields::open(
-        node,
-        file,
-        "update.version_data",
-        &["version_format", "sources"],
-    )?;
+    let fields = Fields::open(node, file, "update.version_data", &["version_format", "sources"])?;
     Ok(VersionData {
         version_format: fields.text("version_format")?,
         sources: fields.list("sources", |node, path| {
