@@ -8,10 +8,10 @@ pub enum Error {
     #[error(transparent)]
     Package(#[from] apk::Error),
     /// A package is not the one that was chosen.
-    #[error("package file `{file}` has checksum {found}, expected {expected}: fetch it again")]
+    #[error("`{file}` has checksum {found}, expected {expected}: fetch it again")]
     OtherPackage {
-        /// The file.
-        file: PathBuf,
+        /// The package's file name, and where it lies.
+        file: String,
         /// The checksum of the index entry, `Q1...`.
         expected: String,
         /// The checksum of the file, `Q1...`.

@@ -76,14 +76,13 @@ pub(crate) fn install(
 }
 
 fn open(file: &PackageFile, architecture: Option<Architecture>) -> Result<Opened, Error> {
-    let package = Package::open(&file.path)?;
+    // The path alone says nothing to a reader where packages lie under their digests.
+    let name = format!("{}.apk ({})", label(&file.entry.information), file.path.display());
+    let source = File::open(&file.path).map_err(|source| apk::Error::Io { what: name.clone(), source })?;
+    let package = Package::read(&name, source)?;
     let checksum = package.checksum().to_string();
     if checksum != file.entry.checksum {
-        return Err(Error::OtherPackage {
-            file: file.path.clone(),
-            expected: file.entry.checksum.clone(),
-            found: checksum,
-        });
+        return Err(Error::OtherPackage { file: name, expected: file.entry.checksum.clone(), found: checksum });
     }
     let information = package.information().clone();
     if let Some(wanted) = architecture
@@ -290,7 +289,7 @@ fn capture(placing: &Placing<'_>, content: &mut dyn Read, limit: u64) -> Result<
         });
     }
     let mut bytes = Vec::new();
-    content.read_to_end(&mut bytes).map_err(|source| Error::Write {
+    content.read_to_end(&mut bytes).map_err(|source| apk::Error::Io {
         what: format!("`/{}` of package `{}`", placing.entry.path, label(placing.information)),
         source,
     })?;
