@@ -1,7 +1,7 @@
 //! Uploading blobs: in one request where they fit, or else in pieces.
 
 use bytes::{Bytes, BytesMut};
-use futures_util::TryStreamExt;
+use futures_util::{StreamExt, TryStreamExt};
 use reqwest::{Method, Url, header};
 use sign::Digest;
 
@@ -15,8 +15,9 @@ impl Remote {
         repository: &Repository,
         digest: Digest,
         size: u64,
-        mut stream: ByteStream,
+        stream: ByteStream,
     ) -> Result<()> {
+        let mut stream = stream.fuse().boxed();
         let mut waiting = BytesMut::new();
         let first = self.piece(&mut stream, &mut waiting).await?;
         if first.len() as u64 > size {
