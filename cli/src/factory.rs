@@ -46,7 +46,8 @@ pub fn configuration(home: &Path) -> Result<Configuration, Failure> {
     let mut configuration = match found {
         None => Configuration::default(),
         Some(path) => {
-            let text = fs::read_to_string(&path).map_err(|error| Failure::environment(format!("read `{}`: {error}", path.display())))?;
+            let text = fs::read_to_string(&path)
+                .map_err(|error| Failure::environment(format!("read `{}`: {error}", path.display())))?;
             toml::from_str(&text).map_err(|error| Failure::usage(format!("{}: {error}", path.display())))?
         }
     };
@@ -67,7 +68,9 @@ fn clock() -> Result<Arc<dyn Clock>, Failure> {
 
 fn source_date_epoch() -> Result<Option<i64>, Failure> {
     variable("SOURCE_DATE_EPOCH")
-        .map(|text| text.parse().map_err(|_| Failure::usage(format!("SOURCE_DATE_EPOCH `{text}` is not a number of seconds"))))
+        .map(|text| {
+            text.parse().map_err(|_| Failure::usage(format!("SOURCE_DATE_EPOCH `{text}` is not a number of seconds")))
+        })
         .transpose()
 }
 
@@ -90,7 +93,8 @@ impl Factory {
         let image_key = LocalEcdsaKey::load_or_create(&keys.join("minimill.pem")).or_environment()?;
         let working_folder = std::env::current_dir().or_environment()?;
         let endpoints = Endpoints::new(configuration.endpoints, Surroundings::of_machine(variable, working_folder));
-        let upstreams = Upstreams::new(endpoints, &home.path("cache"), upstream::Options::default()).or_environment()?;
+        let upstreams =
+            Upstreams::new(endpoints, &home.path("cache"), upstream::Options::default()).or_environment()?;
         let work = home.folder("work").or_environment()?;
         let search_path = std::env::var_os("PATH").unwrap_or_default();
         let bubblewrap = Bubblewrap::find(&search_path, &work).or_environment()?;
@@ -124,7 +128,8 @@ impl Factory {
         let lock = self.home.lock().or_environment()?;
         self.database.end_leases().await.or_environment()?;
         let work = self.home.path("work");
-        let leftovers = fs::read_dir(&work).map_err(|error| Failure::environment(format!("read `{}`: {error}", work.display())))?;
+        let leftovers =
+            fs::read_dir(&work).map_err(|error| Failure::environment(format!("read `{}`: {error}", work.display())))?;
         for entry in leftovers {
             let path = entry.or_environment()?.path();
             let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };

@@ -65,7 +65,10 @@ pub enum Format {
 /// Prints one JSON document.
 pub fn json(value: &impl Serialize) -> Result<(), Failure> {
     let mut stdout = io::stdout().lock();
-    serde_json::to_writer_pretty(&mut stdout, value).map_err(io::Error::from).and_then(|()| writeln!(stdout)).or_environment()
+    serde_json::to_writer_pretty(&mut stdout, value)
+        .map_err(io::Error::from)
+        .and_then(|()| writeln!(stdout))
+        .or_environment()
 }
 
 /// Prints text lines.

@@ -91,9 +91,16 @@ fn show(format: Format, file: &Path) -> Result<u8, Failure> {
         }))?,
         Format::Text => {
             let text = package.information().write(&[]).or_bad()?;
-            let files: Vec<String> =
-                files.iter().map(|file| format!("{} {}:{} {:>10} {}", file.mode, file.uid, file.gid, file.size, file.path)).collect();
-            output::text(format!("{text}checksum = {}\nsigned = {}\n\n{}", entry.checksum, signatures.join(" "), files.join("\n")))?;
+            let files: Vec<String> = files
+                .iter()
+                .map(|file| format!("{} {}:{} {:>10} {}", file.mode, file.uid, file.gid, file.size, file.path))
+                .collect();
+            output::text(format!(
+                "{text}checksum = {}\nsigned = {}\n\n{}",
+                entry.checksum,
+                signatures.join(" "),
+                files.join("\n")
+            ))?;
         }
     }
     Ok(0)

@@ -1,7 +1,9 @@
 use std::path::{Path, PathBuf};
 
 use apk::Architecture;
-use recipe::{Graph, ImageConfiguration, ImageDefinition, MissingPipelines, Node, Options, PackageDefinition, Pipelines, evaluate};
+use recipe::{
+    Graph, ImageConfiguration, ImageDefinition, MissingPipelines, Node, Options, PackageDefinition, Pipelines, evaluate,
+};
 use serde::Serialize;
 
 use crate::arguments::{Catalog, Global};
@@ -24,7 +26,11 @@ struct Problem {
 
 impl Problem {
     fn of(file: &Path, error: &recipe::Error) -> Self {
-        Self { file: file.display().to_string(), line: error.location().map(|location| location.line), error: stage::chain(error) }
+        Self {
+            file: file.display().to_string(),
+            line: error.location().map(|location| location.line),
+            error: stage::chain(error),
+        }
     }
 }
 
@@ -54,7 +60,11 @@ fn pipelines(global: &Global, folders: &[PathBuf]) -> Result<Pipelines, Failure>
 
 fn listing(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
     let failed = |error| Failure::bad(format!("read `{}`: {error}", folder.display()));
-    let mut paths = std::fs::read_dir(folder).map_err(failed)?.map(|entry| Ok(entry?.path())).collect::<std::io::Result<Vec<_>>>().map_err(failed)?;
+    let mut paths = std::fs::read_dir(folder)
+        .map_err(failed)?
+        .map(|entry| Ok(entry?.path()))
+        .collect::<std::io::Result<Vec<_>>>()
+        .map_err(failed)?;
     paths.sort();
     Ok(paths)
 }
@@ -75,9 +85,12 @@ fn plans(global: &Global, folder: &Path, pipeline_folders: &[PathBuf]) -> Result
     let mut plans = Plans { nodes: Vec::new(), failures: Vec::new(), warnings: Vec::new() };
     let mut options = Options::new(Architecture::host().unwrap_or(Architecture::X86_64), &pipelines);
     options.missing_pipelines = MissingPipelines::Report;
-    for path in listing(folder)?.into_iter().filter(|path| path.extension().is_some_and(|extension| extension == "yaml")) {
+    for path in
+        listing(folder)?.into_iter().filter(|path| path.extension().is_some_and(|extension| extension == "yaml"))
+    {
         let label = path.display().to_string();
-        let plan = PackageDefinition::parse(&read(&path)?, &label).and_then(|definition| evaluate(&definition, &options));
+        let plan =
+            PackageDefinition::parse(&read(&path)?, &label).and_then(|definition| evaluate(&definition, &options));
         match plan {
             Ok(plan) => {
                 plans.warnings.extend(plan.missing_pipelines.iter().map(|missing| Problem {
@@ -93,7 +106,12 @@ fn plans(global: &Global, folder: &Path, pipeline_folders: &[PathBuf]) -> Result
     Ok(plans)
 }
 
-fn check(global: &Global, packages: Option<&Path>, images: Option<&Path>, pipeline_folders: &[PathBuf]) -> Result<u8, Failure> {
+fn check(
+    global: &Global,
+    packages: Option<&Path>,
+    images: Option<&Path>,
+    pipeline_folders: &[PathBuf],
+) -> Result<u8, Failure> {
     let mut report = Report { ok: 0, failed: 0, failures: Vec::new(), warnings: Vec::new() };
     if let Some(folder) = packages {
         let plans = plans(global, folder, pipeline_folders)?;
@@ -111,7 +129,8 @@ fn check(global: &Global, packages: Option<&Path>, images: Option<&Path>, pipeli
     match global.format {
         Format::Json => output::json(&report)?,
         Format::Text => {
-            let mut lines: Vec<String> = report.warnings.iter().map(|problem| format!("warning: {}", line(problem))).collect();
+            let mut lines: Vec<String> =
+                report.warnings.iter().map(|problem| format!("warning: {}", line(problem))).collect();
             lines.extend(report.failures.iter().map(line));
             lines.push(format!("{} ok, {} failed, {} warnings", report.ok, report.failed, report.warnings.len()));
             output::text(lines.join("\n"))?;
@@ -121,7 +140,11 @@ fn check(global: &Global, packages: Option<&Path>, images: Option<&Path>, pipeli
 }
 
 fn line(problem: &Problem) -> String {
-    if problem.error.starts_with(&problem.file) { problem.error.clone() } else { format!("{}: {}", problem.file, problem.error) }
+    if problem.error.starts_with(&problem.file) {
+        problem.error.clone()
+    } else {
+        format!("{}: {}", problem.file, problem.error)
+    }
 }
 
 fn check_image(folder: &Path) -> Result<Option<Problem>, Failure> {
@@ -133,7 +156,9 @@ fn check_image(folder: &Path) -> Result<Option<Problem>, Failure> {
     let file = folder.join("apko.yaml");
     let text = read(&file)?;
     for stream in &definition.streams {
-        if let Err(error) = ImageConfiguration::parse(&ImageDefinition::expand(&text, stream), &file.display().to_string()) {
+        if let Err(error) =
+            ImageConfiguration::parse(&ImageDefinition::expand(&text, stream), &file.display().to_string())
+        {
             return Ok(Some(Problem::of(&file, &error)));
         }
     }
@@ -143,7 +168,11 @@ fn check_image(folder: &Path) -> Result<Option<Problem>, Failure> {
 fn graph(global: &Global, folder: &Path, pipeline_folders: &[PathBuf]) -> Result<u8, Failure> {
     let plans = plans(global, folder, pipeline_folders)?;
     let bootstrap = global.catalog.join("bootstrap/bootstrap.yaml");
-    let bootstrap = if bootstrap.is_file() { sandbox::Bootstrap::load(&bootstrap).or_bad()? } else { sandbox::Bootstrap::default() };
+    let bootstrap = if bootstrap.is_file() {
+        sandbox::Bootstrap::load(&bootstrap).or_bad()?
+    } else {
+        sandbox::Bootstrap::default()
+    };
     let nodes: Vec<Node> = plans
         .nodes
         .into_iter()
@@ -156,10 +185,13 @@ fn graph(global: &Global, folder: &Path, pipeline_folders: &[PathBuf]) -> Result
     let cycles: Vec<String> = graph.cycles().iter().map(ToString::to_string).collect();
     let order = if cycles.is_empty() { graph.order().or_bad()? } else { Vec::new() };
     match global.format {
-        Format::Json => output::json(&serde_json::json!({ "order": order, "cycles": cycles, "failures": plans.failures }))?,
+        Format::Json => {
+            output::json(&serde_json::json!({ "order": order, "cycles": cycles, "failures": plans.failures }))?
+        }
         Format::Text => {
             let groups = order.iter().map(|group| group.join(" "));
-            let lines: Vec<String> = groups.chain(cycles.iter().cloned()).chain(plans.failures.iter().map(line)).collect();
+            let lines: Vec<String> =
+                groups.chain(cycles.iter().cloned()).chain(plans.failures.iter().map(line)).collect();
             output::text(lines.join("\n"))?;
         }
     }

@@ -38,7 +38,10 @@ fn summary(report: &CycleReport, global: &Global) -> String {
     let mut text = String::new();
     let built = report.stages.get("package-publish").map_or(0, |count| count.done);
     let published = report.stages.get("image-publish").map_or(0, |count| count.done);
-    text.push_str(&format!("\n{built} package definitions built, {published} images published, {} packages in the repository\n\n", report.packages.len()));
+    text.push_str(&format!(
+        "\n{built} package definitions built, {published} images published, {} packages in the repository\n\n",
+        report.packages.len()
+    ));
     text.push_str(&table(&["IMAGE", "TAGS", "TIMESTAMP TAG", "DIGEST", "SIZE", "TESTS", "VULNERABILITIES"], &rows));
     let skipped: Vec<Vec<String>> = report
         .skipped
@@ -50,7 +53,8 @@ fn summary(report: &CycleReport, global: &Global) -> String {
         text.push_str(&format!("\n\nnot built:\n{}", table(&["IMAGE", "WHY"], &skipped)));
     }
     if !report.failed.is_empty() {
-        let failed: Vec<String> = report.failed.iter().map(|entry| format!("{} {}: {}", entry.stage, entry.subject, entry.text)).collect();
+        let failed: Vec<String> =
+            report.failed.iter().map(|entry| format!("{} {}: {}", entry.stage, entry.subject, entry.text)).collect();
         text.push_str(&format!("\n\nfailed:\n{}", failed.join("\n")));
     }
     if let Some(row) = report.images.first() {

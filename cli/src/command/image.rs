@@ -45,8 +45,12 @@ async fn plan(global: &Global, context: &Context) -> Result<u8, Failure> {
             output::json(&rows)?;
         }
         Format::Text => {
-            let rows: Vec<Vec<String>> =
-                rows.iter().map(|(message, due, reason)| vec![message.image.clone(), message.stream.clone(), (*due).to_owned(), reason.clone()]).collect();
+            let rows: Vec<Vec<String>> = rows
+                .iter()
+                .map(|(message, due, reason)| {
+                    vec![message.image.clone(), message.stream.clone(), (*due).to_owned(), reason.clone()]
+                })
+                .collect();
             output::text(table(&["IMAGE", "STREAM", "PLAN", "WHY"], &rows))?;
         }
     }
@@ -62,7 +66,10 @@ async fn list(global: &Global, context: &Context) -> Result<u8, Failure> {
                 .iter()
                 .map(|row| {
                     let release = &row.release;
-                    let platforms = release.platforms.iter().map(|(architecture, digest)| format!("{}={digest}", architecture.oci()));
+                    let platforms = release
+                        .platforms
+                        .iter()
+                        .map(|(architecture, digest)| format!("{}={digest}", architecture.oci()));
                     vec![
                         row.name.clone(),
                         release.stream.clone(),
@@ -75,7 +82,10 @@ async fn list(global: &Global, context: &Context) -> Result<u8, Failure> {
                     ]
                 })
                 .collect();
-            output::text(table(&["IMAGE", "STREAM", "TAGS", "TIMESTAMP TAG", "DIGEST", "PLATFORMS", "TIME", "SIZE"], &rows))?;
+            output::text(table(
+                &["IMAGE", "STREAM", "TAGS", "TIMESTAMP TAG", "DIGEST", "PLATFORMS", "TIME", "SIZE"],
+                &rows,
+            ))?;
         }
     }
     Ok(0)
@@ -86,7 +96,11 @@ fn configurations(context: &Context, name: &str) -> Result<Vec<ImageConfiguratio
     if let Some(source) = context.catalog.images.get(name) {
         let file = format!("images/{name}/apko.yaml");
         let streams = source.definition.streams.iter();
-        return streams.map(|stream| ImageConfiguration::parse(&ImageDefinition::expand(&source.configuration, stream), &file).or_bad()).collect();
+        return streams
+            .map(|stream| {
+                ImageConfiguration::parse(&ImageDefinition::expand(&source.configuration, stream), &file).or_bad()
+            })
+            .collect();
     }
     if !name.ends_with(".yaml") {
         return Err(Failure::usage(format!("the catalog has no image `{name}`; a file's name ends in `.yaml`")));
@@ -99,7 +113,12 @@ fn wants(configuration: &ImageConfiguration) -> Vec<String> {
     configuration.contents.packages.iter().map(|want| want.value.clone()).collect()
 }
 
-async fn solve(global: &Global, context: &Context, file: &Path, architecture: Option<Architecture>) -> Result<u8, Failure> {
+async fn solve(
+    global: &Global,
+    context: &Context,
+    file: &Path,
+    architecture: Option<Architecture>,
+) -> Result<u8, Failure> {
     let architecture = architecture.or_else(Architecture::host).unwrap_or(Architecture::X86_64);
     let name = file.display().to_string();
     let entries = entries(context, architecture).await.or_environment()?;
@@ -140,7 +159,8 @@ async fn build(global: &Global, context: &Context, name: &str, folder: &Path) ->
             packages.push(PackageFile { entry: resolved.entry, path });
         }
         let created = image::created(context.settings.source_date_epoch, &packages);
-        let composition = Composition { packages: &packages, settings: &settings, architecture: *architecture, created };
+        let composition =
+            Composition { packages: &packages, settings: &settings, architecture: *architecture, created };
         composed.push(image::compose(&composition, &mut layout).or_bad()?);
     }
     let (mut index, _) = image::compose_index(&composed, &settings, &mut layout).or_bad()?;
@@ -150,7 +170,9 @@ async fn build(global: &Global, context: &Context, name: &str, folder: &Path) ->
     let platforms: BTreeMap<&str, String> =
         composed.iter().map(|image| (image.architecture.oci(), image.manifest.digest().to_string())).collect();
     match global.format {
-        Format::Json => output::json(&json!({ "image": name, "digest": digest, "platforms": platforms, "output": folder }))?,
+        Format::Json => {
+            output::json(&json!({ "image": name, "digest": digest, "platforms": platforms, "output": folder }))?
+        }
         Format::Text => output::text(format!("{} {digest}", folder.display()))?,
     }
     Ok(0)

@@ -17,7 +17,9 @@ use crate::output::{self, Failure, OrFail};
 
 pub async fn run(global: &Global, listen: SocketAddr, writable: bool) -> Result<u8, Failure> {
     let home = Home::open(&global.home).or_environment()?;
-    let listener = TcpListener::bind(listen).await.map_err(|error| Failure::environment(format!("listen on {listen}: {error}")))?;
+    let listener = TcpListener::bind(listen)
+        .await
+        .map_err(|error| Failure::environment(format!("listen on {listen}: {error}")))?;
     let address = listener.local_addr().or_environment()?;
     let options = RouterOptions { push: writable, ..RouterOptions::default() };
     let router = router(Layouts::new(home.path("registry")), options).merge(packages(&home));
@@ -55,7 +57,10 @@ async fn file(State(packages): State<Packages>, Path((folder, name)): Path<(Stri
     let plain = |part: &str| !part.starts_with('.') && !part.contains(['/', '\\', '\0']);
     let path = match folder.as_str() {
         "keys" if plain(&name) && name.ends_with(".pub") => packages.keys.join(&name),
-        architecture if plain(&name) && architecture.parse::<apk::Architecture>().is_ok_and(|known| known.apk() == architecture) => {
+        architecture
+            if plain(&name)
+                && architecture.parse::<apk::Architecture>().is_ok_and(|known| known.apk() == architecture) =>
+        {
             packages.folder.join(architecture).join(&name)
         }
         _ => return StatusCode::NOT_FOUND.into_response(),
@@ -69,6 +74,9 @@ async fn file(State(packages): State<Packages>, Path((folder, name)): Path<(Stri
         }
     };
     let Ok(metadata) = opened.metadata().await else { return StatusCode::INTERNAL_SERVER_ERROR.into_response() };
-    let headers = [(header::CONTENT_TYPE, "application/octet-stream".to_owned()), (header::CONTENT_LENGTH, metadata.len().to_string())];
+    let headers = [
+        (header::CONTENT_TYPE, "application/octet-stream".to_owned()),
+        (header::CONTENT_LENGTH, metadata.len().to_string()),
+    ];
     (headers, Body::from_stream(ReaderStream::new(opened))).into_response()
 }

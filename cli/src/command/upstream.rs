@@ -3,7 +3,7 @@ use upstream::filter::{Decision, Verdict};
 
 use crate::arguments::{Global, Upstream};
 use crate::factory::Factory;
-use crate::output::{self, Failure, Format, OrFail};
+use crate::output::{self, Failure, Format};
 
 pub async fn run(global: &Global, command: Upstream) -> Result<u8, Failure> {
     let Upstream::Check { names } = command;
@@ -28,7 +28,9 @@ pub async fn run(global: &Global, command: Upstream) -> Result<u8, Failure> {
         rows.push((name.clone(), current, result));
     }
     match global.format {
-        Format::Json => output::json(&rows.iter().map(|(name, current, result)| document(name, current, result.as_ref())).collect::<Vec<_>>())?,
+        Format::Json => output::json(
+            &rows.iter().map(|(name, current, result)| document(name, current, result.as_ref())).collect::<Vec<_>>(),
+        )?,
         Format::Text => {
             for (name, current, result) in &rows {
                 output::text(text(name, current, result.as_ref()))?;

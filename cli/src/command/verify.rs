@@ -18,24 +18,37 @@ pub async fn run(global: &Global, image: &str, key: Option<&Path>) -> Result<u8,
     let place = parse(image)?;
     let home = global.home.join("keys/minimill.pub");
     let key = key.unwrap_or(&home);
-    let pem = std::fs::read_to_string(key).map_err(|error| Failure::usage(format!("read the key `{}`: {error}", key.display())))?;
+    let pem = std::fs::read_to_string(key)
+        .map_err(|error| Failure::usage(format!("read the key `{}`: {error}", key.display())))?;
     let key = PublicKey::from_pem(&pem).or_bad()?;
     let registry: Box<dyn Registry> = match &place.address {
         Some(address) => Box::new(Remote::new(address, RemoteOptions::default()).or_environment()?),
         None => Box::new(Layouts::new(Home::open(&global.home).or_environment()?.path("registry"))),
     };
-    let report =
-        verify_image(registry.as_ref(), &place.repository, &place.reference, &key, &Expectations::default()).await.or_bad()?;
+    let report = verify_image(registry.as_ref(), &place.repository, &place.reference, &key, &Expectations::default())
+        .await
+        .or_bad()?;
     let problems = report.problems();
     match global.format {
         Format::Json => output::json(&report)?,
         Format::Text => {
             let mut lines = vec![format!("{} {}", report.image, report.digest)];
             for manifest in &report.manifests {
-                let statements = manifest.statements.iter().map(|finding| finding.predicate_type.as_str()).collect::<Vec<_>>();
-                lines.push(format!("  {} {}: {} contents, {}", manifest.name, manifest.digest, manifest.content.len(), statements.join(", ")));
+                let statements =
+                    manifest.statements.iter().map(|finding| finding.predicate_type.as_str()).collect::<Vec<_>>();
+                lines.push(format!(
+                    "  {} {}: {} contents, {}",
+                    manifest.name,
+                    manifest.digest,
+                    manifest.content.len(),
+                    statements.join(", ")
+                ));
             }
-            lines.push(if problems.is_empty() { "verified".to_owned() } else { format!("not verified:\n  {}", problems.join("\n  ")) });
+            lines.push(if problems.is_empty() {
+                "verified".to_owned()
+            } else {
+                format!("not verified:\n  {}", problems.join("\n  "))
+            });
             output::text(lines.join("\n"))?;
         }
     }
@@ -78,7 +91,10 @@ mod tests {
         for (text, address, repository, reference) in cases {
             let place = parse(text).unwrap();
             assert_eq!(place.address.as_deref(), address, "{text}");
-            assert_eq!((place.repository.to_string(), place.reference.to_string()), (repository.to_owned(), reference.to_owned()));
+            assert_eq!(
+                (place.repository.to_string(), place.reference.to_string()),
+                (repository.to_owned(), reference.to_owned())
+            );
         }
         assert!(parse("Redis").is_err());
     }

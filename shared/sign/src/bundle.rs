@@ -52,9 +52,7 @@ impl Bundle {
         Ok(Self {
             media_type: BUNDLE_MEDIA_TYPE.to_owned(),
             verification_material: VerificationMaterial {
-                public_key: PublicKeyIdentifier {
-                    hint: signer.key_id().to_owned(),
-                },
+                public_key: PublicKeyIdentifier { hint: signer.key_id().to_owned() },
             },
             dsse_envelope: envelope,
         })
@@ -77,15 +75,11 @@ impl Bundle {
     pub fn parse(bytes: &[u8]) -> Result<Self> {
         const PARAMETER_FORM: &str = "application/vnd.dev.sigstore.bundle+json;version=0.3";
         within_limit(bytes)?;
-        let bundle: Self =
-            serde_json::from_slice(bytes).map_err(|error| Error::malformed("bundle", error))?;
+        let bundle: Self = serde_json::from_slice(bytes).map_err(|error| Error::malformed("bundle", error))?;
         if bundle.media_type != BUNDLE_MEDIA_TYPE && bundle.media_type != PARAMETER_FORM {
             return Err(Error::malformed(
                 "bundle",
-                format!(
-                    "`mediaType` is `{}`, expected `{BUNDLE_MEDIA_TYPE}`",
-                    bundle.media_type
-                ),
+                format!("`mediaType` is `{}`, expected `{BUNDLE_MEDIA_TYPE}`", bundle.media_type),
             ));
         }
         Ok(bundle)
@@ -94,11 +88,7 @@ impl Bundle {
 
 fn within_limit(bytes: &[u8]) -> Result<()> {
     if bytes.len() > MAX_BUNDLE_BYTES {
-        return Err(Error::TooLarge {
-            what: "the bundle",
-            limit: MAX_BUNDLE_BYTES,
-            found: bytes.len(),
-        });
+        return Err(Error::TooLarge { what: "the bundle", limit: MAX_BUNDLE_BYTES, found: bytes.len() });
     }
     Ok(())
 }
@@ -110,20 +100,12 @@ fn within_limit(bytes: &[u8]) -> Result<()> {
 /// # Errors
 /// In this order: [`Error::TooLarge`], [`Error::Malformed`], [`Error::WrongKey`],
 /// [`Error::BadSignature`], [`Error::WrongSubject`], [`Error::WrongPredicateType`].
-pub fn verify_bundle(
-    bytes: &[u8],
-    key: &PublicKey,
-    subject: Digest,
-    predicate_type: &str,
-) -> Result<Statement> {
+pub fn verify_bundle(bytes: &[u8], key: &PublicKey, subject: Digest, predicate_type: &str) -> Result<Statement> {
     let bundle = Bundle::parse(bytes)?;
     let hint = &bundle.verification_material.public_key.hint;
     let payload = match bundle.dsse_envelope.verify(key, IN_TOTO_PAYLOAD_TYPE) {
         Err(Error::BadSignature { .. }) if hint != key.id() => {
-            return Err(Error::WrongKey {
-                expected: key.id().to_owned(),
-                found: hint.chars().take(200).collect(),
-            });
+            return Err(Error::WrongKey { expected: key.id().to_owned(), found: hint.chars().take(200).collect() });
         }
         other => other?,
     };

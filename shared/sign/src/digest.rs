@@ -56,9 +56,7 @@ impl FromStr for Digest {
     type Err = InvalidDigest;
 
     fn from_str(text: &str) -> Result<Self, InvalidDigest> {
-        let invalid = || InvalidDigest {
-            text: text.chars().take(200).collect(),
-        };
+        let invalid = || InvalidDigest { text: text.chars().take(200).collect() };
         let digits = text.strip_prefix("sha256:").ok_or_else(invalid)?;
         if digits.bytes().any(|byte| byte.is_ascii_uppercase()) {
             return Err(invalid());
@@ -77,9 +75,7 @@ impl Serialize for Digest {
 
 impl<'de> Deserialize<'de> for Digest {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?
-            .parse()
-            .map_err(serde::de::Error::custom)
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
     }
 }
 

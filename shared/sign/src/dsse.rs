@@ -47,10 +47,7 @@ impl Envelope {
         Ok(Self {
             payload,
             payload_type: payload_type.to_owned(),
-            signatures: vec![EnvelopeSignature {
-                sig,
-                keyid: String::new(),
-            }],
+            signatures: vec![EnvelopeSignature { sig, keyid: String::new() }],
         })
     }
 
@@ -65,44 +62,27 @@ impl Envelope {
         if self.payload_type != payload_type {
             return Err(Error::malformed(
                 "envelope",
-                format!(
-                    "`payloadType` is `{}`, expected `{payload_type}`",
-                    self.payload_type
-                ),
+                format!("`payloadType` is `{}`, expected `{payload_type}`", self.payload_type),
             ));
         }
         if self.signatures.is_empty() || self.signatures.len() > MAX_SIGNATURES {
             return Err(Error::malformed(
                 "envelope",
-                format!(
-                    "{} `signatures`, expected 1 to {MAX_SIGNATURES}",
-                    self.signatures.len()
-                ),
+                format!("{} `signatures`, expected 1 to {MAX_SIGNATURES}", self.signatures.len()),
             ));
         }
         let digest = Digest::of(&pae(&self.payload_type, &self.payload));
-        if self
-            .signatures
-            .iter()
-            .any(|found| key.verifies(digest.as_bytes(), &found.sig))
-        {
+        if self.signatures.iter().any(|found| key.verifies(digest.as_bytes(), &found.sig)) {
             Ok(&self.payload)
         } else {
-            Err(Error::BadSignature {
-                key: key.id().to_owned(),
-            })
+            Err(Error::BadSignature { key: key.id().to_owned() })
         }
     }
 }
 
 /// The bytes that are signed (protocol, "PAE"): type and payload, each with its length.
 pub fn pae(payload_type: &str, payload: &[u8]) -> Vec<u8> {
-    let mut bytes = format!(
-        "DSSEv1 {} {payload_type} {} ",
-        payload_type.len(),
-        payload.len()
-    )
-    .into_bytes();
+    let mut bytes = format!("DSSEv1 {} {payload_type} {} ", payload_type.len(), payload.len()).into_bytes();
     bytes.extend_from_slice(payload);
     bytes
 }
@@ -111,11 +91,7 @@ pub fn pae(payload_type: &str, payload: &[u8]) -> Vec<u8> {
 pub(crate) fn decode_base64(text: &str) -> Result<Vec<u8>, base64::DecodeError> {
     const LENIENT: GeneralPurposeConfig =
         GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
-    let alphabet = if text.contains(['-', '_']) {
-        &alphabet::URL_SAFE
-    } else {
-        &alphabet::STANDARD
-    };
+    let alphabet = if text.contains(['-', '_']) { &alphabet::URL_SAFE } else { &alphabet::STANDARD };
     GeneralPurpose::new(alphabet, LENIENT).decode(text)
 }
 

@@ -71,9 +71,7 @@ impl PublicKey {
             Ok(key) => Self::p256(key),
             Err(not_p256) => match rsa::PublicKey::from_public_key_pem(pem) {
                 Ok(key) => Self::rsa(key),
-                Err(not_rsa) => Err(Error::PublicKey {
-                    reason: format!("as P-256: {not_p256}; as RSA: {not_rsa}"),
-                }),
+                Err(not_rsa) => Err(Error::PublicKey { reason: format!("as P-256: {not_p256}; as RSA: {not_rsa}") }),
             },
         }
     }
@@ -93,9 +91,7 @@ impl PublicKey {
     }
 
     fn new(key: &impl EncodePublicKey, kind: Kind) -> Result<Self> {
-        let failed = |error: p256::pkcs8::spki::Error| Error::PublicKey {
-            reason: error.to_string(),
-        };
+        let failed = |error: p256::pkcs8::spki::Error| Error::PublicKey { reason: error.to_string() };
         let der = key.to_public_key_der().map_err(failed)?;
         let pem = key.to_public_key_pem(LineEnding::LF).map_err(failed)?;
         let id = STANDARD.encode(sha2::Sha256::digest(der.as_bytes()));
@@ -115,12 +111,10 @@ impl PublicKey {
     /// Whether `signature` is this key's signature of the bytes whose SHA-256 is `sha256`.
     pub fn verifies(&self, sha256: &[u8; 32], signature: &[u8]) -> bool {
         match &self.kind {
-            Kind::P256(key) => Signature::from_der(signature)
-                .and_then(|signature| key.verify_prehash(sha256, &signature))
-                .is_ok(),
-            Kind::Rsa(key) => key
-                .verify(Pkcs1v15Sign::new::<Sha256>(), sha256, signature)
-                .is_ok(),
+            Kind::P256(key) => {
+                Signature::from_der(signature).and_then(|signature| key.verify_prehash(sha256, &signature)).is_ok()
+            }
+            Kind::Rsa(key) => key.verify(Pkcs1v15Sign::new::<Sha256>(), sha256, signature).is_ok(),
         }
     }
 }

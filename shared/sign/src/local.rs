@@ -50,14 +50,9 @@ impl LocalEcdsaKey {
     /// another key.
     pub fn load_or_create(path: &Path) -> Result<Self> {
         if !exists(path)? {
-            let key = SigningKey::try_generate().map_err(|error| Error::Generate {
-                reason: error.to_string(),
-            })?;
-            let pem = key
-                .to_pkcs8_pem(LineEnding::LF)
-                .map_err(|error| Error::Generate {
-                    reason: error.to_string(),
-                })?;
+            let key = SigningKey::try_generate().map_err(|error| Error::Generate { reason: error.to_string() })?;
+            let pem =
+                key.to_pkcs8_pem(LineEnding::LF).map_err(|error| Error::Generate { reason: error.to_string() })?;
             create_private(path, &pem)?;
         }
         let key = Self::load(path)?;
@@ -71,11 +66,7 @@ impl LocalEcdsaKey {
             reason: format!("not a PKCS#8 PEM P-256 private key: {error}"),
         })?;
         let public_key = PublicKey::p256(*key.verifying_key())?;
-        Ok(Self {
-            name: file_name(path),
-            key,
-            public_key,
-        })
+        Ok(Self { name: file_name(path), key, public_key })
     }
 
     /// Signs bytes given by their SHA-256; the ASN.1 DER signature.
@@ -83,10 +74,10 @@ impl LocalEcdsaKey {
     /// # Errors
     /// The key can't sign (not known to happen).
     pub fn sign_sha256(&self, sha256: &[u8; 32]) -> Result<Vec<u8>> {
-        let signature: Signature = self.key.sign_prehash(sha256).map_err(|error| Error::Sign {
-            key: self.name.clone(),
-            reason: error.to_string(),
-        })?;
+        let signature: Signature = self
+            .key
+            .sign_prehash(sha256)
+            .map_err(|error| Error::Sign { key: self.name.clone(), reason: error.to_string() })?;
         Ok(signature.to_der().as_bytes().to_vec())
     }
 }
@@ -138,18 +129,12 @@ impl LocalRsaKey {
     pub fn load_or_create(path: &Path, bits: usize) -> Result<Self> {
         if !exists(path)? {
             if !matches!(bits, 2048 | 4096) {
-                return Err(Error::Generate {
-                    reason: format!("an RSA key of {bits} bits; use 2048 or 4096"),
-                });
+                return Err(Error::Generate { reason: format!("an RSA key of {bits} bits; use 2048 or 4096") });
             }
-            let key = rsa::PrivateKey::new(&mut SysRng, bits).map_err(|error| Error::Generate {
-                reason: error.to_string(),
-            })?;
-            let pem = key
-                .to_pkcs1_pem(LineEnding::LF)
-                .map_err(|error| Error::Generate {
-                    reason: error.to_string(),
-                })?;
+            let key = rsa::PrivateKey::new(&mut SysRng, bits)
+                .map_err(|error| Error::Generate { reason: error.to_string() })?;
+            let pem =
+                key.to_pkcs1_pem(LineEnding::LF).map_err(|error| Error::Generate { reason: error.to_string() })?;
             create_private(path, &pem)?;
         }
         let key = Self::load(path)?;
@@ -158,18 +143,11 @@ impl LocalRsaKey {
     }
 
     fn from_pem(path: &Path, pem: &str) -> Result<Self> {
-        let content = |reason: String| Error::KeyFileContent {
-            path: path.into(),
-            reason,
-        };
+        let content = |reason: String| Error::KeyFileContent { path: path.into(), reason };
         let key = rsa::PrivateKey::from_pkcs1_pem(pem)
             .map_err(|error| content(format!("not a PKCS#1 PEM RSA private key: {error}")))?;
         let public_key = PublicKey::rsa(key.to_public_key())?;
-        Ok(Self {
-            name: format!("{}.pub", file_name(path)),
-            key,
-            public_key,
-        })
+        Ok(Self { name: format!("{}.pub", file_name(path)), key, public_key })
     }
 
     /// Signs bytes given by their SHA-256; the PKCS#1 v1.5 signature.
@@ -179,10 +157,7 @@ impl LocalRsaKey {
     pub fn sign_sha256(&self, sha256: &[u8; 32]) -> Result<Vec<u8>> {
         self.key
             .sign(Pkcs1v15Sign::new::<Sha256>(), sha256)
-            .map_err(|error| Error::Sign {
-                key: self.name.clone(),
-                reason: error.to_string(),
-            })
+            .map_err(|error| Error::Sign { key: self.name.clone(), reason: error.to_string() })
     }
 }
 
@@ -206,10 +181,7 @@ impl Signer for LocalRsaKey {
 }
 
 fn file_name(path: &Path) -> String {
-    path.file_name()
-        .unwrap_or(path.as_os_str())
-        .to_string_lossy()
-        .into_owned()
+    path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
 }
 
 fn folder(path: &Path) -> &Path {
@@ -220,11 +192,7 @@ fn folder(path: &Path) -> &Path {
 }
 
 fn failed(path: &Path, action: &'static str) -> impl FnOnce(io::Error) -> Error {
-    move |source| Error::KeyFile {
-        path: path.into(),
-        action,
-        source,
-    }
+    move |source| Error::KeyFile { path: path.into(), action, source }
 }
 
 fn exists(path: &Path) -> Result<bool> {
@@ -234,30 +202,19 @@ fn exists(path: &Path) -> Result<bool> {
 fn read_private(path: &Path) -> Result<String> {
     let file = fs::File::open(path).map_err(failed(path, "open"))?;
     let metadata = file.metadata().map_err(failed(path, "look up"))?;
-    let content = |reason: String| Error::KeyFileContent {
-        path: path.into(),
-        reason,
-    };
+    let content = |reason: String| Error::KeyFileContent { path: path.into(), reason };
     if !metadata.is_file() {
         return Err(content("not a regular file".into()));
     }
     let mode = metadata.permissions().mode() & 0o7777;
     if mode & 0o077 != 0 {
-        return Err(Error::KeyFileMode {
-            path: path.into(),
-            mode,
-        });
+        return Err(Error::KeyFileMode { path: path.into(), mode });
     }
     if metadata.len() > MAX_KEY_FILE_BYTES {
-        return Err(content(format!(
-            "{} bytes are more than {MAX_KEY_FILE_BYTES}; not a key",
-            metadata.len()
-        )));
+        return Err(content(format!("{} bytes are more than {MAX_KEY_FILE_BYTES}; not a key", metadata.len())));
     }
     let mut pem = String::new();
-    file.take(MAX_KEY_FILE_BYTES)
-        .read_to_string(&mut pem)
-        .map_err(failed(path, "read"))?;
+    file.take(MAX_KEY_FILE_BYTES).read_to_string(&mut pem).map_err(failed(path, "read"))?;
     Ok(pem)
 }
 
@@ -286,8 +243,7 @@ fn publish(private: &Path, key: &PublicKey) -> Result<()> {
     }
     let folder = folder(private);
     let file = written(folder, key.to_pem(), 0o644)?;
-    file.persist(&path)
-        .map_err(|error| failed(&path, "create")(error.error))?;
+    file.persist(&path).map_err(|error| failed(&path, "create")(error.error))?;
     sync_folder(folder)
 }
 
@@ -298,8 +254,7 @@ fn written(folder: &Path, text: &str, mode: u32) -> Result<tempfile::NamedTempFi
             .permissions(fs::Permissions::from_mode(0o600))
             .tempfile_in(folder)?;
         file.write_all(text.as_bytes())?;
-        file.as_file()
-            .set_permissions(fs::Permissions::from_mode(mode))?;
+        file.as_file().set_permissions(fs::Permissions::from_mode(mode))?;
         file.as_file().sync_all()?;
         Ok(file)
     };
@@ -307,7 +262,5 @@ fn written(folder: &Path, text: &str, mode: u32) -> Result<tempfile::NamedTempFi
 }
 
 fn sync_folder(folder: &Path) -> Result<()> {
-    fs::File::open(folder)
-        .and_then(|file| file.sync_all())
-        .map_err(failed(folder, "sync"))
+    fs::File::open(folder).and_then(|file| file.sync_all()).map_err(failed(folder, "sync"))
 }

@@ -64,23 +64,15 @@ pub fn tag(image: Digest) -> String {
 pub async fn sign(signer: &dyn Signer, repository: &str, image: Digest) -> Result<SimpleSignature> {
     let payload = Payload {
         critical: Critical {
-            identity: Identity {
-                docker_reference: repository.to_owned(),
-            },
-            image: Image {
-                docker_manifest_digest: image,
-            },
+            identity: Identity { docker_reference: repository.to_owned() },
+            image: Image { docker_manifest_digest: image },
             kind: SIGNATURE_TYPE.to_owned(),
         },
         optional: Value::Null,
     };
-    let payload =
-        serde_json::to_vec(&payload).map_err(|error| Error::malformed("payload", error))?;
+    let payload = serde_json::to_vec(&payload).map_err(|error| Error::malformed("payload", error))?;
     let signature = signer.sign_digest(*Digest::of(&payload).as_bytes()).await?;
-    Ok(SimpleSignature {
-        payload,
-        signature: STANDARD.encode(signature),
-    })
+    Ok(SimpleSignature { payload, signature: STANDARD.encode(signature) })
 }
 
 /// Checks that `key` signed the image `image`; gives the repository that the signature names.
@@ -90,37 +82,19 @@ pub async fn sign(signer: &dyn Signer, repository: &str, image: Digest) -> Resul
 pub fn verify(signature: &SimpleSignature, key: &PublicKey, image: Digest) -> Result<String> {
     let payload = &signature.payload;
     if payload.len() > MAX_PAYLOAD_BYTES {
-        return Err(Error::TooLarge {
-            what: "the payload",
-            limit: MAX_PAYLOAD_BYTES,
-            found: payload.len(),
-        });
+        return Err(Error::TooLarge { what: "the payload", limit: MAX_PAYLOAD_BYTES, found: payload.len() });
     }
-    let bytes = decode_base64(&signature.signature)
-        .map_err(|error| Error::malformed("signature annotation", error))?;
+    let bytes = decode_base64(&signature.signature).map_err(|error| Error::malformed("signature annotation", error))?;
     if !key.verifies(Digest::of(payload).as_bytes(), &bytes) {
-        return Err(Error::BadSignature {
-            key: key.id().to_owned(),
-        });
+        return Err(Error::BadSignature { key: key.id().to_owned() });
     }
-    let payload: Payload =
-        serde_json::from_slice(payload).map_err(|error| Error::malformed("payload", error))?;
-    let Critical {
-        identity,
-        image: signed,
-        kind,
-    } = payload.critical;
+    let payload: Payload = serde_json::from_slice(payload).map_err(|error| Error::malformed("payload", error))?;
+    let Critical { identity, image: signed, kind } = payload.critical;
     if kind != SIGNATURE_TYPE {
-        return Err(Error::malformed(
-            "payload",
-            format!("`critical.type` is `{kind}`, expected `{SIGNATURE_TYPE}`"),
-        ));
+        return Err(Error::malformed("payload", format!("`critical.type` is `{kind}`, expected `{SIGNATURE_TYPE}`")));
     }
     if signed.docker_manifest_digest != image {
-        return Err(Error::WrongSubject {
-            expected: image,
-            found: signed.docker_manifest_digest.to_string(),
-        });
+        return Err(Error::WrongSubject { expected: image, found: signed.docker_manifest_digest.to_string() });
     }
     Ok(identity.docker_reference)
 }

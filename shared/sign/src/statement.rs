@@ -56,10 +56,7 @@ pub struct ResourceDescriptor {
 impl ResourceDescriptor {
     /// A thing known by its digest alone.
     pub fn of(digest: Digest) -> Self {
-        Self {
-            digest: BTreeMap::from([("sha256".into(), digest.hex())]),
-            ..Self::default()
-        }
+        Self { digest: BTreeMap::from([("sha256".into(), digest.hex())]), ..Self::default() }
     }
 
     /// The same, with a name.
@@ -81,8 +78,7 @@ impl Statement {
     /// # Errors
     /// [`Error::Malformed`] if the predicate is not a JSON object.
     pub fn new(subject: Digest, predicate_type: &str, predicate: &impl Serialize) -> Result<Self> {
-        let predicate = serde_json::to_value(predicate)
-            .map_err(|error| Error::malformed("predicate", error))?;
+        let predicate = serde_json::to_value(predicate).map_err(|error| Error::malformed("predicate", error))?;
         if !predicate.is_object() {
             return Err(Error::malformed("predicate", "not a JSON object"));
         }
@@ -99,24 +95,17 @@ impl Statement {
     /// # Errors
     /// [`Error::Malformed`] names the field.
     pub fn parse(bytes: &[u8]) -> Result<Self> {
-        let statement: Self =
-            serde_json::from_slice(bytes).map_err(|error| Error::malformed("statement", error))?;
+        let statement: Self = serde_json::from_slice(bytes).map_err(|error| Error::malformed("statement", error))?;
         if statement.kind != STATEMENT_TYPE {
             return Err(Error::malformed(
                 "statement",
-                format!(
-                    "`_type` is `{}`, expected `{STATEMENT_TYPE}`",
-                    statement.kind
-                ),
+                format!("`_type` is `{}`, expected `{STATEMENT_TYPE}`", statement.kind),
             ));
         }
         if statement.subject.is_empty() || statement.subject.len() > MAX_SUBJECTS {
             return Err(Error::malformed(
                 "statement",
-                format!(
-                    "{} in `subject`, expected 1 to {MAX_SUBJECTS}",
-                    statement.subject.len()
-                ),
+                format!("{} in `subject`, expected 1 to {MAX_SUBJECTS}", statement.subject.len()),
             ));
         }
         Ok(statement)
@@ -135,24 +124,14 @@ impl Statement {
     /// # Errors
     /// [`Error::WrongSubject`] or [`Error::WrongPredicateType`].
     pub fn expect(&self, subject: Digest, predicate_type: &str) -> Result<()> {
-        let digests = || {
-            self.subject
-                .iter()
-                .filter_map(|found| found.digest.get("sha256"))
-        };
+        let digests = || self.subject.iter().filter_map(|found| found.digest.get("sha256"));
         let wanted = subject.hex();
         if !digests().any(|found| *found == wanted) {
-            let mut found: Vec<_> = digests()
-                .take(5)
-                .map(|found| format!("sha256:{found}"))
-                .collect();
+            let mut found: Vec<_> = digests().take(5).map(|found| format!("sha256:{found}")).collect();
             if found.is_empty() {
                 found.push("nothing that has a sha256 digest".into());
             }
-            return Err(Error::WrongSubject {
-                expected: subject,
-                found: found.join(", "),
-            });
+            return Err(Error::WrongSubject { expected: subject, found: found.join(", ") });
         }
         if self.predicate_type != predicate_type {
             return Err(Error::WrongPredicateType {

@@ -1,10 +1,5 @@
 //! Bundles: made as cosign makes them, checked by openssl, refused when anything is changed.
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::print_stdout,
-    clippy::indexing_slicing
-)]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, clippy::indexing_slicing)]
 
 use std::{collections::BTreeMap, fs, process::Command};
 
@@ -12,8 +7,8 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use p256::pkcs8::{EncodePrivateKey, LineEnding};
 use serde_json::{Map, Value, json};
 use sign::{
-    BUNDLE_MEDIA_TYPE, Bundle, Digest, Error, LocalEcdsaKey, MAX_BUNDLE_BYTES, ResourceDescriptor,
-    Signer, Statement, dsse, predicate, simple_signing, verify_bundle,
+    BUNDLE_MEDIA_TYPE, Bundle, Digest, Error, LocalEcdsaKey, MAX_BUNDLE_BYTES, ResourceDescriptor, Signer, Statement,
+    dsse, predicate, simple_signing, verify_bundle,
 };
 use tempfile::TempDir;
 
@@ -29,26 +24,14 @@ async fn signature_bundle(key: &LocalEcdsaKey, image: Digest) -> Bundle {
 #[tokio::test]
 async fn dsse_vector_of_the_protocol() {
     // protocol.md, "Test Vectors": the private scalar, and the signature as r and s.
-    let secret = decimal_to_bytes(
-        "97358161215184420915383655311931858321456579547487070936769975997791359926199",
-    );
+    let secret = decimal_to_bytes("97358161215184420915383655311931858321456579547487070936769975997791359926199");
     let secret = p256::SecretKey::from_slice(&secret).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("vector.key");
-    fs::write(
-        &path,
-        secret.to_pkcs8_pem(LineEnding::LF).unwrap().as_bytes(),
-    )
-    .unwrap();
+    fs::write(&path, secret.to_pkcs8_pem(LineEnding::LF).unwrap().as_bytes()).unwrap();
     fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
     let key = LocalEcdsaKey::load(&path).unwrap();
-    let envelope = dsse::Envelope::sign(
-        &key,
-        "http://example.com/HelloWorld",
-        b"hello world".to_vec(),
-    )
-    .await
-    .unwrap();
+    let envelope = dsse::Envelope::sign(&key, "http://example.com/HelloWorld", b"hello world".to_vec()).await.unwrap();
     let signature = p256::ecdsa::Signature::from_der(&envelope.signatures[0].sig).unwrap();
     assert_eq!(
         STANDARD.encode(signature.to_bytes()),
@@ -84,17 +67,9 @@ async fn bundle_has_the_form_of_cosign() {
     let keys: Vec<_> = bundle.as_object().unwrap().keys().collect();
     assert_eq!(keys, ["mediaType", "verificationMaterial", "dsseEnvelope"]);
     assert_eq!(bundle["mediaType"], BUNDLE_MEDIA_TYPE);
-    assert_eq!(
-        bundle["verificationMaterial"],
-        json!({"publicKey": {"hint": key.key_id()}})
-    );
-    assert_eq!(
-        bundle["dsseEnvelope"]["payloadType"],
-        "application/vnd.in-toto+json"
-    );
-    let payload = STANDARD
-        .decode(bundle["dsseEnvelope"]["payload"].as_str().unwrap())
-        .unwrap();
+    assert_eq!(bundle["verificationMaterial"], json!({"publicKey": {"hint": key.key_id()}}));
+    assert_eq!(bundle["dsseEnvelope"]["payloadType"], "application/vnd.in-toto+json");
+    let payload = STANDARD.decode(bundle["dsseEnvelope"]["payload"].as_str().unwrap()).unwrap();
     assert_eq!(
         String::from_utf8(payload).unwrap(),
         format!(
@@ -113,22 +88,10 @@ async fn openssl_verifies_a_bundle() {
     let key = key(&folder, "a.key");
     let bundle = signature_bundle(&key, Digest::of(b"manifest")).await;
     let envelope = &bundle.dsse_envelope;
-    fs::write(
-        folder.path().join("pae"),
-        dsse::pae(&envelope.payload_type, &envelope.payload),
-    )
-    .unwrap();
+    fs::write(folder.path().join("pae"), dsse::pae(&envelope.payload_type, &envelope.payload)).unwrap();
     fs::write(folder.path().join("sig"), &envelope.signatures[0].sig).unwrap();
     let output = Command::new("openssl")
-        .args([
-            "dgst",
-            "-sha256",
-            "-verify",
-            "a.key.pub",
-            "-signature",
-            "sig",
-            "pae",
-        ])
+        .args(["dgst", "-sha256", "-verify", "a.key.pub", "-signature", "sig", "pae"])
         .current_dir(folder.path())
         .output();
     match output {
@@ -169,10 +132,7 @@ async fn each_wrong_thing_has_its_error() {
         "{error}"
     );
     let error = verify_bundle(&bytes, right.public_key(), image, predicate::SPDX).unwrap_err();
-    assert!(
-        matches!(&error, Error::WrongPredicateType { found, .. } if found == predicate::SIGNATURE),
-        "{error}"
-    );
+    assert!(matches!(&error, Error::WrongPredicateType { found, .. } if found == predicate::SIGNATURE), "{error}");
     let large = vec![b' '; MAX_BUNDLE_BYTES + 1];
     let error = verify_bundle(&large, right.public_key(), image, predicate::SPDX).unwrap_err();
     assert!(matches!(error, Error::TooLarge { .. }), "{error}");
@@ -185,17 +145,8 @@ async fn each_wrong_thing_has_its_error() {
         r#"{"mediaType":"application/vnd.dev.sigstore.bundle.v0.3+json","verificationMaterial":{"publicKey":{}},"dsseEnvelope":{"payload":"","payloadType":"application/vnd.in-toto+json","signatures":[]}}"#,
         r#"{"mediaType":"application/vnd.dev.sigstore.bundle.v0.3+json","verificationMaterial":{"publicKey":{}},"dsseEnvelope":{"payload":"%%","payloadType":"application/vnd.in-toto+json","signatures":[{"sig":""}]}}"#,
     ] {
-        let error = verify_bundle(
-            malformed.as_bytes(),
-            right.public_key(),
-            image,
-            predicate::SPDX,
-        )
-        .unwrap_err();
-        assert!(
-            matches!(error, Error::Malformed { .. }),
-            "{malformed}: {error}"
-        );
+        let error = verify_bundle(malformed.as_bytes(), right.public_key(), image, predicate::SPDX).unwrap_err();
+        assert!(matches!(error, Error::Malformed { .. }), "{malformed}: {error}");
     }
 }
 
@@ -212,18 +163,12 @@ async fn every_changed_byte_of_what_is_signed_is_noticed() {
     for position in 0..bundle.dsse_envelope.payload.len() {
         let mut changed = bundle.clone();
         changed.dsse_envelope.payload[position] ^= 1;
-        assert!(
-            matches!(check(&changed), Err(Error::BadSignature { .. })),
-            "payload {position}"
-        );
+        assert!(matches!(check(&changed), Err(Error::BadSignature { .. })), "payload {position}");
     }
     for position in 0..bundle.dsse_envelope.signatures[0].sig.len() {
         let mut changed = bundle.clone();
         changed.dsse_envelope.signatures[0].sig[position] ^= 1;
-        assert!(
-            matches!(check(&changed), Err(Error::BadSignature { .. })),
-            "sig {position}"
-        );
+        assert!(matches!(check(&changed), Err(Error::BadSignature { .. })), "sig {position}");
     }
     let mut changed = bundle.clone();
     changed.dsse_envelope.payload_type = "application/json".into();
@@ -258,9 +203,7 @@ async fn typed_predicates_have_the_fields_of_their_specifications() {
             build_type: "https://minimill.dev/image/v1".into(),
             external_parameters: Map::from_iter([("image".into(), "redis".into())]),
             internal_parameters: Map::new(),
-            resolved_dependencies: vec![
-                ResourceDescriptor::of(source).with_uri("pkg:apk/minimill/musl@1.2.5-r0"),
-            ],
+            resolved_dependencies: vec![ResourceDescriptor::of(source).with_uri("pkg:apk/minimill/musl@1.2.5-r0")],
         },
         run_details: predicate::RunDetails {
             builder: predicate::Builder {
@@ -289,17 +232,10 @@ async fn typed_predicates_have_the_fields_of_their_specifications() {
         }
     });
     let statement = Statement::new(image, predicate::PROVENANCE, &provenance).unwrap();
-    let bytes = Bundle::sign(&key, &statement)
-        .await
-        .unwrap()
-        .to_bytes()
-        .unwrap();
+    let bytes = Bundle::sign(&key, &statement).await.unwrap().to_bytes().unwrap();
     let found = verify_bundle(&bytes, key.public_key(), image, predicate::PROVENANCE).unwrap();
     assert_eq!(found.predicate, expected);
-    assert_eq!(
-        serde_json::from_value::<predicate::Provenance>(found.predicate).unwrap(),
-        provenance
-    );
+    assert_eq!(serde_json::from_value::<predicate::Provenance>(found.predicate).unwrap(), provenance);
 
     let result = predicate::TestResult {
         result: predicate::TestOutcome::Passed,
@@ -327,9 +263,7 @@ async fn simple_signing_round_trip() {
     let folder = tempfile::tempdir().unwrap();
     let (right, wrong) = (key(&folder, "a.key"), key(&folder, "b.key"));
     let image = Digest::of(b"manifest");
-    let good = simple_signing::sign(&right, "localhost:5000/redis", image)
-        .await
-        .unwrap();
+    let good = simple_signing::sign(&right, "localhost:5000/redis", image).await.unwrap();
     assert_eq!(
         String::from_utf8(good.payload.clone()).unwrap(),
         format!(
@@ -337,26 +271,11 @@ async fn simple_signing_round_trip() {
         )
     );
     let verify = simple_signing::verify;
-    assert_eq!(
-        verify(&good, right.public_key(), image).unwrap(),
-        "localhost:5000/redis"
-    );
-    assert!(matches!(
-        verify(&good, wrong.public_key(), image),
-        Err(Error::BadSignature { .. })
-    ));
-    assert!(matches!(
-        verify(&good, right.public_key(), Digest::of(b"other")),
-        Err(Error::WrongSubject { .. })
-    ));
+    assert_eq!(verify(&good, right.public_key(), image).unwrap(), "localhost:5000/redis");
+    assert!(matches!(verify(&good, wrong.public_key(), image), Err(Error::BadSignature { .. })));
+    assert!(matches!(verify(&good, right.public_key(), Digest::of(b"other")), Err(Error::WrongSubject { .. })));
     let mut changed = good.clone();
     changed.payload[20] ^= 1;
-    assert!(matches!(
-        verify(&changed, right.public_key(), image),
-        Err(Error::BadSignature { .. })
-    ));
-    assert_eq!(
-        simple_signing::tag(image),
-        format!("sha256-{}.sig", image.hex())
-    );
+    assert!(matches!(verify(&changed, right.public_key(), image), Err(Error::BadSignature { .. })));
+    assert_eq!(simple_signing::tag(image), format!("sha256-{}.sig", image.hex()));
 }

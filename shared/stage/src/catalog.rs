@@ -117,8 +117,7 @@ impl Catalog {
             pipelines.add_directory(&own)?;
         }
         let bootstrap_file = root.join("bootstrap/bootstrap.yaml");
-        let bootstrap =
-            if bootstrap_file.is_file() { Bootstrap::load(&bootstrap_file)? } else { Bootstrap::default() };
+        let bootstrap = if bootstrap_file.is_file() { Bootstrap::load(&bootstrap_file)? } else { Bootstrap::default() };
         let mut catalog = Self {
             packages: BTreeMap::new(),
             images: BTreeMap::new(),

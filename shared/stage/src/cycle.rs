@@ -75,7 +75,11 @@ pub async fn cycle(context: &Arc<Context>, workers: usize) -> Result<CycleReport
     phase(context, workers, image_plans(context), &mut total).await?;
     phase(context, workers, scans(context).await?, &mut total).await?;
     for problem in &context.catalog.problems {
-        total.failed.push(Entry { stage: "catalog".to_owned(), subject: problem.name.clone(), text: problem.error.clone() });
+        total.failed.push(Entry {
+            stage: "catalog".to_owned(),
+            subject: problem.name.clone(),
+            text: problem.error.clone(),
+        });
     }
     Ok(CycleReport {
         packages: packages(context).await?,
@@ -87,7 +91,12 @@ pub async fn cycle(context: &Arc<Context>, workers: usize) -> Result<CycleReport
     })
 }
 
-async fn phase<S: Stage>(context: &Arc<Context>, workers: usize, messages: Vec<S>, total: &mut Summary) -> Result<(), StageError> {
+async fn phase<S: Stage>(
+    context: &Arc<Context>,
+    workers: usize,
+    messages: Vec<S>,
+    total: &mut Summary,
+) -> Result<(), StageError> {
     for chunk in messages.chunks(50) {
         let messages = chunk.iter().map(Stage::envelope).collect::<Result<Vec<_>, _>>()?;
         context.state.commit(Transaction { messages, ..Transaction::default() }).await?;
@@ -99,7 +108,11 @@ async fn phase<S: Stage>(context: &Arc<Context>, workers: usize, messages: Vec<S
 /// A plan for every stream of every image of the catalog.
 pub fn image_plans(context: &Context) -> Vec<ImagePlan> {
     let streams = context.catalog.images.iter().flat_map(|(image, source)| {
-        source.definition.streams.iter().map(|stream| ImagePlan { image: image.clone(), stream: stream.name.value.clone() })
+        source
+            .definition
+            .streams
+            .iter()
+            .map(|stream| ImagePlan { image: image.clone(), stream: stream.name.value.clone() })
     });
     streams.collect()
 }
@@ -161,7 +174,9 @@ pub async fn releases(context: &Context) -> Result<Vec<ImageRow>, StageError> {
             }
         }
     }
-    rows.sort_by(|a, b| (&a.name, a.release.time, &a.release.stream).cmp(&(&b.name, b.release.time, &b.release.stream)));
+    rows.sort_by(|a, b| {
+        (&a.name, a.release.time, &a.release.stream).cmp(&(&b.name, b.release.time, &b.release.stream))
+    });
     Ok(rows)
 }
 

@@ -73,7 +73,8 @@ impl Stage for ImageBuild {
 
     async fn run(self, context: &Context) -> Result<Outcome, StageError> {
         let bytes = context.blobs.get(self.plan, MAXIMUM_PLAN_BYTES).await?;
-        let plan: Plan = serde_json::from_slice(&bytes).map_err(|error| StageError::Rejected(format!("plan {}: {error}", self.plan)))?;
+        let plan: Plan = serde_json::from_slice(&bytes)
+            .map_err(|error| StageError::Rejected(format!("plan {}: {error}", self.plan)))?;
         let record = match build(context, self.plan, &plan).await {
             Ok(record) => record,
             Err(StageError::Rejected(reason)) => {
@@ -105,12 +106,15 @@ async fn build(context: &Context, digest: Digest, plan: &Plan) -> Result<BuildRe
         packages.insert(*architecture, files);
     }
     let file = format!("images/{}/apko.yaml", plan.image);
-    let configuration = ImageConfiguration::parse(&plan.configuration, &file).map_err(|error| StageError::Rejected(chain(&error)))?;
+    let configuration =
+        ImageConfiguration::parse(&plan.configuration, &file).map_err(|error| StageError::Rejected(chain(&error)))?;
     let settings = settings(context, plan, &configuration)?;
     let (folder, source_date_epoch) = (scratch.path().join("layout"), context.settings.source_date_epoch);
     let made = {
         let (folder, settings) = (folder.clone(), settings);
-        tokio::task::spawn_blocking(move || compose(&folder, &settings, &packages, source_date_epoch)).await.map_err(ports::PortError::from)??
+        tokio::task::spawn_blocking(move || compose(&folder, &settings, &packages, source_date_epoch))
+            .await
+            .map_err(ports::PortError::from)??
     };
     store(context, digest, plan, &folder, made).await
 }
@@ -118,7 +122,8 @@ async fn build(context: &Context, digest: Digest, plan: &Plan) -> Result<BuildRe
 /// The definition's settings, with what the catalog says of the image as annotations where the
 /// definition is silent.
 fn settings(context: &Context, plan: &Plan, configuration: &ImageConfiguration) -> Result<Settings, StageError> {
-    let mut settings = Settings::from_definition(configuration, Vec::new()).map_err(|error| StageError::Rejected(chain(&error)))?;
+    let mut settings =
+        Settings::from_definition(configuration, Vec::new()).map_err(|error| StageError::Rejected(chain(&error)))?;
     let definition = context.catalog.images.get(&plan.image).map(|source| &source.definition);
     let known = [
         ("title", definition.map(|definition| definition.title.value.clone())),
@@ -150,7 +155,8 @@ fn compose(
     let first = compose_into(&mut layout, settings, packages, source_date_epoch)?;
     let again = compose_into(&mut Discard, settings, packages, source_date_epoch)?;
     if first.index != again.index {
-        let reason = format!("composing twice gave {} and then {}; the image is not reproducible", first.index, again.index);
+        let reason =
+            format!("composing twice gave {} and then {}; the image is not reproducible", first.index, again.index);
         return Err(StageError::Rejected(reason));
     }
     Ok(first)
@@ -173,7 +179,11 @@ fn compose_into(
 }
 
 fn failed(error: &image::Error) -> StageError {
-    if matches!(error, image::Error::Write { .. }) { StageError::environment("compose the image")(error) } else { StageError::Rejected(chain(error)) }
+    if matches!(error, image::Error::Write { .. } | image::Error::Package(apk::Error::Io { .. })) {
+        StageError::environment("compose the image")(error)
+    } else {
+        StageError::Rejected(chain(error))
+    }
 }
 
 /// Takes bytes and keeps none: for composing again only to compare digests.
@@ -205,7 +215,13 @@ fn digest(text: &str) -> Result<Digest, StageError> {
     text.parse().map_err(|error: ports::InvalidDigest| StageError::Rejected(error.to_string()))
 }
 
-async fn store(context: &Context, plan_digest: Digest, plan: &Plan, folder: &Path, made: Made) -> Result<BuildRecord, StageError> {
+async fn store(
+    context: &Context,
+    plan_digest: Digest,
+    plan: &Plan,
+    folder: &Path,
+    made: Made,
+) -> Result<BuildRecord, StageError> {
     let index = digest(&made.index)?;
     let mut platforms = BTreeMap::new();
     let mut images = Vec::new();
@@ -215,16 +231,26 @@ async fn store(context: &Context, plan_digest: Digest, plan: &Plan, folder: &Pat
         let manifest = digest(composed.manifest.digest().as_ref())?;
         put(context, folder, manifest).await?;
         let mut content = Vec::new();
-        for descriptor in std::iter::once(&composed.configuration).chain(composed.layers.iter().map(|layer| &layer.descriptor)) {
+        for descriptor in
+            std::iter::once(&composed.configuration).chain(composed.layers.iter().map(|layer| &layer.descriptor))
+        {
             let blob = digest(descriptor.digest().as_ref())?;
             put(context, folder, blob).await?;
             content.push((blob, descriptor.size()));
         }
-        let document = sbom::image_document(&image_sbom(plan, composed)).map_err(|error| StageError::Rejected(chain(&error)))?;
+        let document =
+            sbom::image_document(&image_sbom(plan, composed)).map_err(|error| StageError::Rejected(chain(&error)))?;
         let sbom = context.blobs.put(document).await?;
-        images.push(sbom::PlatformImage { digest: manifest.to_string(), architecture: composed.architecture.oci().to_owned() });
+        images.push(sbom::PlatformImage {
+            digest: manifest.to_string(),
+            architecture: composed.architecture.oci().to_owned(),
+        });
         created = created.max(composed.created);
-        let composed_files = composed.files.iter().filter(|file| file.owner == image::FileOwner::Composition).map(|file| file.path.clone());
+        let composed_files = composed
+            .files
+            .iter()
+            .filter(|file| file.owner == image::FileOwner::Composition)
+            .map(|file| file.path.clone());
         let platform = Platform { manifest, content, sbom, composed_files: composed_files.collect() };
         platforms.insert(composed.architecture, platform);
     }
@@ -245,7 +271,11 @@ async fn store(context: &Context, plan_digest: Digest, plan: &Plan, folder: &Pat
 async fn put(context: &Context, folder: &Path, blob: Digest) -> Result<(), StageError> {
     let path: PathBuf = folder.join("blobs/sha256").join(blob.hex());
     let stored = context.blobs.put_file(&path).await?;
-    if stored == blob { Ok(()) } else { Err(StageError::Port(ports::PortError::Damaged { expected: blob, found: stored })) }
+    if stored == blob {
+        Ok(())
+    } else {
+        Err(StageError::Port(ports::PortError::Damaged { expected: blob, found: stored }))
+    }
 }
 
 fn image_sbom(plan: &Plan, composed: &Composed) -> sbom::ImageSbom {
@@ -254,7 +284,11 @@ fn image_sbom(plan: &Plan, composed: &Composed) -> sbom::ImageSbom {
         repository: plan.image.clone(),
         digest: composed.manifest.digest().to_string(),
         architecture: composed.architecture.oci().to_owned(),
-        distribution: sbom::Distribution { id: distribution.id, name: distribution.name, version: distribution.version },
+        distribution: sbom::Distribution {
+            id: distribution.id,
+            name: distribution.name,
+            version: distribution.version,
+        },
         layers: composed
             .layers
             .iter()

@@ -108,14 +108,17 @@ impl Stage for ImagePlan {
         let (due, outcome) = match self.decide(context).await? {
             Decision::Due(plan) => {
                 let reason = plan.reason.clone();
-                let bytes = serde_json::to_vec(plan.as_ref()).map_err(|error| StageError::Rejected(error.to_string()))?;
+                let bytes =
+                    serde_json::to_vec(plan.as_ref()).map_err(|error| StageError::Rejected(error.to_string()))?;
                 let plan = context.blobs.put(bytes).await?;
-                transaction.send(ImageBuild { image: self.image.clone(), stream: self.stream.clone(), plan }.envelope()?);
+                transaction
+                    .send(ImageBuild { image: self.image.clone(), stream: self.stream.clone(), plan }.envelope()?);
                 (true, Outcome::Done(format!("due: {reason}")))
             }
             Decision::NotDue(reason) => (false, Outcome::Skipped(reason)),
             Decision::Held(reason) => {
-                let event = Event { time, kind: "image.held".to_owned(), subject: self.subject(), text: reason.clone() };
+                let event =
+                    Event { time, kind: "image.held".to_owned(), subject: self.subject(), text: reason.clone() };
                 transaction.put(event.key(), Condition::Any, &event)?;
                 (false, Outcome::Failed(reason))
             }
@@ -141,12 +144,10 @@ impl ImagePlan {
             .images
             .get(&self.image)
             .ok_or_else(|| StageError::Rejected(format!("the catalog has no image `{}`", self.image)))?;
-        let stream = source
-            .definition
-            .streams
-            .iter()
-            .find(|stream| stream.name == self.stream.as_str())
-            .ok_or_else(|| StageError::Rejected(format!("image `{}` has no stream `{}`", self.image, self.stream)))?;
+        let stream =
+            source.definition.streams.iter().find(|stream| stream.name == self.stream.as_str()).ok_or_else(|| {
+                StageError::Rejected(format!("image `{}` has no stream `{}`", self.image, self.stream))
+            })?;
         let today = context.clock.now().to_zoned_datetime(TimeZone::UTC).date();
         if let Some(end) = stream.end_of_life.filter(|end| *end < today) {
             return Ok(Decision::NotDue(format!("the stream reached its end of life on {end}")));
@@ -167,20 +168,32 @@ impl ImagePlan {
                 plan.reason = reason;
                 Decision::Due(Box::new(plan))
             }
-            None => Decision::NotDue(format!("no package changed since {}", published.map(|published| published.digest.to_string()).unwrap_or_default())),
+            None => Decision::NotDue(format!(
+                "no package changed since {}",
+                published.map(|published| published.digest.to_string()).unwrap_or_default()
+            )),
         })
     }
 
-    async fn solve(&self, context: &Context, source: &ImageSource, stream: &Stream) -> Result<Option<Plan>, StageError> {
+    async fn solve(
+        &self,
+        context: &Context,
+        source: &ImageSource,
+        stream: &Stream,
+    ) -> Result<Option<Plan>, StageError> {
         let configuration = ImageDefinition::expand(&source.configuration, stream);
         let file = format!("images/{}/apko.yaml", self.image);
-        let parsed = ImageConfiguration::parse(&configuration, &file).map_err(|error| StageError::Rejected(chain(&error)))?;
+        let parsed =
+            ImageConfiguration::parse(&configuration, &file).map_err(|error| StageError::Rejected(chain(&error)))?;
         let wants: Vec<String> = parsed.contents.packages.iter().map(|want| want.value.clone()).collect();
         let mut packages = BTreeMap::new();
-        for architecture in source.definition.architectures.iter().filter(|one| context.settings.architectures.contains(one)) {
+        for architecture in
+            source.definition.architectures.iter().filter(|one| context.settings.architectures.contains(one))
+        {
             let entries: Vec<RepositoryEntry> = repository::entries(context, *architecture).await?;
             let resolved = repository::choose(&entries, *architecture, &self.subject(), &wants)?;
-            let planned = resolved.into_iter().map(|resolved| PlannedPackage { entry: resolved.entry, blob: resolved.blob });
+            let planned =
+                resolved.into_iter().map(|resolved| PlannedPackage { entry: resolved.entry, blob: resolved.blob });
             packages.insert(*architecture, planned.collect::<Vec<_>>());
         }
         if packages.is_empty() {
@@ -200,19 +213,26 @@ impl ImagePlan {
 }
 
 /// The primary package's upstream version, which must be one on all architectures.
-fn primary_version(packages: &BTreeMap<Architecture, Vec<PlannedPackage>>, primary: &str) -> Result<String, StageError> {
+fn primary_version(
+    packages: &BTreeMap<Architecture, Vec<PlannedPackage>>,
+    primary: &str,
+) -> Result<String, StageError> {
     let mut versions = packages.iter().map(|(architecture, packages)| {
         let package = packages.iter().find(|package| package.entry.information.name == primary);
         let version = package.and_then(|package| package.entry.information.version.parse::<apk::Version>().ok());
-        version
-            .map(|version| version.upstream().to_owned())
-            .ok_or_else(|| StageError::Rejected(format!("the primary package `{primary}` is not among the packages for {architecture}")))
+        version.map(|version| version.upstream().to_owned()).ok_or_else(|| {
+            StageError::Rejected(format!(
+                "the primary package `{primary}` is not among the packages for {architecture}"
+            ))
+        })
     });
     let first = versions.next().unwrap_or_else(|| Err(StageError::Rejected("no architecture is built".to_owned())))?;
     for version in versions {
         let version = version?;
         if version != first {
-            return Err(StageError::Rejected(format!("the primary package `{primary}` is at {first} and {version} on different architectures")));
+            return Err(StageError::Rejected(format!(
+                "the primary package `{primary}` is at {first} and {version} on different architectures"
+            )));
         }
     }
     Ok(first)
@@ -238,11 +258,17 @@ pub fn differences(old: &Lock, new: &Lock) -> Vec<String> {
             match old.get(name) {
                 None => texts.push(format!("{name} {} added", version(pinned))),
                 Some(before) if before == pinned => {}
-                Some(before) if version(before) == version(pinned) => texts.push(format!("{name} {} has other content", version(pinned))),
+                Some(before) if version(before) == version(pinned) => {
+                    texts.push(format!("{name} {} has other content", version(pinned)))
+                }
                 Some(before) => texts.push(format!("{name} {} -> {}", version(before), version(pinned))),
             }
         }
-        texts.extend(old.iter().filter(|(name, _)| !new.contains_key(*name)).map(|(name, before)| format!("{name} {} removed", version(before))));
+        texts.extend(
+            old.iter()
+                .filter(|(name, _)| !new.contains_key(*name))
+                .map(|(name, before)| format!("{name} {} removed", version(before))),
+        );
     }
     let mut seen = std::collections::BTreeSet::new();
     texts.retain(|text| seen.insert(text.clone()));
@@ -258,7 +284,10 @@ mod tests {
     use super::*;
 
     fn lock(packages: &[(&str, &str)]) -> Lock {
-        let packages = packages.iter().map(|(name, pinned)| ((*name).to_owned(), (*pinned).to_owned())).collect::<BTreeMap<_, _>>();
+        let packages = packages
+            .iter()
+            .map(|(name, pinned)| ((*name).to_owned(), (*pinned).to_owned()))
+            .collect::<BTreeMap<_, _>>();
         Architecture::ALL.into_iter().map(|architecture| (architecture, packages.clone())).collect()
     }
 
@@ -266,7 +295,10 @@ mod tests {
     fn differences_are_named_once_for_all_architectures() {
         let old = lock(&[("a", "1-r0 Q1x"), ("b", "1-r0 Q1x"), ("c", "1-r0 Q1x"), ("d", "1-r0 Q1x")]);
         let new = lock(&[("a", "1-r0 Q1x"), ("b", "2-r0 Q1y"), ("c", "1-r0 Q1y"), ("e", "3-r0 Q1z")]);
-        assert_eq!(differences(&old, &new), ["b 1-r0 -> 2-r0", "c 1-r0 has other content", "e 3-r0 added", "d 1-r0 removed"]);
+        assert_eq!(
+            differences(&old, &new),
+            ["b 1-r0 -> 2-r0", "c 1-r0 has other content", "e 3-r0 added", "d 1-r0 removed"]
+        );
         assert!(differences(&new, &new).is_empty());
     }
 }

@@ -79,7 +79,10 @@ fn registry_failed(action: &str) -> impl FnOnce(registry::Error) -> StageError {
     move |error| StageError::environment(action)(&error)
 }
 
-async fn decoded<T: serde::de::DeserializeOwned>(context: &Context, key: &Key) -> Result<(Option<T>, Condition), StageError> {
+async fn decoded<T: serde::de::DeserializeOwned>(
+    context: &Context,
+    key: &Key,
+) -> Result<(Option<T>, Condition), StageError> {
     let document: Option<Document> = context.state.get(key).await?;
     let condition = document.as_ref().map_or(Condition::Absent, |document| Condition::Revision(document.revision));
     Ok((document.map(|document| document.decode()).transpose()?, condition))
@@ -91,7 +94,8 @@ impl ImagePublish {
         let partition = record::image(&self.image);
         let key = Key::new(partition.clone(), format!("release#{}", build.index));
         let (known, condition) = decoded::<Release>(context, &key).await?;
-        let (ownership, ownership_condition) = decoded::<Ownership>(context, &Key::new(partition.clone(), "tags")).await?;
+        let (ownership, ownership_condition) =
+            decoded::<Ownership>(context, &Key::new(partition.clone(), "tags")).await?;
         let mut ownership = ownership.unwrap_or_default();
         if let Some(known) = &known
             && known.tags.iter().all(|tag| ownership.tags.get(tag).is_some())
@@ -103,8 +107,12 @@ impl ImagePublish {
         let now = context.clock.now();
         let moved_at = known.as_ref().filter(|known| !known.complete).map_or(now, |known| known.time);
         let time = known.as_ref().map_or(now, |known| known.time);
-        let others: Vec<String> =
-            ownership.streams.iter().filter(|(stream, _)| **stream != self.stream).map(|(_, version)| version.clone()).collect();
+        let others: Vec<String> = ownership
+            .streams
+            .iter()
+            .filter(|(stream, _)| **stream != self.stream)
+            .map(|(_, version)| version.clone())
+            .collect();
         let moving = tags::moving(&self.stream, &plan.version, &others);
         let timestamp_tag = match &known {
             Some(known) => known.timestamp_tag.clone(),
@@ -114,8 +122,13 @@ impl ImagePublish {
         for tag in moving.iter().chain([&timestamp_tag]) {
             let from = ownership.tags.insert(tag.clone(), build.index);
             if from != Some(build.index) {
-                let moved = TagMove { tag: tag.clone(), from, to: build.index, time: moved_at, reason: plan.reason.clone() };
-                transaction.put(Key::new(partition.clone(), format!("history#{moved_at}#{tag}")), Condition::Any, &moved)?;
+                let moved =
+                    TagMove { tag: tag.clone(), from, to: build.index, time: moved_at, reason: plan.reason.clone() };
+                transaction.put(
+                    Key::new(partition.clone(), format!("history#{moved_at}#{tag}")),
+                    Condition::Any,
+                    &moved,
+                )?;
             }
         }
         ownership.streams.insert(self.stream.clone(), plan.version.clone());
@@ -124,7 +137,11 @@ impl ImagePublish {
             stream: self.stream.clone(),
             version: plan.version.clone(),
             digest: build.index,
-            platforms: build.platforms.iter().map(|(architecture, platform)| (*architecture, platform.manifest)).collect(),
+            platforms: build
+                .platforms
+                .iter()
+                .map(|(architecture, platform)| (*architecture, platform.manifest))
+                .collect(),
             timestamp_tag,
             tags: moving,
             time,
@@ -142,11 +159,22 @@ impl ImagePublish {
     }
 
     /// Signs and attests the index and each platform's manifest.
-    async fn attest(&self, context: &Context, repository: &Repository, build: &BuildRecord, plan: &Plan) -> Result<(), StageError> {
+    async fn attest(
+        &self,
+        context: &Context,
+        repository: &Repository,
+        build: &BuildRecord,
+        plan: &Plan,
+    ) -> Result<(), StageError> {
         let reports: Reports = read(context, self.report).await?;
         let configuration = Digest::of(plan.configuration.as_bytes());
         let mut subjects = vec![(build.index, build.sbom, None)];
-        subjects.extend(build.platforms.iter().map(|(architecture, platform)| (platform.manifest, platform.sbom, Some(*architecture))));
+        subjects.extend(
+            build
+                .platforms
+                .iter()
+                .map(|(architecture, platform)| (platform.manifest, platform.sbom, Some(*architecture))),
+        );
         for (subject, sbom, architecture) in subjects {
             let document: Value = read(context, sbom).await?;
             let provenance = provenance::of_image(
@@ -166,21 +194,40 @@ impl ImagePublish {
             for statement in statements {
                 let failed = |error: &sign::Error| StageError::environment("sign the image")(error);
                 let statement = statement.map_err(|error| failed(&error))?;
-                let bundle = Bundle::sign(context.image_key.as_ref(), &statement).await.map_err(|error| failed(&error))?;
+                let bundle =
+                    Bundle::sign(context.image_key.as_ref(), &statement).await.map_err(|error| failed(&error))?;
                 let bytes = bundle.to_bytes().map_err(|error| failed(&error))?;
-                registry::attach(context.registry.as_ref(), repository, subject, &bytes, &statement.predicate_type, None)
-                    .await
-                    .map_err(registry_failed("attach the attestation"))?;
+                registry::attach(
+                    context.registry.as_ref(),
+                    repository,
+                    subject,
+                    &bytes,
+                    &statement.predicate_type,
+                    None,
+                )
+                .await
+                .map_err(registry_failed("attach the attestation"))?;
             }
         }
         Ok(())
     }
 
-    async fn complete(&self, context: &Context, build: &BuildRecord, plan: &Plan, release: &Release) -> Result<(), StageError> {
+    async fn complete(
+        &self,
+        context: &Context,
+        build: &BuildRecord,
+        plan: &Plan,
+        release: &Release,
+    ) -> Result<(), StageError> {
         let partition = record::image(&self.image);
         let key = Key::new(partition.clone(), format!("release#{}", release.digest));
         let done = Release { complete: true, ..release.clone() };
-        let published = Published { version: plan.version.clone(), digest: build.index, definition: plan.definition, lock: plan.lock() };
+        let published = Published {
+            version: plan.version.clone(),
+            digest: build.index,
+            definition: plan.definition,
+            lock: plan.lock(),
+        };
         let text = format!("{} {} is {}", self.image, plan.version, release.digest);
         let event = Event { time: release.time, kind: "image.published".to_owned(), subject: self.subject(), text };
         let mut transaction = Transaction::default();
@@ -208,7 +255,8 @@ fn free_timestamp(ownership: &Ownership, version: &str, time: jiff::Timestamp) -
 }
 
 fn sboms(build: &BuildRecord) -> BTreeMap<String, Digest> {
-    let platforms = build.platforms.iter().map(|(architecture, platform)| (architecture.oci().to_owned(), platform.sbom));
+    let platforms =
+        build.platforms.iter().map(|(architecture, platform)| (architecture.oci().to_owned(), platform.sbom));
     platforms.chain([("index".to_owned(), build.sbom)]).collect()
 }
 
@@ -218,7 +266,9 @@ fn materials(plan: &Plan, architecture: Option<Architecture>) -> Vec<(String, St
         .iter()
         .filter(|(other, _)| architecture.is_none_or(|architecture| **other == architecture))
         .flat_map(|(_, packages)| packages)
-        .map(|package| (package.entry.information.name.clone(), package.entry.information.version.clone(), package.blob))
+        .map(|package| {
+            (package.entry.information.name.clone(), package.entry.information.version.clone(), package.blob)
+        })
         .collect()
 }
 
@@ -230,13 +280,19 @@ async fn push(context: &Context, repository: &Repository, build: &BuildRecord) -
             let known = registry.blob_size(repository, *blob).await.map_err(registry_failed("push the image"))?;
             if known != Some(*size) {
                 let bytes = context.blobs.get(*blob, MAXIMUM_CONTENT_BYTES).await?;
-                registry.put_blob(repository, *blob, *size, bytes_stream(bytes)).await.map_err(registry_failed("push the image"))?;
+                registry
+                    .put_blob(repository, *blob, *size, bytes_stream(bytes))
+                    .await
+                    .map_err(registry_failed("push the image"))?;
             }
         }
     }
     for digest in build.platforms.values().map(|platform| platform.manifest).chain([build.index]) {
         let manifest = manifest(context, digest).await?;
-        registry.put_manifest(repository, &manifest, None, TagRule::Move).await.map_err(registry_failed("push the image"))?;
+        registry
+            .put_manifest(repository, &manifest, None, TagRule::Move)
+            .await
+            .map_err(registry_failed("push the image"))?;
     }
     Ok(())
 }
@@ -256,17 +312,25 @@ async fn move_tags(context: &Context, repository: &Repository, release: &Release
         let rule = if *tag == release.timestamp_tag { TagRule::Immutable } else { TagRule::Move };
         let name: Tag = tag.parse().map_err(|error: registry::Error| StageError::Rejected(crate::chain(&error)))?;
         let reference = Reference::Tag(name.clone());
-        let current = context.registry.resolve(repository, &reference).await.map_err(registry_failed("read the tag"))?;
+        let current =
+            context.registry.resolve(repository, &reference).await.map_err(registry_failed("read the tag"))?;
         if current == Some(*owner) {
             continue;
         }
         // Another build that owns the tag by now, but is not pushed yet, will move it itself.
-        let Some(manifest) =
-            context.registry.manifest(repository, &Reference::Digest(*owner)).await.map_err(registry_failed("read the image"))?
+        let Some(manifest) = context
+            .registry
+            .manifest(repository, &Reference::Digest(*owner))
+            .await
+            .map_err(registry_failed("read the image"))?
         else {
             continue;
         };
-        context.registry.put_manifest(repository, &manifest, Some(&name), rule).await.map_err(registry_failed("move the tag"))?;
+        context
+            .registry
+            .put_manifest(repository, &manifest, Some(&name), rule)
+            .await
+            .map_err(registry_failed("move the tag"))?;
     }
     Ok(())
 }

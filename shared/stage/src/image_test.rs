@@ -59,7 +59,8 @@ impl Reports {
 
     /// The predicate of a test-result attestation (in-toto test-result v0.1).
     pub fn attestation(&self, architecture: Option<Architecture>) -> TestResult {
-        let platforms = self.platforms.iter().filter(|(other, _)| architecture.is_none_or(|architecture| **other == architecture));
+        let platforms =
+            self.platforms.iter().filter(|(other, _)| architecture.is_none_or(|architecture| **other == architecture));
         let checks = platforms.flat_map(|(_, report)| &report.suites).flat_map(|suite| &suite.checks);
         let (mut passed, mut failed) = (Vec::new(), Vec::new());
         for check in checks {
@@ -70,7 +71,14 @@ impl Reports {
             }
         }
         let result = if failed.is_empty() { TestOutcome::Passed } else { TestOutcome::Failed };
-        TestResult { result, configuration: Vec::new(), url: None, passed_tests: passed, warned_tests: Vec::new(), failed_tests: failed }
+        TestResult {
+            result,
+            configuration: Vec::new(),
+            url: None,
+            passed_tests: passed,
+            warned_tests: Vec::new(),
+            failed_tests: failed,
+        }
     }
 }
 
@@ -84,9 +92,13 @@ impl Stage for ImageTest {
 
     async fn run(self, context: &Context) -> Result<Outcome, StageError> {
         let bytes = context.blobs.get(self.build, MAXIMUM_RECORD_BYTES).await?;
-        let build: BuildRecord =
-            serde_json::from_slice(&bytes).map_err(|error| StageError::Rejected(format!("build record {}: {error}", self.build)))?;
-        let source = context.catalog.images.get(&self.image).ok_or_else(|| StageError::Rejected(format!("the catalog has no image `{}`", self.image)))?;
+        let build: BuildRecord = serde_json::from_slice(&bytes)
+            .map_err(|error| StageError::Rejected(format!("build record {}: {error}", self.build)))?;
+        let source = context
+            .catalog
+            .images
+            .get(&self.image)
+            .ok_or_else(|| StageError::Rejected(format!("the catalog has no image `{}`", self.image)))?;
         let mut platforms = BTreeMap::new();
         for (architecture, platform) in &build.platforms {
             let report = match test(context, source, platform).await {
@@ -135,7 +147,8 @@ pub(crate) async fn record_failure(
 ) -> Result<(), StageError> {
     let time = context.clock.now();
     let failure = Failure { time, reason: reason.to_owned(), log };
-    let event = Event { time, kind: "image.failed".to_owned(), subject: format!("{image}:{stream}"), text: reason.to_owned() };
+    let event =
+        Event { time, kind: "image.failed".to_owned(), subject: format!("{image}:{stream}"), text: reason.to_owned() };
     let mut transaction = Transaction::default();
     transaction.put(Key::new(record::image(image), format!("failure#{stream}")), Condition::Any, &failure)?;
     transaction.put(event.key(), Condition::Any, &event)?;
@@ -193,14 +206,18 @@ async fn test(context: &Context, source: &ImageSource, platform: &Platform) -> R
         (Requirement::NotApplicable { reason }, _) => SuiteReport::not_applicable(Suite::Structure, reason),
         (Requirement::Required, None) => missing(Suite::Structure, &definition.structure_test),
         (Requirement::Required, Some(text)) => {
-            verify::structure(&image, &text, &definition.structure_test, containers, &limits, scratch).await.map_err(failed)?
+            verify::structure(&image, &text, &definition.structure_test, containers, &limits, scratch)
+                .await
+                .map_err(failed)?
         }
     });
     suites.push(match (&definition.suites.runtime, text(source, &definition.runtime_test)?) {
         (Requirement::NotApplicable { reason }, _) => SuiteReport::not_applicable(Suite::Runtime, reason),
         (Requirement::Required, None) => missing(Suite::Runtime, &definition.runtime_test),
         (Requirement::Required, Some(text)) => {
-            verify::runtime(&image, &text, &definition.runtime_test, containers, &limits, scratch).await.map_err(failed)?
+            verify::runtime(&image, &text, &definition.runtime_test, containers, &limits, scratch)
+                .await
+                .map_err(failed)?
         }
     });
     Ok(Report { digest: image.digest().to_owned(), platform: image.platform(), suites })
@@ -217,4 +234,3 @@ fn text(source: &ImageSource, file: &str) -> Result<Option<String>, StageError> 
         Err(error) => Err(StageError::environment(format!("read `{file}`"))(&error)),
     }
 }
-

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use apk::{BuiltPackage, PackageInformation, PackageSpec, Scan, ScanOptions, Script};
 use async_trait::async_trait;
 use recipe::{BuildPlan, Output, OutputScriptlets};
-use sandbox::{BuilderRoot, Bubblewrap, Limits};
+use sandbox::{Bubblewrap, BuilderRoot, Limits};
 use sha1::Sha1;
 use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
@@ -126,7 +126,9 @@ impl Builder for LocalBuilder {
     }
 }
 
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, BuildError> + Send + 'static) -> Result<T, BuildError> {
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, BuildError> + Send + 'static,
+) -> Result<T, BuildError> {
     tokio::task::spawn_blocking(work).await.map_err(|error| BuildError::Environment(error.to_string()))?
 }
 
@@ -141,7 +143,8 @@ async fn prepare(job: &BuildJob, folder: &Path) -> Result<BuilderRoot, BuildErro
     let (job, made) = (job.clone(), root.clone());
     blocking(move || {
         for folder in [&made.sysroot, &made.sources, &made.work] {
-            std::fs::create_dir(folder).map_err(|error| BuildError::Environment(format!("make `{}`: {error}", folder.display())))?;
+            std::fs::create_dir(folder)
+                .map_err(|error| BuildError::Environment(format!("make `{}`: {error}", folder.display())))?;
         }
         for (name, path) in &job.sources {
             let target = made.sources.join(name);
@@ -150,9 +153,11 @@ async fn prepare(job: &BuildJob, folder: &Path) -> Result<BuilderRoot, BuildErro
                 .map_err(|error| BuildError::Environment(format!("copy `{}`: {error}", path.display())))?;
         }
         if let Some(files) = &job.files {
-            copy_tree(files, &made.work).map_err(|error| BuildError::Environment(format!("copy `{}`: {error}", files.display())))?;
+            copy_tree(files, &made.work)
+                .map_err(|error| BuildError::Environment(format!("copy `{}`: {error}", files.display())))?;
         }
-        image::unpack_root(&job.sysroot, &made.sysroot).map_err(|error| BuildError::Failed { reason: chain(&error), log: None })
+        image::unpack_root(&job.sysroot, &made.sysroot)
+            .map_err(|error| BuildError::Failed { reason: chain(&error), log: None })
     })
     .await?;
     Ok(root)
@@ -177,12 +182,16 @@ fn copy_tree(from: &Path, to: &Path) -> std::io::Result<()> {
 
 /// Makes the unsigned packages of the outputs below `work`.
 fn assemble(job: &BuildJob, work: &Path, packages: &Path) -> Result<Vec<Unsigned>, BuildError> {
-    std::fs::create_dir(packages).map_err(|error| BuildError::Environment(format!("make `{}`: {error}", packages.display())))?;
+    std::fs::create_dir(packages)
+        .map_err(|error| BuildError::Environment(format!("make `{}`: {error}", packages.display())))?;
     job.plan.outputs.iter().map(|output| assemble_one(job, output, work, packages)).collect()
 }
 
 fn assemble_one(job: &BuildJob, output: &Output, work: &Path, packages: &Path) -> Result<Unsigned, BuildError> {
-    let failed = |error: &dyn std::error::Error| BuildError::Failed { reason: format!("package `{}`: {}", output.name, chain(error)), log: None };
+    let failed = |error: &dyn std::error::Error| BuildError::Failed {
+        reason: format!("package `{}`: {}", output.name, chain(error)),
+        log: None,
+    };
     let tree = |name: &str| work.join("melange-out").join(name);
     let root = tree(&output.name);
     let mut information = information(job, output);
@@ -199,7 +208,8 @@ fn assemble_one(job: &BuildJob, output: &Output, work: &Path, packages: &Path) -
         options: scan_options(output),
     };
     let found = scan.run().map_err(|error| failed(&error))?;
-    (information.depends, information.provides) = found.complete(&output.dependencies.runtime, &output.dependencies.provides);
+    (information.depends, information.provides) =
+        found.complete(&output.dependencies.runtime, &output.dependencies.provides);
     let document = document(job, output, &information, &root).map_err(|error| failed(error.as_ref()))?;
     let sbom = root.join(format!("var/lib/db/sbom/{}-{}.spdx.json", information.name, information.version));
     write_document(&sbom, &document).map_err(|error| failed(&error))?;
@@ -247,11 +257,17 @@ fn capabilities(output: &Output) -> apk::Result<BTreeMap<String, Vec<(String, Ve
 }
 
 /// The package's own SPDX document.
-fn document(job: &BuildJob, output: &Output, information: &PackageInformation, root: &Path) -> Result<Vec<u8>, Box<dyn std::error::Error>> {
+fn document(
+    job: &BuildJob,
+    output: &Output,
+    information: &PackageInformation,
+    root: &Path,
+) -> Result<Vec<u8>, Box<dyn std::error::Error>> {
     let mut files = Vec::new();
     digest_files(root, root, &mut files)?;
     files.sort();
-    let attestations: Vec<&str> = output.licences.iter().filter_map(|licence| licence.attestation.as_deref()).map(str::trim).collect();
+    let attestations: Vec<&str> =
+        output.licences.iter().filter_map(|licence| licence.attestation.as_deref()).map(str::trim).collect();
     let document = sbom::PackageSbom {
         information: information.clone(),
         distribution: DISTRIBUTION.to_owned(),

@@ -37,7 +37,8 @@ pub trait Stage: Serialize + DeserializeOwned + Send + Sized {
     /// # Errors
     /// [`StageError::Rejected`] when the message has no JSON form.
     fn envelope(&self) -> Result<Envelope, StageError> {
-        let body = serde_json::to_value(self).map_err(|error| StageError::Rejected(format!("message of stage `{}`: {error}", Self::NAME)))?;
+        let body = serde_json::to_value(self)
+            .map_err(|error| StageError::Rejected(format!("message of stage `{}`: {error}", Self::NAME)))?;
         Ok(Envelope::new(Self::NAME, Self::VERSION, body))
     }
 }
@@ -66,7 +67,12 @@ pub async fn dispatch(envelope: &Envelope, context: &Context) -> (String, Result
 
 async fn handle<S: Stage>(envelope: &Envelope, context: &Context) -> (String, Result<Outcome, StageError>) {
     if envelope.version != S::VERSION {
-        let reason = format!("message version {} of stage `{}` is not the version {} that is understood", envelope.version, S::NAME, S::VERSION);
+        let reason = format!(
+            "message version {} of stage `{}` is not the version {} that is understood",
+            envelope.version,
+            S::NAME,
+            S::VERSION
+        );
         return (String::new(), Err(StageError::Rejected(reason)));
     }
     match S::deserialize(&envelope.body) {

@@ -4,8 +4,8 @@ use ports::{Condition, Digest, Transaction};
 use serde::{Deserialize, Serialize};
 
 use crate::job::{BuildError, BuildJob, BuildProduct};
-use crate::packages::{Package, failure_key, load_package, published_key};
-use crate::record::{Event, Failure, PublishedPackage};
+use crate::packages::{Package, built_key, failure_key, load_package, published_key};
+use crate::record::{Built, Event, Failure, PublishedPackage};
 use crate::{Context, Outcome, PackagePublish, Stage, StageError, repository, watch};
 
 /// Builds the packages of a definition, without any key: verified sources in, unsigned bytes out.
@@ -97,7 +97,10 @@ impl Stage for PackageBuild {
     async fn run(self, context: &Context) -> Result<Outcome, StageError> {
         let package = load_package(context, &self.package, self.architecture).await?;
         if package.claim.definition != self.definition || package.claim.version() != self.version {
-            return Ok(Outcome::Skipped(format!("its definition has changed; {} is built instead", package.claim.version())));
+            return Ok(Outcome::Skipped(format!(
+                "its definition has changed; {} is built instead",
+                package.claim.version()
+            )));
         }
         let key = published_key(&self.package, &self.version, self.architecture);
         if let Some(document) = context.state.get(&key).await? {
@@ -106,10 +109,19 @@ impl Stage for PackageBuild {
                 return Ok(Outcome::Skipped("already published".to_owned()));
             }
         }
+        let key = built_key(&self.package, &self.version, self.architecture);
+        if let Some(document) = context.state.get(&key).await? {
+            let built: Built = document.decode()?;
+            if built.definition == self.definition {
+                self.hand_on(context, Transaction::default(), built.result).await?;
+                return Ok(Outcome::Skipped("already built".to_owned()));
+            }
+        }
         match self.build(context, &package).await {
-            Ok(digest) => {
-                let message = PackagePublish { package: self.package.clone(), version: self.version.clone(), build: digest };
-                context.state.commit(Transaction { messages: vec![message.envelope()?], ..Transaction::default() }).await?;
+            Ok(result) => {
+                let mut transaction = Transaction::default();
+                transaction.put(key, Condition::Any, &Built { definition: self.definition, result })?;
+                self.hand_on(context, transaction, result).await?;
                 Ok(Outcome::Done(format!("{} packages built", package.plan.outputs.len())))
             }
             Err(Halt::Bad { reason, log }) => self.fail(context, reason, log).await,
@@ -132,10 +144,20 @@ impl<E: Into<StageError>> From<E> for Halt {
 }
 
 impl PackageBuild {
+    async fn hand_on(&self, context: &Context, mut transaction: Transaction, build: Digest) -> Result<(), StageError> {
+        let message = PackagePublish { package: self.package.clone(), version: self.version.clone(), build };
+        transaction.send(message.envelope()?);
+        Ok(context.state.commit(transaction).await?)
+    }
+
     async fn build(&self, context: &Context, package: &Package) -> Result<Digest, Halt> {
         let missing = context.catalog.bootstrap.missing(&package.bootstrap);
         if !missing.is_empty() {
-            return Err(StageError::Environment { action: "build on this host".to_owned(), reason: missing.join("; ") }.into());
+            return Err(StageError::Environment {
+                action: "build on this host".to_owned(),
+                reason: missing.join("; "),
+            }
+            .into());
         }
         let mut sources = Vec::new();
         let mut files = Vec::new();
@@ -147,26 +169,33 @@ impl PackageBuild {
                 _ => None,
             };
             let Some(expected) = expected else {
-                let reason = format!("{}: `{}` has no `expected-sha256`; state it, so that the source can be verified", source.location, source.uri);
+                let reason = format!(
+                    "{}: `{}` has no `expected-sha256`; state it, so that the source can be verified",
+                    source.location, source.uri
+                );
                 return Err(StageError::Rejected(reason).into());
             };
             let uri = watch::parse(source)?;
-            let fetched = context
-                .upstreams
-                .fetch(&uri, Some(expected))
-                .await
-                .map_err(|error| prefixed(&source.location.to_string(), watch::classify("fetch the source", &error)))?;
-            let evidence = serde_json::to_value(&fetched.evidence).map_err(|error| StageError::Rejected(error.to_string()))?;
+            let fetched =
+                context.upstreams.fetch(&uri, Some(expected)).await.map_err(|error| {
+                    prefixed(&source.location.to_string(), watch::classify("fetch the source", &error))
+                })?;
+            let evidence =
+                serde_json::to_value(&fetched.evidence).map_err(|error| StageError::Rejected(error.to_string()))?;
             origins.push(origin(&source.uri, &fetched.sha256));
             sources.push(SourceEvidence { uri: source.uri.clone(), sha256: fetched.sha256.clone(), evidence });
             files.push((source.file.clone(), fetched.path.clone()));
-            let time = tokio::task::spawn_blocking(move || fetched.newest_mtime()).await.map_err(ports::PortError::from)?;
+            let time =
+                tokio::task::spawn_blocking(move || fetched.newest_mtime()).await.map_err(ports::PortError::from)?;
             newest = newest.max(time.ok());
         }
         let dependencies = repository::resolve(context, self.architecture, &self.package, &package.wants).await?;
         let mut sysroot = Vec::new();
         for dependency in &dependencies {
-            sysroot.push(image::PackageFile { entry: dependency.entry.clone(), path: context.blobs.file(dependency.blob).await? });
+            sysroot.push(image::PackageFile {
+                entry: dependency.entry.clone(),
+                path: context.blobs.file(dependency.blob).await?,
+            });
         }
         let job = BuildJob {
             plan: package.plan.clone(),
@@ -180,7 +209,9 @@ impl PackageBuild {
         };
         let product = context.builder.build(&job).await.map_err(|error| match error {
             BuildError::Failed { reason, log } => Halt::Bad { reason, log },
-            BuildError::Environment(reason) => StageError::Environment { action: "run the build".to_owned(), reason }.into(),
+            BuildError::Environment(reason) => {
+                StageError::Environment { action: "run the build".to_owned(), reason }.into()
+            }
         })?;
         self.store(context, package, &job, &product, sources, dependencies).await
     }
@@ -219,7 +250,11 @@ impl PackageBuild {
                     blob: resolved.blob,
                 })
                 .collect(),
-            bootstrap: context.catalog.bootstrap.versions(&package.bootstrap).map_err(|error| StageError::environment("list the host's packages")(&error))?,
+            bootstrap: context
+                .catalog
+                .bootstrap
+                .versions(&package.bootstrap)
+                .map_err(|error| StageError::environment("list the host's packages")(&error))?,
             log: context.blobs.put_file(&product.log).await?,
         };
         let bytes = serde_json::to_vec(&result).map_err(|error| StageError::Rejected(error.to_string()))?;
@@ -234,7 +269,8 @@ impl PackageBuild {
             None => None,
         };
         let failure = Failure { time, reason: reason.clone(), log };
-        let event = Event { time, kind: "package.failed".to_owned(), subject: self.package.clone(), text: reason.clone() };
+        let event =
+            Event { time, kind: "package.failed".to_owned(), subject: self.package.clone(), text: reason.clone() };
         let mut transaction = Transaction::default();
         transaction.put(failure_key(&self.package, &self.version, self.architecture), Condition::Any, &failure)?;
         transaction.put(event.key(), Condition::Any, &event)?;

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use sign::{Bundle, Statement, predicate};
 
 use crate::package_build::{BuildResult, UnsignedPackage};
-use crate::packages::{failure_key, published_key, send_due};
+use crate::packages::{built_key, failure_key, published_key, send_due};
 use crate::record::{self, Event, PublishedPackage, RepositoryEntry};
 use crate::{Context, Outcome, Stage, StageError, provenance, repository};
 
@@ -46,17 +46,22 @@ impl Stage for PackagePublish {
 
     async fn run(self, context: &Context) -> Result<Outcome, StageError> {
         let bytes = context.blobs.get(self.build, MAXIMUM_RESULT_BYTES).await?;
-        let result: BuildResult =
-            serde_json::from_slice(&bytes).map_err(|error| StageError::Rejected(format!("build result {}: {error}", self.build)))?;
+        let result: BuildResult = serde_json::from_slice(&bytes)
+            .map_err(|error| StageError::Rejected(format!("build result {}: {error}", self.build)))?;
         let key = published_key(&self.package, &self.version, result.architecture);
         let published = match context.state.get(&key).await? {
             Some(document) => Some(document.decode::<PublishedPackage>()?),
             None => None,
         };
         let outcome = match published {
-            Some(published) if published.definition == result.definition => Outcome::Skipped("already published".to_owned()),
+            Some(published) if published.definition == result.definition => {
+                Outcome::Skipped("already published".to_owned())
+            }
             Some(_) => {
-                let reason = format!("{} {} is published with other bytes; a published version never changes", self.package, self.version);
+                let reason = format!(
+                    "{} {} is published with other bytes; a published version never changes",
+                    self.package, self.version
+                );
                 return Ok(Outcome::Failed(reason));
             }
             None => match self.publish(context, &result, key).await {
@@ -83,7 +88,10 @@ impl PackagePublish {
             version: self.version.clone(),
             architecture: result.architecture,
             definition: result.definition,
-            packages: signed.iter().map(|signed| (signed.name.clone(), signed.entry.checksum.clone())).collect::<BTreeMap<_, _>>(),
+            packages: signed
+                .iter()
+                .map(|signed| (signed.name.clone(), signed.entry.checksum.clone()))
+                .collect::<BTreeMap<_, _>>(),
             build: self.build,
             time,
         };
@@ -99,23 +107,37 @@ impl PackagePublish {
         transaction.put(key, Condition::Absent, &published)?;
         for signed in &signed {
             let sort = format!("{}={}", signed.name, self.version);
-            let entry =
-                RepositoryEntry { entry: signed.entry.clone(), blob: signed.blob, definition: self.package.clone(), provenance };
+            let entry = RepositoryEntry {
+                entry: signed.entry.clone(),
+                blob: signed.blob,
+                definition: self.package.clone(),
+                provenance,
+            };
             transaction.put(Key::new(record::repository(result.architecture), sort), Condition::Absent, &entry)?;
         }
         transaction.put(event.key(), Condition::Any, &event)?;
-        let failure = failure_key(&self.package, &self.version, result.architecture);
-        transaction.writes.push(StateWrite { key: failure, condition: Condition::Any, value: None });
+        for key in [
+            failure_key(&self.package, &self.version, result.architecture),
+            built_key(&self.package, &self.version, result.architecture),
+        ] {
+            transaction.writes.push(StateWrite { key, condition: Condition::Any, value: None });
+        }
         context.state.commit(transaction).await?;
         Ok(outcome)
     }
 }
 
 /// Checks one unsigned package against what the build said of it, and signs it.
-async fn sign_package(context: &Context, result: &BuildResult, unsigned: &UnsignedPackage) -> Result<Signed, StageError> {
+async fn sign_package(
+    context: &Context,
+    result: &BuildResult,
+    unsigned: &UnsignedPackage,
+) -> Result<Signed, StageError> {
     let path = context.blobs.file(unsigned.blob).await?;
     let (expected, result_version) = (unsigned.clone(), result.version.clone());
-    tokio::task::spawn_blocking(move || check(&path, &expected, &result_version)).await.map_err(ports::PortError::from)??;
+    tokio::task::spawn_blocking(move || check(&path, &expected, &result_version))
+        .await
+        .map_err(ports::PortError::from)??;
     let signature = context
         .package_key
         .sign_digest(*unsigned.control.as_bytes())
@@ -131,26 +153,39 @@ async fn sign_package(context: &Context, result: &BuildResult, unsigned: &Unsign
     let target = folder.path().join("package.apk");
     let entry = {
         let target = target.clone();
-        tokio::task::spawn_blocking(move || attach(&path, &key_name, &signature, mtime, &target)).await.map_err(ports::PortError::from)??
+        tokio::task::spawn_blocking(move || attach(&path, &key_name, &signature, mtime, &target))
+            .await
+            .map_err(ports::PortError::from)??
     };
     let blob = context.blobs.put_file(&target).await?;
     Ok(Signed { entry, blob, name: unsigned.name.clone() })
 }
 
 fn check(path: &Path, expected: &UnsignedPackage, version: &str) -> Result<(), StageError> {
-    let bad = |error: &dyn std::error::Error| StageError::Rejected(format!("package `{}`: {}", expected.name, crate::chain(error)));
+    let bad = |error: &dyn std::error::Error| {
+        StageError::Rejected(format!("package `{}`: {}", expected.name, crate::chain(error)))
+    };
     let mut package = Package::open(path).map_err(|error| bad(&error))?;
     package.files().map_err(|error| bad(&error))?;
     let information = package.information();
     let found = (information.name.as_str(), information.version.as_str(), package.control_sha256());
     if found != (expected.name.as_str(), version, expected.control.as_bytes()) {
-        let reason = format!("the build said `{}` {version}, its package says `{}` {}", expected.name, information.name, information.version);
+        let reason = format!(
+            "the build said `{}` {version}, its package says `{}` {}",
+            expected.name, information.name, information.version
+        );
         return Err(StageError::Rejected(reason));
     }
     Ok(())
 }
 
-fn attach(unsigned: &Path, key_name: &str, signature: &[u8], mtime: u64, target: &PathBuf) -> Result<IndexEntry, StageError> {
+fn attach(
+    unsigned: &Path,
+    key_name: &str,
+    signature: &[u8],
+    mtime: u64,
+    target: &PathBuf,
+) -> Result<IndexEntry, StageError> {
     let failed = |error: &dyn std::error::Error| StageError::environment("write the signed package")(error);
     let mut source = BufReader::new(std::fs::File::open(unsigned).map_err(|error| failed(&error))?);
     let mut sink = BufWriter::new(std::fs::File::create(target).map_err(|error| failed(&error))?);
@@ -165,8 +200,10 @@ async fn attest(context: &Context, result: &BuildResult, signed: &[Signed]) -> R
     let Some(first) = signed.first() else {
         return Err(StageError::Rejected("the build made no package".to_owned()));
     };
-    let mut statement = Statement::new(first.blob, predicate::PROVENANCE, &provenance::of_package(result)).map_err(|error| failed(&error))?;
-    statement.subject = signed.iter().map(|signed| sign::ResourceDescriptor::of(signed.blob).named(signed.entry.file_name())).collect();
+    let mut statement = Statement::new(first.blob, predicate::PROVENANCE, &provenance::of_package(result))
+        .map_err(|error| failed(&error))?;
+    statement.subject =
+        signed.iter().map(|signed| sign::ResourceDescriptor::of(signed.blob).named(signed.entry.file_name())).collect();
     let bundle = Bundle::sign(context.image_key.as_ref(), &statement).await.map_err(|error| failed(&error))?;
     Ok(context.blobs.put(bundle.to_bytes().map_err(|error| failed(&error))?).await?)
 }

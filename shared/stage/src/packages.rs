@@ -6,9 +6,9 @@ use apk::Architecture;
 use ports::{Condition, Digest, Envelope, Key, Transaction};
 use recipe::{BuildPlan, Graph, NewChecksum, Node, Options, PackageDefinition, evaluate};
 
-use crate::record::{self, Failure, PublishedPackage, Upstream};
+use crate::record::{self, Built, Failure, PublishedPackage, Upstream};
 use crate::rules::version::{self, Claim};
-use crate::{Context, PackageBuild, Stage, StageError, chain};
+use crate::{Context, PackageBuild, PackagePublish, Stage, StageError, chain};
 
 /// A definition as it is to be built today: the catalog's, moved on to the newest upstream version.
 #[derive(Clone, Debug)]
@@ -30,6 +30,8 @@ pub struct Package {
 pub enum Standing {
     /// The current definition is published.
     Published,
+    /// The current definition is built, with this result, and not published yet.
+    Built(Digest),
     /// It must be built, and everything it builds with is there.
     Due(String),
     /// It must be built, after these.
@@ -63,13 +65,15 @@ pub async fn load_package(context: &Context, name: &str, architecture: Architect
         let checksums = [NewChecksum::Sha256(upstream.sha256.clone())];
         let text = recipe::update_definition_text(&definition.source, &definition.file, &upstream.version, &checksums)
             .map_err(|error| StageError::Rejected(chain(&error)))?;
-        definition = PackageDefinition::parse(&text, &definition.file).map_err(|error| StageError::Rejected(chain(&error)))?;
+        definition =
+            PackageDefinition::parse(&text, &definition.file).map_err(|error| StageError::Rejected(chain(&error)))?;
     }
     let options = Options::new(architecture, &context.catalog.pipelines);
     let mut plan = evaluate(&definition, &options).map_err(|error| StageError::Rejected(chain(&error)))?;
     let digest = Digest::of(format!("{}\n{:?}", plan.recipe_digest, source.folder_digest).as_bytes());
-    let epoch = u32::try_from(definition.package.epoch)
-        .map_err(|_| StageError::Rejected(format!("{}: epoch {} is out of range", definition.file, definition.package.epoch)))?;
+    let epoch = u32::try_from(definition.package.epoch).map_err(|_| {
+        StageError::Rejected(format!("{}: epoch {} is out of range", definition.file, definition.package.epoch))
+    })?;
     let claims = context.state.list_all(&record::package(name), "claim#").await?;
     let claims = claims.iter().map(ports::Document::decode).collect::<Result<Vec<Claim>, _>>()?;
     let claim = version::claim(&plan.version, epoch, digest, &claims);
@@ -77,16 +81,20 @@ pub async fn load_package(context: &Context, name: &str, architecture: Architect
         definition.package.epoch = u64::from(claim.revision);
         plan = evaluate(&definition, &options).map_err(|error| StageError::Rejected(chain(&error)))?;
     }
-    let (bootstrap, wants) = plan.environment.packages.iter().cloned().partition(|want| context.catalog.bootstrap.provides(want));
+    let (bootstrap, wants) =
+        plan.environment.packages.iter().cloned().partition(|want| context.catalog.bootstrap.provides(want));
     Ok(Package { plan, text: definition.source, claim, wants, bootstrap })
 }
 
 /// What upstream offers beyond the catalog's version.
 async fn newer_upstream(context: &Context, definition: &PackageDefinition) -> Result<Option<Upstream>, StageError> {
     let name = &definition.package.name.value;
-    let Some(document) = context.state.get(&Key::new(record::package(name), "upstream")).await? else { return Ok(None) };
+    let Some(document) = context.state.get(&Key::new(record::package(name), "upstream")).await? else {
+        return Ok(None);
+    };
     let upstream: Upstream = document.decode()?;
-    let newer = apk::compare_versions(&upstream.version, &definition.package.version.value) == Some(std::cmp::Ordering::Greater);
+    let newer = apk::compare_versions(&upstream.version, &definition.package.version.value)
+        == Some(std::cmp::Ordering::Greater);
     Ok(newer.then_some(upstream))
 }
 
@@ -108,7 +116,12 @@ impl Packages {
         let nodes: Vec<Node> = by_name.values().flatten().map(node).collect();
         let graph = Graph::new(&nodes).map_err(|error| StageError::Rejected(chain(&error)))?;
         let cycles = graph.cycles();
-        let mut packages = Self { by_name, standing: BTreeMap::new(), cycles: cycles.iter().map(ToString::to_string).collect(), graph };
+        let mut packages = Self {
+            by_name,
+            standing: BTreeMap::new(),
+            cycles: cycles.iter().map(ToString::to_string).collect(),
+            graph,
+        };
         packages.find_standings(context, architecture).await?;
         Ok(packages)
     }
@@ -122,10 +135,14 @@ impl Packages {
         for (name, own) in &settled {
             let standing = if own.published {
                 Standing::Published
+            } else if let Some(result) = own.built {
+                Standing::Built(result)
             } else {
                 let needs = self.graph.build_dependencies(name);
-                let missing: BTreeSet<String> =
-                    needs.into_iter().filter(|need| need != name && !settled.get(need).is_some_and(Settled::usable)).collect();
+                let missing: BTreeSet<String> = needs
+                    .into_iter()
+                    .filter(|need| need != name && !settled.get(need).is_some_and(Settled::usable))
+                    .collect();
                 if missing.is_empty() { Standing::Due(own.reason()) } else { Standing::Waiting(missing) }
             };
             self.standing.insert(name.clone(), standing);
@@ -149,9 +166,17 @@ impl Packages {
             if wanted.as_ref().is_some_and(|wanted| !wanted.contains(name)) {
                 continue;
             }
-            if let (Standing::Due(_), Some(Ok(package))) = (standing, self.by_name.get(name)) {
-                transaction.put(claim_key(name, &package.claim), Condition::Any, &package.claim)?;
-                transaction.send(build_message(name, package, architecture)?);
+            let Some(Ok(package)) = self.by_name.get(name) else { continue };
+            match standing {
+                Standing::Published | Standing::Waiting(_) => {}
+                Standing::Built(result) => {
+                    let version = package.claim.version();
+                    transaction.send(PackagePublish { package: name.clone(), version, build: *result }.envelope()?);
+                }
+                Standing::Due(_) => {
+                    transaction.put(claim_key(name, &package.claim), Condition::Any, &package.claim)?;
+                    transaction.send(build_message(name, package, architecture)?);
+                }
             }
         }
         Ok(transaction)
@@ -180,12 +205,18 @@ fn claim_key(name: &str, claim: &Claim) -> Key {
 /// What the state says of one package.
 struct Settled {
     published: bool,
+    built: Option<Digest>,
     earlier: Option<String>,
     failure: Option<Failure>,
 }
 
 impl Settled {
-    async fn find(context: &Context, name: &str, package: &Package, architecture: Architecture) -> Result<Self, StageError> {
+    async fn find(
+        context: &Context,
+        name: &str,
+        package: &Package,
+        architecture: Architecture,
+    ) -> Result<Self, StageError> {
         let partition = record::package(name);
         let version = package.claim.version();
         let published = context.state.get(&published_key(name, &version, architecture)).await?;
@@ -194,7 +225,10 @@ impl Settled {
         let earlier = all.iter().map(ports::Document::decode::<PublishedPackage>).collect::<Result<Vec<_>, _>>()?;
         let earlier = earlier.into_iter().filter(|other| other.architecture == architecture).map(|other| other.version);
         let failure = context.state.get(&failure_key(name, &version, architecture)).await?;
+        let built = context.state.get(&built_key(name, &version, architecture)).await?;
+        let built = built.map(|document| document.decode::<Built>()).transpose()?;
         Ok(Self {
+            built: built.filter(|built| built.definition == package.claim.definition).map(|built| built.result),
             published: published.is_some_and(|published| published.definition == package.claim.definition),
             earlier: earlier.max_by(|a, b| apk::compare_versions(a, b).unwrap_or(std::cmp::Ordering::Equal)),
             failure: failure.map(|document| document.decode()).transpose()?,
@@ -219,6 +253,11 @@ impl Settled {
 /// Key of a published version.
 pub fn published_key(name: &str, version: &str, architecture: Architecture) -> Key {
     Key::new(record::package(name), format!("version#{version}#{architecture}"))
+}
+
+/// Key of a version's build that waits to be published.
+pub fn built_key(name: &str, version: &str, architecture: Architecture) -> Key {
+    Key::new(record::package(name), format!("built#{version}#{architecture}"))
 }
 
 /// Key of a version's failed build.

@@ -33,7 +33,9 @@ pub fn of_package(result: &BuildResult) -> Provenance {
         materials.push(material);
     }
     for dependency in &result.dependencies {
-        materials.push(ResourceDescriptor::of(dependency.blob).named(format!("{}-{}.apk", dependency.name, dependency.version)));
+        materials.push(
+            ResourceDescriptor::of(dependency.blob).named(format!("{}-{}.apk", dependency.name, dependency.version)),
+        );
     }
     for (name, version) in &result.bootstrap {
         materials.push(ResourceDescriptor::default().with_uri(format!("pkg:deb/debian/{name}@{version}")));

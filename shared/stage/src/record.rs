@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | `package#NAME` | `upstream` | [`Upstream`] |
 //! | `package#NAME` | `claim#VERSION` | [`crate::rules::version::Claim`] |
+//! | `package#NAME` | `built#VERSION#ARCH` | [`Built`] |
 //! | `package#NAME` | `failure#VERSION#ARCH` | [`Failure`] |
 //! | `package#NAME` | `version#VERSION#ARCH` | [`PublishedPackage`] |
 //! | `repository#ARCH` | `NAME=VERSION` | [`RepositoryEntry`] |
@@ -32,6 +33,15 @@ pub struct Upstream {
     pub found: Timestamp,
     /// How the source's authenticity was established.
     pub evidence: serde_json::Value,
+}
+
+/// A build that ended well and waits to be published.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Built {
+    /// Digest of the definition.
+    pub definition: Digest,
+    /// The build's result document.
+    pub result: Digest,
 }
 
 /// A build or test that failed, until one succeeds.

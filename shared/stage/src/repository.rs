@@ -34,7 +34,11 @@ impl FolderRepository {
 
     fn folder(&self, architecture: Architecture) -> Result<PathBuf, PortError> {
         let folder = self.root.join(architecture.apk());
-        std::fs::create_dir_all(&folder).map_err(|source| PortError::File { action: "create folder", path: folder.clone(), source })?;
+        std::fs::create_dir_all(&folder).map_err(|source| PortError::File {
+            action: "create folder",
+            path: folder.clone(),
+            source,
+        })?;
         Ok(folder)
     }
 }
@@ -90,7 +94,12 @@ pub async fn entries(context: &Context, architecture: Architecture) -> Result<Ve
 ///
 /// # Errors
 /// [`StageError::Rejected`] with the chain of reasons when nothing satisfies them.
-pub async fn resolve(context: &Context, architecture: Architecture, subject: &str, wants: &[String]) -> Result<Vec<Resolved>, StageError> {
+pub async fn resolve(
+    context: &Context,
+    architecture: Architecture,
+    subject: &str,
+    wants: &[String],
+) -> Result<Vec<Resolved>, StageError> {
     let entries = entries(context, architecture).await?;
     choose(&entries, architecture, subject, wants)
 }
@@ -99,9 +108,18 @@ pub async fn resolve(context: &Context, architecture: Architecture, subject: &st
 ///
 /// # Errors
 /// As [`resolve`].
-pub fn choose(entries: &[RepositoryEntry], architecture: Architecture, subject: &str, wants: &[String]) -> Result<Vec<Resolved>, StageError> {
+pub fn choose(
+    entries: &[RepositoryEntry],
+    architecture: Architecture,
+    subject: &str,
+    wants: &[String],
+) -> Result<Vec<Resolved>, StageError> {
     let rejected = |error: &dyn std::error::Error| StageError::Rejected(chain(error));
-    let wants = wants.iter().map(|want| want.parse()).collect::<Result<Vec<Dependency>, _>>().map_err(|error| rejected(&error))?;
+    let wants = wants
+        .iter()
+        .map(|want| want.parse())
+        .collect::<Result<Vec<Dependency>, _>>()
+        .map_err(|error| rejected(&error))?;
     let index: Vec<IndexEntry> = entries.iter().map(|entry| entry.entry.clone()).collect();
     let repository = solve::Repository { name: "minimill".to_owned(), tag: None, entries: &index };
     let universe = solve::Universe::new(architecture, &[repository]).map_err(|error| rejected(&error))?;
@@ -111,7 +129,12 @@ pub fn choose(entries: &[RepositoryEntry], architecture: Architecture, subject: 
         .map(|chosen| {
             let position = index.iter().position(|entry| std::ptr::eq(entry, chosen.entry));
             let blob = position.and_then(|position| entries.get(position)).map(|entry| entry.blob);
-            let blob = blob.ok_or_else(|| StageError::Rejected(format!("the solver chose `{}`, which is in no repository", chosen.entry.information.name)))?;
+            let blob = blob.ok_or_else(|| {
+                StageError::Rejected(format!(
+                    "the solver chose `{}`, which is in no repository",
+                    chosen.entry.information.name
+                ))
+            })?;
             Ok(Resolved { entry: chosen.entry.clone(), blob })
         })
         .collect()
@@ -125,7 +148,8 @@ pub async fn publish_index(context: &Context, architecture: Architecture) -> Res
     let entries = entries(context, architecture).await?;
     let newest = entries.iter().map(|entry| entry.entry.information.build_date).max().unwrap_or(0);
     let mtime = u64::try_from(newest).unwrap_or(0);
-    let index = Index { description: "minimill".to_owned(), entries: entries.into_iter().map(|entry| entry.entry).collect() };
+    let index =
+        Index { description: "minimill".to_owned(), entries: entries.into_iter().map(|entry| entry.entry).collect() };
     let unsigned = index.write(mtime).map_err(|error| StageError::environment("write the index")(&error))?;
     let signature = context
         .package_key

@@ -36,7 +36,10 @@ impl Stage for UpstreamCheck {
         let stored = context.state.get(&key).await?;
         let known = stored.as_ref().map(ports::Document::decode::<Upstream>).transpose()?;
         let current = match &known {
-            Some(known) if apk::compare_versions(&known.version, &definition.package.version.value) == Some(std::cmp::Ordering::Greater) => {
+            Some(known)
+                if apk::compare_versions(&known.version, &definition.package.version.value)
+                    == Some(std::cmp::Ordering::Greater) =>
+            {
                 known.version.clone()
             }
             _ => definition.package.version.value.clone(),
@@ -47,11 +50,19 @@ impl Stage for UpstreamCheck {
         };
         let fetched = match watch::fetch(context, definition, &version).await {
             Ok(fetched) => fetched,
-            Err(StageError::Rejected(reason)) => return Ok(Outcome::Failed(format!("{version} is not authentic: {reason}"))),
+            Err(StageError::Rejected(reason)) => {
+                return Ok(Outcome::Failed(format!("{version} is not authentic: {reason}")));
+            }
+            Err(StageError::Environment { reason, .. }) => {
+                return Ok(Outcome::Skipped(format!(
+                    "{version} follows {current}, but its source can't be fetched now: {reason}"
+                )));
+            }
             Err(error) => return Err(error),
         };
         let now = context.clock.now();
-        let upstream = Upstream { version: version.clone(), sha256: fetched.sha256, found: now, evidence: fetched.evidence };
+        let upstream =
+            Upstream { version: version.clone(), sha256: fetched.sha256, found: now, evidence: fetched.evidence };
         let event = Event {
             time: now,
             kind: "upstream.released".to_owned(),

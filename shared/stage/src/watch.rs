@@ -45,10 +45,12 @@ pub struct Fetched {
 pub async fn fetch(context: &Context, definition: &PackageDefinition, version: &str) -> Result<Fetched, StageError> {
     let rejected = |error: recipe::Error| StageError::Rejected(chain(&error));
     let checksums = [NewChecksum::Sha256(UNKNOWN_SHA256.to_owned())];
-    let text = recipe::update_definition_text(&definition.source, &definition.file, version, &checksums).map_err(rejected)?;
+    let text =
+        recipe::update_definition_text(&definition.source, &definition.file, version, &checksums).map_err(rejected)?;
     let updated = PackageDefinition::parse(&text, &definition.file).map_err(rejected)?;
     let source = first_source(context, &updated)?;
-    let fetched = context.upstreams.fetch(&parse(&source)?, None).await.map_err(|error| classify("fetch the source", &error))?;
+    let fetched =
+        context.upstreams.fetch(&parse(&source)?, None).await.map_err(|error| classify("fetch the source", &error))?;
     let evidence = serde_json::to_value(&fetched.evidence).map_err(|error| StageError::Rejected(error.to_string()))?;
     Ok(Fetched { sha256: fetched.sha256, evidence })
 }
@@ -78,14 +80,21 @@ pub fn classify(action: &str, error: &upstream::Error) -> StageError {
 /// # Errors
 /// [`StageError::Rejected`] with the place in the definition.
 pub fn parse(source: &Source) -> Result<SourceUri, StageError> {
-    source.uri.parse().map_err(|error: upstream::Error| StageError::Rejected(format!("{}: {}", source.location, chain(&error))))
+    source
+        .uri
+        .parse()
+        .map_err(|error: upstream::Error| StageError::Rejected(format!("{}: {}", source.location, chain(&error))))
 }
 
 fn first_source(context: &Context, definition: &PackageDefinition) -> Result<Source, StageError> {
     let architecture = context.settings.architectures.first().copied().unwrap_or(Architecture::X86_64);
-    let plan = evaluate(definition, &Options::new(architecture, &context.catalog.pipelines)).map_err(|error| StageError::Rejected(chain(&error)))?;
+    let plan = evaluate(definition, &Options::new(architecture, &context.catalog.pipelines))
+        .map_err(|error| StageError::Rejected(chain(&error)))?;
     plan.sources.into_iter().next().ok_or_else(|| {
-        StageError::Rejected(format!("{}: `update` is enabled, but there is no source to watch; name a `fetch` or disable it", definition.file))
+        StageError::Rejected(format!(
+            "{}: `update` is enabled, but there is no source to watch; name a `fetch` or disable it",
+            definition.file
+        ))
     })
 }
 

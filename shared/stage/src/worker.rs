@@ -111,7 +111,11 @@ async fn work(context: &Context, summary: &Mutex<Summary>) -> Result<(), StageEr
 }
 
 /// Answers the queue; true when the message will not be handed out again.
-async fn settle(queue: &dyn Queue, delivery: &Delivery, result: &Result<Outcome, StageError>) -> Result<bool, StageError> {
+async fn settle(
+    queue: &dyn Queue,
+    delivery: &Delivery,
+    result: &Result<Outcome, StageError>,
+) -> Result<bool, StageError> {
     let Err(error) = result else {
         queue.acknowledge(delivery).await?;
         return Ok(true);

@@ -66,11 +66,8 @@ impl FileBlobs {
 
     fn checked(&self, digest: Digest) -> Result<PathBuf, PortError> {
         let (mut file, path) = self.open(digest)?;
-        let found = digest_of(&mut file).map_err(|source| PortError::File {
-            action: "read",
-            path: path.clone(),
-            source,
-        })?;
+        let found =
+            digest_of(&mut file).map_err(|source| PortError::File { action: "read", path: path.clone(), source })?;
         if found == digest { Ok(path) } else { Err(PortError::Damaged { expected: digest, found }) }
     }
 

@@ -26,7 +26,9 @@ pub fn moving(stream: &str, version: &str, others: &[String]) -> Vec<String> {
     let mut prefix = exact.as_str();
     while let Some((shorter, _)) = prefix.rsplit_once('.') {
         prefix = shorter;
-        let in_line = |other: &&String| tag_text(other).strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
+        let in_line = |other: &&String| {
+            tag_text(other).strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        };
         if prefix == stream || highest(version, others.iter().filter(in_line)) {
             add(prefix.to_owned());
         }

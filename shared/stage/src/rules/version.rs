@@ -25,7 +25,10 @@ impl Claim {
 /// upstream version that is not below its own `epoch` and above every revision given before.
 pub fn claim(upstream: &str, epoch: u32, definition: Digest, earlier: &[Claim]) -> Claim {
     let same = || earlier.iter().filter(|claim| claim.upstream == upstream);
-    if let Some(own) = same().filter(|claim| claim.definition == definition && claim.revision >= epoch).max_by_key(|claim| claim.revision) {
+    if let Some(own) = same()
+        .filter(|claim| claim.definition == definition && claim.revision >= epoch)
+        .max_by_key(|claim| claim.revision)
+    {
         return own.clone();
     }
     let next = same().map(|claim| claim.revision.saturating_add(1)).max().unwrap_or(0);
