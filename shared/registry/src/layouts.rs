@@ -287,7 +287,9 @@ fn pieces(mut reader: impl Read + Send + 'static, path: PathBuf) -> ByteStream {
             let _ = sender.blocking_send(Ok(last));
         }
     });
-    stream::unfold(receiver, |mut receiver| async { receiver.recv().await.map(|piece| (piece, receiver)) }).boxed()
+    stream::unfold(receiver, |mut receiver| async { receiver.recv().await.map(|piece| (piece, receiver)) })
+        .fuse()
+        .boxed()
 }
 
 /// A blob being written from async code. A write that is waited for no longer still happens

@@ -75,14 +75,27 @@ pub struct Remote {
 
 impl Remote {
     /// The registry at `endpoint`: `https://HOST[:PORT]`, or `http://` for a loopback address.
+    /// `HOST[:PORT]` alone is one or the other by the same rule.
     ///
     /// # Errors
     /// [`Error::Endpoint`] or [`Error::Insecure`].
     pub fn new(endpoint: &str, options: RemoteOptions) -> Result<Self> {
         let invalid = |reason: String| Error::Endpoint { url: endpoint.chars().take(300).collect(), reason };
-        let mut base = Url::parse(endpoint).map_err(|error| invalid(error.to_string()))?;
-        if base.host().is_none() || !base.username().is_empty() || base.password().is_some() {
-            return Err(invalid("expected `https://HOST[:PORT]`, without user and password".into()));
+        let text = if endpoint.contains("://") {
+            endpoint.to_owned()
+        } else {
+            let plain = format!("http://{endpoint}");
+            let is_loopback = Url::parse(&plain).is_ok_and(|url| request::check_scheme(&url, false).is_ok());
+            if is_loopback { plain } else { format!("https://{endpoint}") }
+        };
+        let mut base = Url::parse(&text).map_err(|error| invalid(error.to_string()))?;
+        if base.host().is_none() {
+            return Err(invalid("expected `https://HOST[:PORT]`".into()));
+        }
+        if !base.username().is_empty() || base.password().is_some() {
+            let url = base.host_str().unwrap_or_default().to_owned();
+            let reason = "user and password belong in the options, not in the address".into();
+            return Err(Error::Endpoint { url, reason });
         }
         base.set_query(None);
         base.set_fragment(None);
@@ -451,6 +464,7 @@ fn checked(stream: ByteStream, url: String, digest: Digest, size: u64) -> ByteSt
         state.ended = true;
         Ok(state.held.take().map(|last| (last, (state, url))))
     })
+    .fuse()
     .boxed()
 }
 
@@ -467,10 +481,17 @@ mod tests {
         for bad in ["http://registry.example", "http://127.0.0.1.example", "http://10.0.0.1"] {
             assert!(matches!(new(bad), Err(Error::Insecure { .. })), "{bad}");
         }
-        for bad in ["registry.example", "https://user:secret@registry.example", "", "file:///x"] {
+        for (short, whole) in [
+            ("localhost:5000", "http://localhost:5000/v2/"),
+            ("127.0.0.1", "http://127.0.0.1/v2/"),
+            ("registry.example:5000", "https://registry.example:5000/v2/"),
+        ] {
+            assert_eq!(new(short).unwrap().base.as_str(), whole);
+        }
+        for bad in ["https://user:secret@registry.example", "user:secret@registry.example", "", "file:///x"] {
             let error = new(bad).unwrap_err();
             assert!(matches!(error, Error::Endpoint { .. }), "{bad}: {error}");
-            assert!(!bad.contains("secret") || error.to_string().contains("without user"));
+            assert!(!error.to_string().contains("secret"), "{error}");
         }
         let options = RemoteOptions { allow_http: true, ..RemoteOptions::default() };
         assert!(Remote::new("http://registry.example", options).is_ok());
