@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use cap_std::ambient_authority;
+use cap_std::fs::{Dir, MetadataExt};
 use oci_spec::image::ImageConfiguration;
 use oci_spec::runtime::{self, Capability, LinuxNamespaceType};
 
@@ -90,13 +92,41 @@ pub enum Network {
     Host,
 }
 
-/// A folder in memory, in a container.
+/// A folder in memory, in a container. It has the owner and mode of the folder that it covers;
+/// where there is none, anybody may change it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TemporaryFolder {
     /// Its absolute path.
     pub inside: PathBuf,
     /// The most it can hold, in bytes.
     pub size: u64,
+}
+
+impl TemporaryFolder {
+    fn mount(&self, root: &Path) -> runtime::Mount {
+        let inside = self.inside.strip_prefix("/").unwrap_or(&self.inside);
+        let covered = Dir::open_ambient_dir(root, ambient_authority())
+            .and_then(|root| root.metadata(inside))
+            .ok()
+            .filter(cap_std::fs::Metadata::is_dir);
+        let mut options = vec!["nosuid".to_owned(), "nodev".to_owned(), "noexec".to_owned()];
+        options.push(format!("size={}", self.size));
+        // runc gives the mount the mode of the folder below, and leaves it to root.
+        match covered {
+            Some(covered) => {
+                options.push(format!("mode={:o}", covered.mode() & 0o7777));
+                options.push(format!("uid={}", covered.uid()));
+                options.push(format!("gid={}", covered.gid()));
+            }
+            None => options.push("mode=1777".to_owned()),
+        }
+        let mut mount = runtime::Mount::default();
+        mount.set_destination(self.inside.clone());
+        mount.set_typ(Some("tmpfs".to_owned()));
+        mount.set_source(Some("tmpfs".into()));
+        mount.set_options(Some(options));
+        mount
+    }
 }
 
 /// One container.
@@ -110,7 +140,7 @@ pub struct ContainerJob {
     pub network: Network,
     /// Whether the root file system can't be changed.
     pub read_only: bool,
-    /// Folders in memory, that anybody in the container can change.
+    /// Folders in memory.
     pub temporary: Vec<TemporaryFolder>,
     /// Capabilities of root's processes; the empty set is right for a hardened image.
     pub capabilities: Vec<Capability>,
@@ -146,16 +176,7 @@ impl ContainerJob {
             .into_iter()
             .filter(|mount| mount.typ().as_deref() != Some("cgroup"))
             .collect();
-        mounts.extend(self.temporary.iter().map(|folder| {
-            let mut mount = runtime::Mount::default();
-            mount.set_destination(folder.inside.clone());
-            mount.set_typ(Some("tmpfs".to_owned()));
-            mount.set_source(Some("tmpfs".into()));
-            let size = format!("size={}", folder.size);
-            let options = ["nosuid", "nodev", "noexec", "mode=1777", &size];
-            mount.set_options(Some(options.map(str::to_owned).to_vec()));
-            mount
-        }));
+        mounts.extend(self.temporary.iter().map(|folder| folder.mount(&self.root)));
 
         let kinds =
             [LinuxNamespaceType::Pid, LinuxNamespaceType::Ipc, LinuxNamespaceType::Uts, LinuxNamespaceType::Mount]

@@ -109,6 +109,24 @@ async fn a_read_only_root_has_only_its_temporary_folders() {
 }
 
 #[tokio::test]
+async fn a_temporary_folder_has_the_owner_of_the_one_it_covers() {
+    let Some(bench) = Bench::new().await else { return };
+    let mut job = bench.job("touch /data/x && echo own; touch /closed/x || echo closed");
+    let closed = bench.root().join("closed");
+    std::fs::create_dir(&closed).unwrap();
+    let mode = || std::os::unix::fs::PermissionsExt::from_mode(0o750);
+    std::fs::set_permissions(&closed, mode()).unwrap();
+    std::fs::set_permissions(bench.root().join("data"), mode()).unwrap();
+    std::os::unix::fs::chown(bench.root().join("data"), Some(1000), Some(5)).unwrap();
+    job.read_only = true;
+    for inside in ["/data", "/closed"] {
+        job.temporary.push(TemporaryFolder { inside: inside.into(), size: 1 << 20 });
+    }
+    let finished = bench.runc.run(&job).await.unwrap();
+    assert_eq!(text(&finished.stdout), "own\nclosed\n");
+}
+
+#[tokio::test]
 async fn a_server_answers_on_its_own_network_and_ends_by_a_signal() {
     let Some(bench) = Bench::new().await else { return };
     let server = "trap 'echo bye; exit 0' TERM; nc -ll -p 6379 -e /bin/sh -c 'read line; echo +$line' & \

@@ -7,7 +7,7 @@
 //! environment: {LOG: debug}         # besides the image's own
 //! user: "12345"                     # in place of the image's user
 //! read-only: true                   # the root file system
-//! temporary: [/tmp, /run]           # folders in memory, 64 MiB each
+//! temporary: [/tmp, /run]           # folders in memory, 64 MiB each, owned as in the image
 //! ready:                            # the server is ready when this TCP port accepts
 //!   port: 6379
 //!   within: 10s
