@@ -87,6 +87,14 @@ impl Container {
         self.ending.borrow().is_some()
     }
 
+    /// Whether its main process has ended or does so within a second. What is done to a process
+    /// that is just ending fails before its end is known here.
+    pub async fn ends_soon(&self) -> bool {
+        let mut ending = self.ending.clone();
+        let ended = ending.wait_for(Option::is_some);
+        matches!(tokio::time::timeout(Duration::from_secs(1), ended).await, Ok(Ok(_)))
+    }
+
     /// What it has written so far to standard output and standard error.
     #[must_use]
     pub fn output(&self) -> (Vec<u8>, Vec<u8>) {
@@ -162,8 +170,7 @@ impl Container {
         let sent = Instant::now();
         if !self.has_ended() {
             let sending = self.runc.control("signal", &["kill", &self.id, signal], &self.id).await;
-            // It may have ended by itself meanwhile.
-            if !self.has_ended() {
+            if sending.is_err() && !self.ends_soon().await {
                 sending?;
             }
         }

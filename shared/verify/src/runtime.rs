@@ -270,7 +270,8 @@ async fn ask(document: &Document, job: &ContainerJob, runc: &Runc, checks: &mut 
         checks.add(format!("runtime/answer/{}", question.name), finding);
     }
     let signal = format!("{:?}", document.stop.signal).to_uppercase();
-    let finding = if container.has_ended() {
+    let ended = container.has_ended() || !is_ready && container.ends_soon().await;
+    let finding = if ended {
         let finished = container.finish().await?;
         Finding::failed(
             format!("it ended by itself with {}", finished.ending),
@@ -290,7 +291,7 @@ async fn connect(
 ) -> Result<Exchange, String> {
     match container.exchange(request, complete).await {
         Ok(exchange) => Ok(exchange),
-        Err(_) if container.has_ended() => Err("it has ended by itself".to_owned()),
+        Err(_) if container.ends_soon().await => Err("it has ended by itself".to_owned()),
         Err(error) => Err(error.to_string()),
     }
 }
