@@ -33,13 +33,14 @@ pub(crate) fn relation(
     Some(universe.satisfies(asker, link, Some(Provider { package, version })))
 }
 
-/// What does not hold of the changes that the solver came to.
+/// What does not hold of the changes that the solver came to, and the packages without which it
+/// might: those that fail a constraint, and those that state one that fails.
 pub(crate) fn problems<'s, 'a: 's>(
     solver: &Solver<'s, 'a>,
     subject: &'s str,
     wants: &'s [Want<'s>],
     changes: &[Change],
-) -> Vec<Problem> {
+) -> (Vec<Problem>, Vec<PackageId>) {
     let universe = solver.universe;
     let mut analysis = Analysis {
         universe,
@@ -51,6 +52,7 @@ pub(crate) fn problems<'s, 'a: 's>(
         names: Arena::with_rows(vec![0; solver.names.len()]),
         packages: Arena::with_rows(vec![0; universe.packages.len()]),
         problems: Vec::new(),
+        blamed: Vec::new(),
     };
     for change in changes {
         if let Some(package) = change.new {
@@ -70,7 +72,7 @@ pub(crate) fn problems<'s, 'a: 's>(
             }
         }
     }
-    analysis.problems
+    (analysis.problems, analysis.blamed)
 }
 
 #[derive(Clone, Copy)]
@@ -93,6 +95,7 @@ struct Analysis<'p, 's, 'a> {
     names: Arena<NameId, u8>,
     packages: Arena<PackageId, u8>,
     problems: Vec<Problem>,
+    blamed: Vec<PackageId>,
 }
 
 impl<'s, 'a: 's> Analysis<'_, 's, 'a> {
@@ -149,7 +152,7 @@ impl<'s, 'a: 's> Analysis<'_, 's, 'a> {
                 let row = &universe.packages[package];
                 let concrete = row.name == name
                     || universe.provides(package).iter().any(|link| link.name == name && link.version().is_some());
-                if row.entry.information.provider_priority == 0 && !concrete {
+                if row.entry.information.provider_priority == 0 && !concrete && !self.solver.is_lone(name) {
                     state = VIRTUAL_ONLY;
                 }
                 if self.packages[package] & state != 0 {
@@ -252,6 +255,7 @@ impl<'s, 'a: 's> Analysis<'_, 's, 'a> {
         let mut facts = Vec::new();
         let providers = self.provided_by(name);
         let subject = if providers.is_empty() {
+            self.blamed.extend(askers.iter().filter_map(|(asker, _)| *asker));
             Subject::Missing(text.to_owned())
         } else {
             let note = "please select one of the 'provided by' packages explicitly";
@@ -323,17 +327,23 @@ impl<'s, 'a: 's> Analysis<'_, 's, 'a> {
             let reason = self.broken(package, *asker, link, text, &satisfies);
             problem.reasons.push(reason);
         }
-        let texts = |asking: &[(Option<PackageId>, Link<'s>, String)]| {
-            let texts: Vec<String> = asking.iter().map(|(asker, _, text)| self.asker(*asker, text)).collect();
-            texts
-        };
-        problem.facts.push(Fact::new("breaks", texts(&breaks)));
+        problem.facts.push(Fact::new("breaks", self.askers(&breaks)));
         problem.facts.retain(|fact| !fact.items.is_empty());
-        if !problem.facts.is_empty() {
-            problem.facts.push(Fact::new("satisfies", texts(&satisfies)));
-            problem.facts.retain(|fact| !fact.items.is_empty());
-            self.problems.push(problem);
+        if self.solver.packages[package].excluded {
+            self.blamed.extend(satisfies.iter().filter_map(|(asker, ..)| *asker));
         }
+        if problem.facts.is_empty() {
+            return;
+        }
+        problem.facts.push(Fact::new("satisfies", self.askers(&satisfies)));
+        problem.facts.retain(|fact| !fact.items.is_empty());
+        self.problems.push(problem);
+        self.blamed.push(package);
+        self.blamed.extend(breaks.iter().chain(&satisfies).filter_map(|(asker, ..)| *asker));
+    }
+
+    fn askers(&self, asking: &[(Option<PackageId>, Link<'s>, String)]) -> Vec<String> {
+        asking.iter().map(|(asker, _, text)| self.asker(*asker, text)).collect()
     }
 
     fn uninstallable(&self, package: PackageId, problem: &mut Problem) {
@@ -430,16 +440,25 @@ impl<'s, 'a: 's> Analysis<'_, 's, 'a> {
     }
 
     fn clash(&self, package: PackageId, other: PackageId, name: NameId) -> String {
-        let (label, name) = (self.label(package), self.universe.name(name).unwrap_or_default());
+        let name = self.universe.name(name).unwrap_or_default();
         if package == other {
-            return format!("`{label}` provides `{name}` in two versions");
+            return format!("`{}` provides `{name}` in two versions", self.label(package));
         }
+        let (first, second) = (package.min(other), package.max(other));
         format!(
-            "`{label}` and `{}` both provide `{name}`, wanted by {} and {}",
-            self.label(other),
-            self.chain(self.parents[package].flatten()),
-            self.chain(self.parents[other].flatten())
+            "`{}` and `{}` both provide `{name}` and exclude each other, but {} and {}",
+            self.label(first),
+            self.label(second),
+            self.wanted_by(first),
+            self.wanted_by(second)
         )
+    }
+
+    fn wanted_by(&self, package: PackageId) -> String {
+        match self.asking(package, true).first() {
+            Some((asker, _, text)) => format!("{} wants `{text}`", self.chain(*asker)),
+            None => format!("`{}` comes in by its install_if", self.label(package)),
+        }
     }
 
     /// Constraints that hold of `package`, or that it breaks: those of the wants, then those of the

@@ -50,13 +50,14 @@ pub(crate) struct Solver<'s, 'a> {
     selectable: BTreeMap<u32, NameId>,
     unresolved: BTreeMap<u32, NameId>,
     default_repositories: u64,
+    lone_virtuals: bool,
     world_flags: Flags,
     latest_order: u32,
 }
 
 impl<'s, 'a> Solver<'s, 'a> {
     /// `names` counts the universe's names and those that only the wants have.
-    pub(crate) fn new(universe: &'s Universe<'a>, names: usize) -> Self {
+    pub(crate) fn new(universe: &'s Universe<'a>, names: usize, lone_virtuals: bool) -> Self {
         Self {
             universe,
             names: Arena::with_rows(vec![NameState::default(); names]),
@@ -67,6 +68,7 @@ impl<'s, 'a> Solver<'s, 'a> {
             selectable: BTreeMap::new(),
             unresolved: BTreeMap::new(),
             default_repositories: universe.opened_by(DEFAULT_PIN),
+            lone_virtuals,
             world_flags: Flags::default(),
             latest_order: 0,
         }
@@ -251,7 +253,8 @@ impl<'s, 'a> Solver<'s, 'a> {
         state.seen = true;
         state.pins = DEFAULT_PIN;
         state.available = package.repositories != 0;
-        state.selectable = !package.uninstallable() && (state.available || made_up || package.installed.is_some());
+        state.selectable =
+            !state.excluded && !package.uninstallable() && (state.available || made_up || package.installed.is_some());
         state.install_if_failed =
             universe.install_if(id).is_empty() || (self.world_flags.has(Flags::AVAILABLE) && !state.available);
         state.tag_preferred = made_up || repositories & self.default_repositories != 0;
@@ -437,12 +440,20 @@ impl<'s, 'a> Solver<'s, 'a> {
         }
     }
 
-    pub(crate) fn is_auto_selectable(&self, provider: &Provider<'_>) -> bool {
+    /// Whether `provider` may be taken for `name` without being named itself.
+    pub(crate) fn is_auto_selectable(&self, name: NameId, provider: &Provider<'_>) -> bool {
         let package = &self.universe.packages[provider.package];
-        // A virtual name without a priority is chosen by naming one of its packages.
         provider.version.is_some()
             || package.entry.information.provider_priority != 0
             || self.names[package.name].requirers > 0
+            || self.is_lone(name)
+    }
+
+    /// Whether the task takes the only package that provides `name`, as there is no choice.
+    pub(crate) fn is_lone(&self, name: NameId) -> bool {
+        let owner = |provider: &Provider<'_>| self.universe.packages[provider.package].name;
+        let providers = self.universe.providers(name);
+        self.lone_virtuals && providers.iter().all(|provider| providers.first().map(owner) == Some(owner(provider)))
     }
 
     /// Looks at the options left for a name and spreads what they have in common.
@@ -484,7 +495,7 @@ impl<'s, 'a> Solver<'s, 'a> {
             self.merge(package, provider.version.is_none(), options);
             not_allowed += usize::from(!self.packages[package].tag_allowed);
             options += 1;
-            has_selectable = has_selectable || self.is_auto_selectable(provider);
+            has_selectable = has_selectable || self.is_auto_selectable(name, provider);
         }
         let state = &mut self.names[name];
         state.has_options = options > 1 || not_allowed > 0;

@@ -72,6 +72,8 @@ pub(crate) struct NameState<'a> {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct PackageState {
     pub(crate) seen: bool,
+    /// Not to be chosen on this attempt.
+    pub(crate) excluded: bool,
     pub(crate) flags: Flags,
     pub(crate) inheritable_flags: Flags,
     /// One bit per tag whose repositories the package may come from.
