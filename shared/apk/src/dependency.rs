@@ -213,7 +213,7 @@ impl<'t> DependencyParts<'t> {
             None => (false, text),
         };
         let is_operator = |byte: &u8| matches!(byte, b'<' | b'=' | b'>' | b'~');
-        let (name, constraint) = match rest.as_bytes().iter().position(|byte| is_operator(byte)) {
+        let (name, constraint) = match rest.as_bytes().iter().position(is_operator) {
             None => (rest, None),
             Some(at) => {
                 let (name, rest) = rest.split_at(at);

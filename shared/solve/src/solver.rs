@@ -208,10 +208,12 @@ impl<'s, 'a> Solver<'s, 'a> {
                     visit.step = VisitStep::ProvidersProvides;
                 }
                 VisitStep::ProvidersProvides => {
-                    let provides = provider.map_or(&[][..], |provider| universe.provides(provider.package));
-                    if let Some(link) = provides.get(visit.inner) {
-                        visit.inner += 1;
-                        return Some(link.name);
+                    if let Some(provider) = provider {
+                        let discovered = &mut self.packages[provider.package].discovered_provides;
+                        if let Some(link) = universe.provides(provider.package).get(*discovered) {
+                            *discovered += 1;
+                            return Some(link.name);
+                        }
                     }
                     visit.outer += 1;
                     visit.inner = 0;

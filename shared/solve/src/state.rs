@@ -72,6 +72,9 @@ pub(crate) struct NameState<'a> {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct PackageState {
     pub(crate) seen: bool,
+    /// How many of its provides, from the first, are discovered: the walk comes by once per name that
+    /// the package provides.
+    pub(crate) discovered_provides: usize,
     /// Not to be chosen on this attempt.
     pub(crate) excluded: bool,
     pub(crate) flags: Flags,

@@ -1,6 +1,6 @@
 //! What the tests of this crate share: apk index text, and a checker of solutions that knows nothing
 //! of the solver.
-#![allow(dead_code, clippy::unwrap_used, clippy::panic, clippy::print_stdout)]
+#![allow(dead_code, clippy::unwrap_used, clippy::panic, clippy::print_stdout, clippy::indexing_slicing)]
 
 use std::path::PathBuf;
 
