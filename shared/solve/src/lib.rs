@@ -7,10 +7,12 @@
 
 mod arena;
 mod builder;
+mod discover;
 mod explain;
 mod failure;
 mod names;
 mod order;
+mod presence;
 mod select;
 mod solver;
 mod state;
