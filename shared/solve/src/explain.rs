@@ -66,6 +66,9 @@ pub(crate) fn problems<'s, 'a: 's>(
             }
         }
     }
+    if analysis.problems.is_empty() {
+        analysis.displaced(changes);
+    }
     (analysis.problems, analysis.blamed)
 }
 
@@ -320,8 +323,32 @@ impl<'s, 'a: 's> Analysis<'_, 's, 'a> {
         problem.facts.push(Fact::new("conflicts", items));
     }
 
-    fn clash(&self, package: PackageId, other: PackageId, name: NameId) -> String {
-        let name = self.universe.name(name).unwrap_or_default();
+    /// Packages that can't have a name of theirs because another was chosen for it before, which
+    /// apk's report passes over when that other package is not among the changes.
+    fn displaced(&mut self, changes: &[Change]) {
+        let universe = self.universe;
+        for package in changes.iter().filter_map(|change| change.new) {
+            if !self.solver.packages[package].error {
+                continue;
+            }
+            let own = universe.packages[package].name;
+            let provided = universe.provides(package).iter().map(|link| link.name);
+            let others: Vec<(PackageId, NameId)> = std::iter::once(own)
+                .chain(provided)
+                .filter_map(|name| Some((self.solver.names[name].chosen?.package, name)))
+                .filter(|(other, _)| *other != package)
+                .collect();
+            let reasons = others.iter().map(|(other, name)| self.clash(package, *other, *name)).collect();
+            let askers = self.asking(package, true);
+            self.blamed.push(package);
+            self.blamed.extend(others.iter().map(|(other, _)| *other));
+            self.blamed.extend(askers.iter().filter_map(|(asker, ..)| *asker));
+            self.problems.push(Problem { subject: Subject::Package(self.label(package)), facts: Vec::new(), reasons });
+        }
+    }
+
+    fn clash(&self, package: PackageId, other: PackageId, shared: NameId) -> String {
+        let name = self.universe.name(shared).unwrap_or_default();
         if package == other {
             return format!("`{}` provides `{name}` in two versions", self.label(package));
         }
@@ -330,13 +357,16 @@ impl<'s, 'a: 's> Analysis<'_, 's, 'a> {
             "`{}` and `{}` both provide `{name}` and exclude each other, but {} and {}",
             self.label(first),
             self.label(second),
-            self.wanted_by(first),
-            self.wanted_by(second)
+            self.wanted_by(first, shared),
+            self.wanted_by(second, shared)
         )
     }
 
-    fn wanted_by(&self, package: PackageId) -> String {
-        match self.asking(package, true).first() {
+    /// Who wants the package, best for another name than the `shared` one.
+    fn wanted_by(&self, package: PackageId, shared: NameId) -> String {
+        let asking = self.asking(package, true);
+        let telling = asking.iter().find(|(_, link, _)| link.name != shared).or(asking.first());
+        match telling {
             Some((asker, _, text)) => format!("{} wants `{text}`", self.chain(*asker)),
             None => format!("`{}` comes in by its install_if", self.label(package)),
         }

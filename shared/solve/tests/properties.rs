@@ -114,7 +114,7 @@ proptest! {
                 let found = by_trying_all(&wants, &entries);
                 prop_assert!(
                     found.is_none(),
-                    "{failure}\nbut\n{}\nfrom\n{}",
+                    "{failure}\nwanted {wants:?}\nbut\n{}\nfrom\n{}",
                     describe(&found.unwrap_or_default()),
                     describe(&all)
                 );

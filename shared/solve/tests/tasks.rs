@@ -58,6 +58,26 @@ fn a_failure_names_who_excludes_whom() {
 }
 
 #[test]
+fn a_failure_that_apk_has_no_words_for_is_explained() {
+    let mut entries = [
+        package("app", "2", [&["old-interface"], &[], &[]]),
+        package("app", "1", [&["gone"], &[], &[]]),
+        package("library", "1", [&[], &["old-interface"], &[]]),
+        package("library", "2", [&[], &[], &[]]),
+    ];
+    for entry in &mut entries {
+        entry.information.provider_priority = 1;
+    }
+    let both = wants(&["app", "library"]);
+    let failure = solve(&universe(&entries), &Task::new("image", &both)).unwrap_err();
+    assert!(failure.apk_message().ends_with("Huh? Error reporter did not find the broken constraints."));
+    assert_eq!(
+        failure.to_string(),
+        "the wants have no solution:\n  `library-1` and `library-2` both provide `library` and exclude each other, but image -> app-2 wants `old-interface` and image wants `library`"
+    );
+}
+
+#[test]
 fn the_only_provider_of_a_virtual_name_is_taken_where_the_task_allows() {
     let entries = [
         package("script", "1", [&["/bin/sh"], &[], &[]]),
