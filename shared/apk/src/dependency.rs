@@ -212,13 +212,13 @@ impl<'t> DependencyParts<'t> {
             Some(rest) => (true, rest),
             None => (false, text),
         };
-        let is_operator = |c: char| matches!(c, '<' | '=' | '>' | '~');
-        let (name, constraint) = match rest.find(is_operator) {
+        let is_operator = |byte: &u8| matches!(byte, b'<' | b'=' | b'>' | b'~');
+        let (name, constraint) = match rest.as_bytes().iter().position(is_operator) {
             None => (rest, None),
             Some(at) => {
                 let (name, rest) = rest.split_at(at);
-                let version = rest.trim_start_matches(is_operator);
-                let (operator, version) = rest.split_at(rest.len() - version.len());
+                let length = rest.bytes().take_while(is_operator).count();
+                let (operator, version) = rest.split_at(length);
                 let parsed = Operator::from_text(operator).ok_or_else(|| InvalidDependency::Operator {
                     text: text.to_owned(),
                     operator: operator.to_owned(),
@@ -245,7 +245,10 @@ impl<'t> DependencyParts<'t> {
             return Err(InvalidDependency::EmptyName { text: text.to_owned() });
         }
         let unfit = |c: &char| c.is_whitespace() || c.is_control() || *c == '!';
-        if let Some(found) = name.chars().find(unfit) {
+        let doubtful = |byte: u8| !byte.is_ascii_graphic() || byte == b'!';
+        if name.bytes().any(doubtful)
+            && let Some(found) = name.chars().find(unfit)
+        {
             return Err(InvalidDependency::Character { text: text.to_owned(), found });
         }
         Ok(Self { conflict, name, tag, constraint })

@@ -3,7 +3,7 @@ use std::ops::Range;
 
 use apk::{Architecture, DependencyParts, IndexEntry};
 
-use crate::arena::{Arena, Id as _, Lists, NameId, PackageId};
+use crate::arena::{Arena, Lists, NameId, PackageId};
 use crate::names::Names;
 use crate::universe::{Error, Link, Package, Provider, RepositorySet, Tag, Universe, identity};
 
@@ -103,29 +103,22 @@ impl<'a> Builder<'a> {
         (start..self.links.len() as u32, broken)
     }
 
+    fn links_in(&self, range: &Range<u32>) -> &[Link<'a>] {
+        self.links.get(range.start as usize..range.end as usize).unwrap_or_default()
+    }
+
     pub(crate) fn finish(self, repositories: Vec<String>, installed: Vec<PackageId>) -> Universe<'a> {
         let names = self.names.len();
         let providers = Lists::group(names, &self.providers);
-        let reverse = |links_of: for<'p> fn(&'p Package<'a>) -> &'p Range<u32>| {
-            let mut pairs = Vec::new();
-            let mut seen = vec![None; names];
-            for name in self.names.in_table_order() {
-                for provider in providers.of(name) {
-                    let range = links_of(&self.packages[provider.package]);
-                    for link in self.links.get(range.start as usize..range.end as usize).unwrap_or_default() {
-                        if let Some(latest) = seen.get_mut(link.name.index())
-                            && *latest != Some(name)
-                        {
-                            *latest = Some(name);
-                            pairs.push((link.name, name));
-                        }
-                    }
-                }
+        let mut dependents = Reverse::new(names);
+        let mut reverse_install_if = Reverse::new(names);
+        for name in self.names.in_table_order() {
+            for provider in providers.of(name) {
+                let package = &self.packages[provider.package];
+                dependents.add(name, self.links_in(&package.depends));
+                reverse_install_if.add(name, self.links_in(&package.install_if));
             }
-            Lists::group(names, &pairs)
-        };
-        let dependents = reverse(|package| &package.depends);
-        let reverse_install_if = reverse(|package| &package.install_if);
+        }
         Universe {
             architecture: self.architecture,
             repositories,
@@ -134,9 +127,30 @@ impl<'a> Builder<'a> {
             packages: self.packages,
             links: self.links,
             providers,
-            dependents,
-            reverse_install_if,
+            dependents: Lists::group(names, &dependents.pairs),
+            reverse_install_if: Lists::group(names, &reverse_install_if.pairs),
             installed,
+        }
+    }
+}
+
+/// Which names link to a name, each once.
+struct Reverse {
+    pairs: Vec<(NameId, NameId)>,
+    /// The latest name that linked to each.
+    latest: Arena<NameId, Option<NameId>>,
+}
+
+impl Reverse {
+    fn new(names: usize) -> Self {
+        Self { pairs: Vec::new(), latest: Arena::with_rows(vec![None; names]) }
+    }
+
+    fn add(&mut self, name: NameId, links: &[Link<'_>]) {
+        for link in links {
+            if self.latest[link.name].replace(name) != Some(name) {
+                self.pairs.push((link.name, name));
+            }
         }
     }
 }

@@ -1,17 +1,11 @@
 //! Finds out why a task has no solution: which constraints of which packages fail.
 
-use std::collections::VecDeque;
-
 use crate::arena::{Arena, NameId, PackageId};
 use crate::failure::{Fact, Problem, Subject};
 use crate::order::Change;
+use crate::presence::{BY_INSTALL_IF, MISSING, PRESENT};
 use crate::solver::{DEFAULT_PIN, Solver, Want};
 use crate::universe::{Link, Provider, Universe};
-
-const PRESENT: u8 = 1;
-const MISSING: u8 = 2;
-const VIRTUAL_ONLY: u8 = 4;
-const BY_INSTALL_IF: u8 = 8;
 
 /// How many versions a message lists at most.
 const LISTED_VERSIONS: usize = 8;
@@ -33,13 +27,14 @@ pub(crate) fn relation(
     Some(universe.satisfies(asker, link, Some(Provider { package, version })))
 }
 
-/// What does not hold of the changes that the solver came to.
+/// What does not hold of the changes that the solver came to, and the packages without which it
+/// might: those that fail a constraint, and those that state one that fails.
 pub(crate) fn problems<'s, 'a: 's>(
     solver: &Solver<'s, 'a>,
     subject: &'s str,
     wants: &'s [Want<'s>],
     changes: &[Change],
-) -> Vec<Problem> {
+) -> (Vec<Problem>, Vec<PackageId>) {
     let universe = solver.universe;
     let mut analysis = Analysis {
         universe,
@@ -51,6 +46,7 @@ pub(crate) fn problems<'s, 'a: 's>(
         names: Arena::with_rows(vec![0; solver.names.len()]),
         packages: Arena::with_rows(vec![0; universe.packages.len()]),
         problems: Vec::new(),
+        blamed: Vec::new(),
     };
     for change in changes {
         if let Some(package) = change.new {
@@ -70,136 +66,27 @@ pub(crate) fn problems<'s, 'a: 's>(
             }
         }
     }
-    analysis.problems
+    if analysis.problems.is_empty() {
+        analysis.displaced(changes);
+    }
+    (analysis.problems, analysis.blamed)
 }
 
-#[derive(Clone, Copy)]
-enum Step {
-    Name(NameId, u8),
-    Provider(PackageId, NameId, u8),
-    Depends(PackageId),
-    ReverseInstallIf(NameId),
-    InstallIf(PackageId),
-}
-
-struct Analysis<'p, 's, 'a> {
-    universe: &'s Universe<'a>,
-    solver: &'p Solver<'s, 'a>,
-    subject: &'s str,
-    wants: &'s [Want<'s>],
-    marked: Arena<PackageId, bool>,
+pub(crate) struct Analysis<'p, 's, 'a> {
+    pub(crate) universe: &'s Universe<'a>,
+    pub(crate) solver: &'p Solver<'s, 'a>,
+    pub(crate) subject: &'s str,
+    pub(crate) wants: &'s [Want<'s>],
+    pub(crate) marked: Arena<PackageId, bool>,
     /// The shortest way from the wants to each package.
-    parents: Arena<PackageId, Option<Option<PackageId>>>,
-    names: Arena<NameId, u8>,
-    packages: Arena<PackageId, u8>,
-    problems: Vec<Problem>,
+    pub(crate) parents: Arena<PackageId, Option<Option<PackageId>>>,
+    pub(crate) names: Arena<NameId, u8>,
+    pub(crate) packages: Arena<PackageId, u8>,
+    pub(crate) problems: Vec<Problem>,
+    pub(crate) blamed: Vec<PackageId>,
 }
 
 impl<'s, 'a: 's> Analysis<'_, 's, 'a> {
-    fn find_parents(&mut self) {
-        let mut queue = VecDeque::new();
-        for want in self.wants {
-            queue.push_back((None, want.link.name));
-        }
-        while let Some((parent, name)) = queue.pop_front() {
-            let Some(chosen) = self.solver.names[name].chosen else {
-                continue;
-            };
-            if self.parents[chosen.package].is_none() {
-                self.parents[chosen.package] = Some(parent);
-                for link in self.universe.depends(chosen.package) {
-                    if !link.conflict {
-                        queue.push_back((Some(chosen.package), link.name));
-                    }
-                }
-            }
-        }
-    }
-
-    /// Marks the names that the wants lead to by what is really there.
-    fn discover(&mut self) {
-        let mut steps: Vec<Step> = self
-            .wants
-            .iter()
-            .filter(|want| !want.link.conflict)
-            .map(|want| Step::Name(want.link.name, PRESENT))
-            .collect();
-        steps.reverse();
-        while let Some(step) = steps.pop() {
-            let before = steps.len();
-            self.take(step, &mut steps);
-            if let Some(pushed) = steps.get_mut(before..) {
-                pushed.reverse();
-            }
-        }
-    }
-
-    fn take(&mut self, step: Step, steps: &mut Vec<Step>) {
-        let universe = self.universe;
-        match step {
-            Step::Name(name, state) => {
-                for provider in universe.providers(name) {
-                    steps.push(Step::Provider(provider.package, name, state));
-                }
-            }
-            Step::Provider(package, name, mut state) => {
-                if !self.marked[package] {
-                    return;
-                }
-                let row = &universe.packages[package];
-                let concrete = row.name == name
-                    || universe.provides(package).iter().any(|link| link.name == name && link.version().is_some());
-                if row.entry.information.provider_priority == 0 && !concrete {
-                    state = VIRTUAL_ONLY;
-                }
-                if self.packages[package] & state != 0 {
-                    return;
-                }
-                self.packages[package] |= state;
-                self.names[row.name] |= state;
-                for link in universe.provides(package) {
-                    let by_virtual = state == BY_INSTALL_IF && link.version().is_none();
-                    self.names[link.name] |= if by_virtual { VIRTUAL_ONLY } else { state };
-                }
-                steps.push(Step::Depends(package));
-                if state != VIRTUAL_ONLY {
-                    steps.push(Step::ReverseInstallIf(row.name));
-                    for link in universe.provides(package) {
-                        steps.push(Step::ReverseInstallIf(link.name));
-                    }
-                }
-            }
-            Step::Depends(package) => {
-                for link in universe.depends(package) {
-                    if !link.conflict {
-                        steps.push(Step::Name(link.name, PRESENT));
-                    }
-                }
-            }
-            Step::ReverseInstallIf(name) => {
-                for &waiting in universe.reverse_install_if(name) {
-                    for provider in universe.providers(waiting) {
-                        steps.push(Step::InstallIf(provider.package));
-                    }
-                }
-            }
-            Step::InstallIf(package) => {
-                let rules = universe.install_if(package);
-                let holds = rules.iter().all(|link| {
-                    let there = self.names[link.name] & (PRESENT | BY_INSTALL_IF) != 0;
-                    there != link.conflict
-                });
-                if self.marked[package] && !rules.is_empty() && holds {
-                    let own = universe.packages[package].name;
-                    steps.push(Step::Name(own, BY_INSTALL_IF));
-                    for link in universe.provides(package) {
-                        steps.push(Step::Name(link.name, BY_INSTALL_IF));
-                    }
-                }
-            }
-        }
-    }
-
     fn label(&self, package: PackageId) -> String {
         let information = &self.universe.packages[package].entry.information;
         format!("{}-{}", information.name, information.version)
@@ -252,6 +139,7 @@ impl<'s, 'a: 's> Analysis<'_, 's, 'a> {
         let mut facts = Vec::new();
         let providers = self.provided_by(name);
         let subject = if providers.is_empty() {
+            self.blamed.extend(askers.iter().filter_map(|(asker, _)| *asker));
             Subject::Missing(text.to_owned())
         } else {
             let note = "please select one of the 'provided by' packages explicitly";
@@ -323,17 +211,23 @@ impl<'s, 'a: 's> Analysis<'_, 's, 'a> {
             let reason = self.broken(package, *asker, link, text, &satisfies);
             problem.reasons.push(reason);
         }
-        let texts = |asking: &[(Option<PackageId>, Link<'s>, String)]| {
-            let texts: Vec<String> = asking.iter().map(|(asker, _, text)| self.asker(*asker, text)).collect();
-            texts
-        };
-        problem.facts.push(Fact::new("breaks", texts(&breaks)));
+        problem.facts.push(Fact::new("breaks", self.askers(&breaks)));
         problem.facts.retain(|fact| !fact.items.is_empty());
-        if !problem.facts.is_empty() {
-            problem.facts.push(Fact::new("satisfies", texts(&satisfies)));
-            problem.facts.retain(|fact| !fact.items.is_empty());
-            self.problems.push(problem);
+        if self.solver.packages[package].excluded {
+            self.blamed.extend(satisfies.iter().filter_map(|(asker, ..)| *asker));
         }
+        if problem.facts.is_empty() {
+            return;
+        }
+        problem.facts.push(Fact::new("satisfies", self.askers(&satisfies)));
+        problem.facts.retain(|fact| !fact.items.is_empty());
+        self.problems.push(problem);
+        self.blamed.push(package);
+        self.blamed.extend(breaks.iter().chain(&satisfies).filter_map(|(asker, ..)| *asker));
+    }
+
+    fn askers(&self, asking: &[(Option<PackageId>, Link<'s>, String)]) -> Vec<String> {
+        asking.iter().map(|(asker, _, text)| self.asker(*asker, text)).collect()
     }
 
     fn uninstallable(&self, package: PackageId, problem: &mut Problem) {
@@ -429,17 +323,53 @@ impl<'s, 'a: 's> Analysis<'_, 's, 'a> {
         problem.facts.push(Fact::new("conflicts", items));
     }
 
-    fn clash(&self, package: PackageId, other: PackageId, name: NameId) -> String {
-        let (label, name) = (self.label(package), self.universe.name(name).unwrap_or_default());
-        if package == other {
-            return format!("`{label}` provides `{name}` in two versions");
+    /// Packages that can't have a name of theirs because another was chosen for it before, which
+    /// apk's report passes over when that other package is not among the changes.
+    fn displaced(&mut self, changes: &[Change]) {
+        let universe = self.universe;
+        for package in changes.iter().filter_map(|change| change.new) {
+            if !self.solver.packages[package].error {
+                continue;
+            }
+            let own = universe.packages[package].name;
+            let provided = universe.provides(package).iter().map(|link| link.name);
+            let others: Vec<(PackageId, NameId)> = std::iter::once(own)
+                .chain(provided)
+                .filter_map(|name| Some((self.solver.names[name].chosen?.package, name)))
+                .filter(|(other, _)| *other != package)
+                .collect();
+            let reasons = others.iter().map(|(other, name)| self.clash(package, *other, *name)).collect();
+            let askers = self.asking(package, true);
+            self.blamed.push(package);
+            self.blamed.extend(others.iter().map(|(other, _)| *other));
+            self.blamed.extend(askers.iter().filter_map(|(asker, ..)| *asker));
+            self.problems.push(Problem { subject: Subject::Package(self.label(package)), facts: Vec::new(), reasons });
         }
+    }
+
+    fn clash(&self, package: PackageId, other: PackageId, shared: NameId) -> String {
+        let name = self.universe.name(shared).unwrap_or_default();
+        if package == other {
+            return format!("`{}` provides `{name}` in two versions", self.label(package));
+        }
+        let (first, second) = (package.min(other), package.max(other));
         format!(
-            "`{label}` and `{}` both provide `{name}`, wanted by {} and {}",
-            self.label(other),
-            self.chain(self.parents[package].flatten()),
-            self.chain(self.parents[other].flatten())
+            "`{}` and `{}` both provide `{name}` and exclude each other, but {} and {}",
+            self.label(first),
+            self.label(second),
+            self.wanted_by(first, shared),
+            self.wanted_by(second, shared)
         )
+    }
+
+    /// Who wants the package, best for another name than the `shared` one.
+    fn wanted_by(&self, package: PackageId, shared: NameId) -> String {
+        let asking = self.asking(package, true);
+        let telling = asking.iter().find(|(_, link, _)| link.name != shared).or(asking.first());
+        match telling {
+            Some((asker, _, text)) => format!("{} wants `{text}`", self.chain(*asker)),
+            None => format!("`{}` comes in by its install_if", self.label(package)),
+        }
     }
 
     /// Constraints that hold of `package`, or that it breaks: those of the wants, then those of the

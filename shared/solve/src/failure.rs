@@ -25,7 +25,7 @@ pub enum Failure {
 pub struct Problem {
     /// The package or name.
     pub subject: Subject,
-    /// The constraints involved, as apk reports them.
+    /// The constraints involved, as apk reports them; empty where apk finds nothing to report.
     pub facts: Vec<Fact>,
     /// The same for a reader: each says who wants what, by which chain, and why it fails.
     pub reasons: Vec<String>,
@@ -70,14 +70,15 @@ impl Failure {
             }
             Self::Unsolvable { problems } => {
                 let mut text = "unable to select packages:".to_owned();
-                for problem in problems {
+                let reported = |problem: &&Problem| !problem.facts.is_empty();
+                for problem in problems.iter().filter(reported) {
                     let _ = write!(text, "\n  {}:", problem.subject);
                     for fact in &problem.facts {
                         text.push('\n');
                         wrap(&mut text, fact);
                     }
                 }
-                if problems.is_empty() {
+                if !problems.iter().any(|problem| reported(&problem)) {
                     text.push_str("\nHuh? Error reporter did not find the broken constraints.");
                 }
                 text

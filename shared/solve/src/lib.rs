@@ -7,21 +7,25 @@
 
 mod arena;
 mod builder;
+mod discover;
 mod explain;
 mod failure;
 mod names;
 mod order;
+mod presence;
 mod select;
 mod solver;
 mod state;
 mod universe;
+
+use std::collections::{HashSet, VecDeque};
 
 use apk::{Dependency, DependencyParts, IndexEntry, Operator, Requirement};
 
 pub use failure::{Fact, Failure, Problem, Subject};
 pub use universe::{Error, MAXIMUM_REPOSITORIES, MAXIMUM_TAGS, Repository, Universe};
 
-use arena::NameId;
+use arena::{NameId, PackageId};
 use explain::compare_names;
 use solver::{Solver, Want};
 use state::Flags;
@@ -41,12 +45,20 @@ pub struct Task<'t> {
     pub preference: Preference,
     /// For everything.
     pub world_preference: Preference,
+    /// Takes the only package that provides a virtual name, although that package has no
+    /// `provider_priority`: apk-tools 2 and apko do so, and indexes made for them rely on it, while
+    /// apk-tools 3 wants such a package to be named.
+    pub lone_virtuals: bool,
+    /// How often to try again when apk-tools would give up, each time without a package that a failed
+    /// constraint involves, so an older version may come in for a newer one. With 0, what has no
+    /// solution for apk-tools has none here.
+    pub alternatives: u32,
     /// Drops the wants that can't be satisfied, rather than failing.
     pub drop_broken: bool,
 }
 
 impl<'t> Task<'t> {
-    /// These wants, on their own.
+    /// These wants, on their own, with `lone_virtuals`.
     pub fn new(subject: &'t str, wants: &'t [Dependency]) -> Self {
         Self {
             subject,
@@ -54,6 +66,8 @@ impl<'t> Task<'t> {
             world: &[],
             preference: Preference::default(),
             world_preference: Preference::default(),
+            lone_virtuals: true,
+            alternatives: 0,
             drop_broken: false,
         }
     }
@@ -140,35 +154,80 @@ impl<'a> Solution<'a> {
 /// ```
 pub fn solve<'a>(universe: &Universe<'a>, task: &Task<'_>) -> Result<Solution<'a>, Failure> {
     let (mut wants, names) = read_wants(universe, task)?;
-    let mut first = true;
-    loop {
-        let mut solver = Solver::new(universe, names);
-        if first {
-            for want in wants.iter().filter(|want| want.named) {
-                solver.flag_name(want.link.name, task.preference.flags());
+    let mut flags = task.preference.flags();
+    let first = loop {
+        let setback = match attempt(universe, task, &wants, names, flags, &[]) {
+            Ok(solution) => return Ok(solution),
+            Err(setback) => setback,
+        };
+        if !task.drop_broken || setback.broken_wants.is_empty() {
+            break setback;
+        }
+        for &want in &setback.broken_wants {
+            if let Some(want) = wants.get_mut(want) {
+                want.broken = true;
             }
         }
-        solver.run(&wants, task.world_preference.flags());
-        let changes = order::order(&mut solver, &wants);
-        if solver.errors == 0 {
-            return Ok(solution(&solver, &changes));
-        }
-        let mut dropped = false;
-        if task.drop_broken {
-            for want in wants.iter_mut().filter(|want| !want.broken) {
-                let chosen = solver.names[want.link.name].chosen;
-                if chosen.is_none_or(|chosen| solver.packages[chosen.package].error) {
-                    want.broken = true;
-                    dropped = true;
-                }
+        // apk-tools forgets them on its way back.
+        flags = Flags::default();
+    };
+    let mut waiting: VecDeque<Vec<PackageId>> = first.blamed.iter().map(|&package| vec![package]).collect();
+    let mut seen: HashSet<Vec<PackageId>> = waiting.iter().cloned().collect();
+    for _ in 0..task.alternatives {
+        let Some(excluded) = waiting.pop_front() else { break };
+        let setback = match attempt(universe, task, &wants, names, flags, &excluded) {
+            Ok(solution) => return Ok(solution),
+            Err(setback) => setback,
+        };
+        for package in setback.blamed {
+            let mut more = excluded.clone();
+            more.push(package);
+            more.sort();
+            more.dedup();
+            if more.len() > excluded.len() && seen.insert(more.clone()) {
+                waiting.push_back(more);
             }
         }
-        if !dropped {
-            let problems = explain::problems(&solver, task.subject, &wants, &changes);
-            return Err(Failure::Unsolvable { problems });
-        }
-        first = false;
     }
+    Err(Failure::Unsolvable { problems: first.problems })
+}
+
+/// An attempt that came to no solution.
+struct Setback {
+    problems: Vec<Problem>,
+    /// The packages without which it might work.
+    blamed: Vec<PackageId>,
+    /// Positions of the wants that nothing satisfies, without those dropped before.
+    broken_wants: Vec<usize>,
+}
+
+fn attempt<'a>(
+    universe: &Universe<'a>,
+    task: &Task<'_>,
+    wants: &[Want<'_>],
+    names: usize,
+    flags: Flags,
+    excluded: &[PackageId],
+) -> Result<Solution<'a>, Setback> {
+    let mut solver = Solver::new(universe, names, task.lone_virtuals);
+    for &package in excluded {
+        solver.packages[package].excluded = true;
+    }
+    for want in wants.iter().filter(|want| want.named) {
+        solver.flag_name(want.link.name, flags);
+    }
+    solver.run(wants, task.world_preference.flags());
+    let changes = order::order(&mut solver, wants);
+    if solver.errors == 0 {
+        return Ok(solution(&solver, &changes));
+    }
+    let broken = |want: &Want<'_>| {
+        let chosen = solver.names[want.link.name].chosen;
+        !want.broken && chosen.is_none_or(|chosen| solver.packages[chosen.package].error)
+    };
+    let broken_wants = wants.iter().enumerate().filter(|(_, want)| broken(want)).map(|(number, _)| number).collect();
+    let (problems, blamed) = explain::problems(&solver, task.subject, wants, &changes);
+    Err(Setback { problems, blamed, broken_wants })
 }
 
 /// The wants in apk's order, and how many names there are with theirs.

@@ -11,7 +11,15 @@ const NONE: u32 = u32::MAX;
 #[derive(Clone, Debug)]
 pub(crate) struct Names<'a> {
     heads: Vec<u32>,
-    rows: Arena<NameId, (&'a str, u32)>,
+    rows: Arena<NameId, Row<'a>>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Row<'a> {
+    text: &'a str,
+    hash: u32,
+    /// The next name of the bucket, or [`NONE`].
+    next: u32,
 }
 
 impl<'a> Names<'a> {
@@ -24,28 +32,33 @@ impl<'a> Names<'a> {
     }
 
     pub(crate) fn text(&self, id: NameId) -> Option<&'a str> {
-        self.rows.rows().get(id.index()).map(|row| row.0)
+        self.rows.rows().get(id.index()).map(|row| row.text)
     }
 
     pub(crate) fn find(&self, text: &str) -> Option<NameId> {
-        let mut at = self.heads.get(bucket(text)).copied()?;
+        self.find_hashed(text, hash(text))
+    }
+
+    fn find_hashed(&self, text: &str, hash: u32) -> Option<NameId> {
+        let mut at = self.heads.get(bucket(hash)).copied()?;
         while at != NONE {
-            let (found, next) = self.rows[NameId(at)];
-            if found == text {
+            let row = self.rows[NameId(at)];
+            if row.hash == hash && row.text == text {
                 return Some(NameId(at));
             }
-            at = next;
+            at = row.next;
         }
         None
     }
 
     pub(crate) fn intern(&mut self, text: &'a str) -> NameId {
-        if let Some(id) = self.find(text) {
+        let hash = hash(text);
+        if let Some(id) = self.find_hashed(text, hash) {
             return id;
         }
         let id = u32::try_from(self.rows.len()).unwrap_or(NONE);
-        if let Some(head) = self.heads.get_mut(bucket(text)) {
-            self.rows.push((text, *head));
+        if let Some(head) = self.heads.get_mut(bucket(hash)) {
+            self.rows.push(Row { text, hash, next: *head });
             *head = id;
         }
         NameId(id)
@@ -53,17 +66,17 @@ impl<'a> Names<'a> {
 
     /// Every name in the order of apk-tools' table.
     pub(crate) fn in_table_order(&self) -> impl Iterator<Item = NameId> + '_ {
-        self.heads.iter().flat_map(move |&head| {
-            std::iter::successors((head != NONE).then_some(NameId(head)), move |&id| {
-                let next = self.rows[id].1;
-                (next != NONE).then_some(NameId(next))
-            })
-        })
+        let id = |at: u32| (at != NONE).then_some(NameId(at));
+        self.heads.iter().flat_map(move |&head| std::iter::successors(id(head), move |&at| id(self.rows[at].next)))
     }
 }
 
-fn bucket(text: &str) -> usize {
-    murmur3(text.as_bytes(), 5381) as usize % BUCKETS
+fn hash(text: &str) -> u32 {
+    murmur3(text.as_bytes(), 5381)
+}
+
+fn bucket(hash: u32) -> usize {
+    hash as usize % BUCKETS
 }
 
 /// MurmurHash3, the 32-bit x86 variant.

@@ -17,7 +17,7 @@ impl<'a> Solver<'_, 'a> {
             for provider in universe.providers(name) {
                 let state = &self.packages[provider.package];
                 let pulled_in = state.install_if_triggered && state.tag_allowed && state.selectable;
-                if (requirers == 0 && !pulled_in) || !self.is_auto_selectable(provider) {
+                if (requirers == 0 && !pulled_in) || !self.is_auto_selectable(name, provider) {
                     continue;
                 }
                 if best.is_none_or(|best| self.compare(provider, best) == Ordering::Greater) {

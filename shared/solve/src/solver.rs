@@ -5,12 +5,8 @@ use std::collections::{BTreeMap, VecDeque};
 
 use crate::arena::{Arena, NameId, PackageId};
 use crate::explain::link_text;
-use crate::state::{Flags, NameState, PackageState, Queue, Visit, VisitStep};
+use crate::state::{Flags, NameState, PackageState, Queue};
 use crate::universe::{Link, Provider, Universe};
-
-/// Names that the task names are decided first, then those that are packages and not only provided.
-const ORDER_NAMED: u32 = 1 << 31;
-const ORDER_PACKAGE: u32 = 1 << 30;
 
 /// The bit of the untagged repositories.
 pub(crate) const DEFAULT_PIN: u64 = 1;
@@ -49,14 +45,15 @@ pub(crate) struct Solver<'s, 'a> {
     /// By order, highest next.
     selectable: BTreeMap<u32, NameId>,
     unresolved: BTreeMap<u32, NameId>,
-    default_repositories: u64,
-    world_flags: Flags,
-    latest_order: u32,
+    pub(crate) default_repositories: u64,
+    lone_virtuals: bool,
+    pub(crate) world_flags: Flags,
+    pub(crate) latest_order: u32,
 }
 
 impl<'s, 'a> Solver<'s, 'a> {
     /// `names` counts the universe's names and those that only the wants have.
-    pub(crate) fn new(universe: &'s Universe<'a>, names: usize) -> Self {
+    pub(crate) fn new(universe: &'s Universe<'a>, names: usize, lone_virtuals: bool) -> Self {
         Self {
             universe,
             names: Arena::with_rows(vec![NameState::default(); names]),
@@ -67,6 +64,7 @@ impl<'s, 'a> Solver<'s, 'a> {
             selectable: BTreeMap::new(),
             unresolved: BTreeMap::new(),
             default_repositories: universe.opened_by(DEFAULT_PIN),
+            lone_virtuals,
             world_flags: Flags::default(),
             latest_order: 0,
         }
@@ -118,144 +116,6 @@ impl<'s, 'a> Solver<'s, 'a> {
         let (_, name) = self.selectable.pop_last().or_else(|| self.unresolved.pop_last())?;
         self.names[name].queue = Queue::None;
         Some(name)
-    }
-
-    /// Walks everything that could come in with `name`, depth first, and numbers the names.
-    fn discover(&mut self, name: NameId) {
-        let mut stack = Vec::new();
-        self.enter(name, &mut stack);
-        while let Some(mut visit) = stack.pop() {
-            if let Some(child) = self.advance(&mut visit) {
-                stack.push(visit);
-                self.enter(child, &mut stack);
-            }
-        }
-    }
-
-    fn enter(&mut self, name: NameId, stack: &mut Vec<Visit>) {
-        let state = &mut self.names[name];
-        if state.seen {
-            return;
-        }
-        state.seen = true;
-        state.no_install_if = true;
-        stack.push(Visit { name, step: VisitStep::Provider, outer: 0, inner: 0, virtual_providers: 0 });
-    }
-
-    /// The next name to discover on this visit, or `None` at its end.
-    fn advance(&mut self, visit: &mut Visit) -> Option<NameId> {
-        let universe = self.universe;
-        let providers = universe.providers(visit.name);
-        let next = |visit: &mut Visit, step: VisitStep| {
-            visit.step = step;
-            visit.outer = 0;
-            visit.inner = 0;
-        };
-        loop {
-            let provider = providers.get(visit.outer).copied();
-            match visit.step {
-                VisitStep::Provider => match provider {
-                    None => next(visit, VisitStep::ReverseInstallIf),
-                    Some(provider) => {
-                        visit.inner = if self.packages[provider.package].seen {
-                            usize::MAX
-                        } else {
-                            self.discover_package(provider.package);
-                            0
-                        };
-                        visit.step = VisitStep::Depends;
-                    }
-                },
-                VisitStep::Depends => {
-                    let Some(provider) = provider else {
-                        next(visit, VisitStep::ReverseInstallIf);
-                        continue;
-                    };
-                    if let Some(link) = universe.depends(provider.package).get(visit.inner) {
-                        visit.inner += 1;
-                        return Some(link.name);
-                    }
-                    let failed = self.packages[provider.package].install_if_failed;
-                    self.names[visit.name].no_install_if &= failed;
-                    if universe.packages[provider.package].name != visit.name {
-                        visit.virtual_providers += 1;
-                    }
-                    visit.outer += 1;
-                    visit.step = VisitStep::Provider;
-                }
-                VisitStep::ReverseInstallIf => {
-                    let names = universe.reverse_install_if(visit.name);
-                    if let Some(&name) = names.get(visit.inner) {
-                        visit.inner += 1;
-                        return Some(name);
-                    }
-                    next(visit, VisitStep::ProvidersReverseInstallIf);
-                }
-                VisitStep::ProvidersReverseInstallIf => {
-                    let Some(provider) = provider else {
-                        self.number(visit, providers.len());
-                        next(visit, VisitStep::InstallIf);
-                        continue;
-                    };
-                    let own = universe.packages[provider.package].name;
-                    if let Some(&name) = universe.reverse_install_if(own).get(visit.inner) {
-                        visit.inner += 1;
-                        return Some(name);
-                    }
-                    visit.inner = 0;
-                    visit.step = VisitStep::ProvidersProvides;
-                }
-                VisitStep::ProvidersProvides => {
-                    let provides = provider.map_or(&[][..], |provider| universe.provides(provider.package));
-                    if let Some(link) = provides.get(visit.inner) {
-                        visit.inner += 1;
-                        return Some(link.name);
-                    }
-                    visit.outer += 1;
-                    visit.inner = 0;
-                    visit.step = VisitStep::ProvidersReverseInstallIf;
-                }
-                VisitStep::InstallIf => {
-                    let provider = provider?;
-                    if let Some(link) = universe.install_if(provider.package).get(visit.inner) {
-                        visit.inner += 1;
-                        return Some(link.name);
-                    }
-                    visit.outer += 1;
-                    visit.inner = 0;
-                }
-            }
-        }
-    }
-
-    fn number(&mut self, visit: &Visit, providers: usize) {
-        self.latest_order += 1;
-        let mut order = self.latest_order;
-        let state = &mut self.names[visit.name];
-        if state.named {
-            order |= ORDER_NAMED;
-        }
-        if providers != visit.virtual_providers {
-            order |= ORDER_PACKAGE;
-        }
-        state.order = order;
-    }
-
-    fn discover_package(&mut self, id: PackageId) {
-        let universe = self.universe;
-        let package = &universe.packages[id];
-        let repositories = universe.repositories_of(id);
-        // apk takes a package of no size for one that it made up itself (`apk add --virtual`).
-        let made_up = package.entry.information.installed_size == 0;
-        let state = &mut self.packages[id];
-        state.seen = true;
-        state.pins = DEFAULT_PIN;
-        state.available = package.repositories != 0;
-        state.selectable = !package.uninstallable() && (state.available || made_up || package.installed.is_some());
-        state.install_if_failed =
-            universe.install_if(id).is_empty() || (self.world_flags.has(Flags::AVAILABLE) && !state.available);
-        state.tag_preferred = made_up || repositories & self.default_repositories != 0;
-        state.tag_allowed = state.tag_preferred || package.installed.is_some();
     }
 
     pub(crate) fn mark_error(&mut self, package: PackageId) {
@@ -437,12 +297,20 @@ impl<'s, 'a> Solver<'s, 'a> {
         }
     }
 
-    pub(crate) fn is_auto_selectable(&self, provider: &Provider<'_>) -> bool {
+    /// Whether `provider` may be taken for `name` without being named itself.
+    pub(crate) fn is_auto_selectable(&self, name: NameId, provider: &Provider<'_>) -> bool {
         let package = &self.universe.packages[provider.package];
-        // A virtual name without a priority is chosen by naming one of its packages.
         provider.version.is_some()
             || package.entry.information.provider_priority != 0
             || self.names[package.name].requirers > 0
+            || self.is_lone(name)
+    }
+
+    /// Whether the task takes the only package that provides `name`, as there is no choice.
+    pub(crate) fn is_lone(&self, name: NameId) -> bool {
+        let owner = |provider: &Provider<'_>| self.universe.packages[provider.package].name;
+        let providers = self.universe.providers(name);
+        self.lone_virtuals && providers.iter().all(|provider| providers.first().map(owner) == Some(owner(provider)))
     }
 
     /// Looks at the options left for a name and spreads what they have in common.
@@ -484,7 +352,7 @@ impl<'s, 'a> Solver<'s, 'a> {
             self.merge(package, provider.version.is_none(), options);
             not_allowed += usize::from(!self.packages[package].tag_allowed);
             options += 1;
-            has_selectable = has_selectable || self.is_auto_selectable(provider);
+            has_selectable = has_selectable || self.is_auto_selectable(name, provider);
         }
         let state = &mut self.names[name];
         state.has_options = options > 1 || not_allowed > 0;

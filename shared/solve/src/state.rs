@@ -1,4 +1,3 @@
-use crate::arena::NameId;
 use crate::universe::Provider;
 
 /// What a task asks of a package beyond its being chosen; set on names and inherited by
@@ -72,6 +71,11 @@ pub(crate) struct NameState<'a> {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct PackageState {
     pub(crate) seen: bool,
+    /// How many of its provides, from the first, are discovered: the walk comes by once per name that
+    /// the package provides.
+    pub(crate) discovered_provides: usize,
+    /// Not to be chosen on this attempt.
+    pub(crate) excluded: bool,
     pub(crate) flags: Flags,
     pub(crate) inheritable_flags: Flags,
     /// One bit per tag whose repositories the package may come from.
@@ -87,24 +91,4 @@ pub(crate) struct PackageState {
     pub(crate) depends_merged: bool,
     pub(crate) depends_used: bool,
     pub(crate) error: bool,
-}
-
-/// A name on the way of discovery, with where its walk stands.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Visit {
-    pub(crate) name: NameId,
-    pub(crate) step: VisitStep,
-    pub(crate) outer: usize,
-    pub(crate) inner: usize,
-    pub(crate) virtual_providers: usize,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum VisitStep {
-    Provider,
-    Depends,
-    ReverseInstallIf,
-    ProvidersReverseInstallIf,
-    ProvidersProvides,
-    InstallIf,
 }

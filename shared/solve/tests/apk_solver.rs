@@ -239,6 +239,7 @@ fn run(case: &Case) -> Result<String, String> {
     task.wants = &wants;
     task.world = &world;
     task.drop_broken = command.force_broken;
+    task.lone_virtuals = false;
     Ok(match solve(&universe, &task) {
         Ok(solution) => solution_text(&solution, command.preference.reinstall),
         Err(failure) => failure_text(&failure),
