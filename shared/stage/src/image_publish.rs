@@ -45,6 +45,14 @@ struct Ownership {
     streams: BTreeMap<String, String>,
 }
 
+impl Ownership {
+    /// Whether a release is the one that its version's tag names.
+    fn owns(&self, release: &Release) -> bool {
+        release.tags.first().and_then(|exact| self.tags.get(exact)) == Some(&release.digest)
+            && self.streams.get(&release.stream) == Some(&release.version)
+    }
+}
+
 #[async_trait]
 impl Stage for ImagePublish {
     const NAME: &'static str = "image-publish";
@@ -98,9 +106,7 @@ impl ImagePublish {
             decoded::<Ownership>(context, &Key::new(partition.clone(), "tags")).await?;
         let mut ownership = ownership.unwrap_or_default();
         if let Some(known) = &known
-            && known.tags.iter().all(|tag| ownership.tags.get(tag).is_some())
-            && ownership.streams.get(&self.stream) == Some(&known.version)
-            && ownership.tags.get(&known.version) == Some(&known.digest)
+            && (!known.complete || ownership.owns(known))
         {
             return Ok(known.clone());
         }
@@ -230,11 +236,16 @@ impl ImagePublish {
         };
         let text = format!("{} {} is {}", self.image, plan.version, release.digest);
         let event = Event { time: release.time, kind: "image.published".to_owned(), subject: self.subject(), text };
+        let (ownership, _) = decoded::<Ownership>(context, &Key::new(partition.clone(), "tags")).await?;
         let mut transaction = Transaction::default();
         transaction.put(key, Condition::Any, &done)?;
-        transaction.put(Key::new(partition.clone(), format!("stream#{}", self.stream)), Condition::Any, &published)?;
-        let failure = Key::new(partition, format!("failure#{}", self.stream));
-        transaction.writes.push(Write { key: failure, condition: Condition::Any, value: None });
+        // A run that comes late must not put its stream back to what a newer build has followed.
+        if ownership.is_some_and(|ownership| ownership.owns(release)) {
+            let stream = Key::new(partition.clone(), format!("stream#{}", self.stream));
+            transaction.put(stream, Condition::Any, &published)?;
+            let failure = Key::new(partition, format!("failure#{}", self.stream));
+            transaction.writes.push(Write { key: failure, condition: Condition::Any, value: None });
+        }
         transaction.put(event.key(), Condition::Any, &event)?;
         transaction.send(VulnerabilityScan { image: self.image.clone(), digest: release.digest }.envelope()?);
         Ok(context.state.commit(transaction).await?)

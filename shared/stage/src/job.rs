@@ -244,8 +244,11 @@ fn library_versions(job: &BuildJob) -> BTreeMap<String, String> {
     versions.map(|(name, version)| (name.to_owned(), version.to_owned())).collect()
 }
 
+/// Extended attributes, name and value, by path.
+type ExtendedAttributes = BTreeMap<String, Vec<(String, Vec<u8>)>>;
+
 /// File capabilities as the extended attributes that hold them, by path.
-fn capabilities(output: &Output) -> apk::Result<BTreeMap<String, Vec<(String, Vec<u8>)>>> {
+fn capabilities(output: &Output) -> apk::Result<ExtendedAttributes> {
     let mut attributes = BTreeMap::new();
     for file in &output.capabilities {
         let clauses: Vec<String> = file.add.iter().map(|(name, flags)| format!("{name}{flags}")).collect();
