@@ -24,6 +24,16 @@ const PACKAGE_KEY_BITS: usize = 4096;
 pub struct Configuration {
     /// Addresses of registries; what is not set is taken from the standard clients' own configuration.
     pub endpoints: EndpointSettings,
+    /// How images are signed.
+    pub signing: Signing,
+}
+
+/// `[signing]` of `mill.toml`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+pub struct Signing {
+    /// Also sign under the older tag `sha256-HEX.sig`, for clients that do not look for bundles.
+    pub legacy_tags: bool,
 }
 
 /// A factory in this process.
@@ -116,6 +126,7 @@ impl Factory {
             settings: Settings {
                 architectures: vec![Architecture::host().unwrap_or(Architecture::X86_64)],
                 source_date_epoch: source_date_epoch()?,
+                legacy_signatures: configuration.signing.legacy_tags,
                 focus: focus.map(str::to_owned),
                 work,
             },

@@ -3,10 +3,10 @@
 use std::collections::HashMap;
 
 use oci_spec::image::{Descriptor, ImageManifestBuilder};
-use sign::{BUNDLE_MEDIA_TYPE, Digest};
+use sign::{BUNDLE_MEDIA_TYPE, Digest, simple_signing, simple_signing::SimpleSignature};
 
 use crate::{
-    Manifest, Registry, Repository, Result, TagRule, bytes_stream, canonical_json,
+    Manifest, Registry, Repository, Result, Tag, TagRule, bytes_stream, canonical_json,
     manifest::{descriptor, media_type},
     registry::expect_manifest,
 };
@@ -58,5 +58,41 @@ pub async fn attach(
         .map_err(crate::Error::manifest)?;
     let manifest = Manifest::new(canonical_json(&manifest)?)?;
     registry.put_manifest(repository, &manifest, None, TagRule::Move).await?;
+    Ok(manifest.digest)
+}
+
+/// Attaches a signature in the older form, under the tag `sha256-HEX.sig`, which it replaces; the
+/// digest of the manifest there. For clients that do not look for bundles.
+///
+/// # Errors
+/// [`crate::Error::ManifestUnknown`] if there is no such manifest; the registry's.
+pub async fn attach_simple_signature(
+    registry: &dyn Registry,
+    repository: &Repository,
+    subject: Digest,
+    signature: &SimpleSignature,
+) -> Result<Digest> {
+    expect_manifest(registry, repository, &subject.into()).await?;
+    let payload = &signature.payload;
+    let config = br#"{"architecture":"","os":"","rootfs":{"type":"layers","diff_ids":[]}}"#;
+    for bytes in [payload.as_slice(), config] {
+        let stream = bytes_stream(bytes.to_vec());
+        registry.put_blob(repository, Digest::of(bytes), bytes.len() as u64, stream).await?;
+    }
+    let mut layer = descriptor(simple_signing::LAYER_MEDIA_TYPE, Digest::of(payload), payload.len() as u64)?;
+    layer.set_annotations(Some(HashMap::from([(
+        simple_signing::SIGNATURE_ANNOTATION.to_owned(),
+        signature.signature.clone(),
+    )])));
+    let manifest = ImageManifestBuilder::default()
+        .schema_version(2u32)
+        .media_type(media_type::IMAGE_MANIFEST)
+        .config(descriptor(media_type::IMAGE_CONFIG, Digest::of(config), config.len() as u64)?)
+        .layers(vec![layer])
+        .build()
+        .map_err(crate::Error::manifest)?;
+    let manifest = Manifest::new(canonical_json(&manifest)?)?;
+    let tag: Tag = simple_signing::tag(subject).parse()?;
+    registry.put_manifest(repository, &manifest, Some(&tag), TagRule::Move).await?;
     Ok(manifest.digest)
 }

@@ -17,7 +17,7 @@ mod remote;
 mod server;
 mod verify;
 
-pub use attach::attach;
+pub use attach::{attach, attach_simple_signature};
 pub use copy::{CopyOptions, CopyReport, copy};
 pub use error::{Error, Result};
 pub use layout::{BlobReader, BlobWriter, Layout, PutManifest, TagRule};

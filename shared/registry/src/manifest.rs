@@ -13,6 +13,8 @@ use crate::{Error, Result};
 pub mod media_type {
     /// An OCI image manifest.
     pub const IMAGE_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+    /// The configuration of an OCI image.
+    pub const IMAGE_CONFIG: &str = "application/vnd.oci.image.config.v1+json";
     /// An OCI image index.
     pub const IMAGE_INDEX: &str = "application/vnd.oci.image.index.v1+json";
     /// A Docker manifest, schema 2.

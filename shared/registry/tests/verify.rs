@@ -6,11 +6,11 @@ mod support;
 use std::fs;
 
 use registry::{
-    CopyOptions, Digest, Error, Expectations, Layouts, Outcome, Reference, Registry, Repository, attach, copy,
-    verify_image,
+    CopyOptions, Digest, Error, Expectations, Layouts, Outcome, Reference, Registry, Repository, attach,
+    attach_simple_signature, copy, verify_image,
 };
 use serde_json::json;
-use sign::{Bundle, LocalEcdsaKey, Signer, Statement, predicate};
+use sign::{Bundle, LocalEcdsaKey, Signer, Statement, predicate, simple_signing};
 use support::{Image, docker_registry, open_to_all, push_image, remote, repository, serve, tag};
 use tempfile::TempDir;
 
@@ -210,4 +210,28 @@ async fn a_copy_takes_signatures_along_and_verifies_at_each_stop() {
     copy((&theirs, &name), &reference, (&back, &name), &with_all).await.unwrap();
     assert!(problems(&back, &name, &key).await.is_empty());
     assert_eq!(back.tags(&name).await.unwrap(), source.tags(&name).await.unwrap());
+}
+
+#[tokio::test]
+async fn the_older_signature_form_stands_under_its_tag() {
+    let folder = tempfile::tempdir().unwrap();
+    let (layouts, name) = (Layouts::new(folder.path().join("r")), repository("redis"));
+    let key = key(&folder, "a.key");
+    let image = push_image(&layouts, &name, &tag("1"), "hello").await;
+    let signature = simple_signing::sign(&key, "redis", image.index).await.unwrap();
+    let digest = attach_simple_signature(&layouts, &name, image.index, &signature).await.unwrap();
+    assert_eq!(digest, attach_simple_signature(&layouts, &name, image.index, &signature).await.unwrap());
+
+    let reference: Reference = tag(&simple_signing::tag(image.index)).into();
+    let manifest = layouts.manifest(&name, &reference).await.unwrap().unwrap();
+    let document: serde_json::Value = serde_json::from_slice(&manifest.bytes).unwrap();
+    let layer = &document["layers"][0];
+    assert_eq!(layer["mediaType"], simple_signing::LAYER_MEDIA_TYPE);
+    let payload = layouts.blob(&name, layer["digest"].as_str().unwrap().parse().unwrap()).await.unwrap().unwrap();
+    let found = simple_signing::SimpleSignature {
+        payload: payload.read(1 << 20).await.unwrap(),
+        signature: layer["annotations"][simple_signing::SIGNATURE_ANNOTATION].as_str().unwrap().to_owned(),
+    };
+    assert_eq!(simple_signing::verify(&found, key.public_key(), image.index).unwrap(), "redis");
+    assert!(layouts.referrers(&name, image.index, None).await.unwrap().is_empty());
 }

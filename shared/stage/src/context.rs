@@ -50,6 +50,8 @@ pub struct Settings {
     pub source_date_epoch: Option<i64>,
     /// Build only this package definition and what it builds with.
     pub focus: Option<String>,
+    /// Also sign under the older tag `sha256-HEX.sig`, which every signing rewrites.
+    pub legacy_signatures: bool,
     /// Scratch space; what a stage makes there it removes.
     pub work: PathBuf,
 }

@@ -6,7 +6,7 @@ use ports::{Condition, Digest, Document, Key, Transaction, Write};
 use registry::{Manifest, Reference, Repository, Tag, TagRule, bytes_stream};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use sign::{Bundle, Statement, predicate};
+use sign::{Bundle, Statement, predicate, simple_signing};
 
 use crate::image_build::BuildRecord;
 use crate::image_plan::Plan;
@@ -213,6 +213,14 @@ impl ImagePublish {
                 )
                 .await
                 .map_err(registry_failed("attach the attestation"))?;
+            }
+            if context.settings.legacy_signatures {
+                let signature = simple_signing::sign(context.image_key.as_ref(), repository.as_str(), subject)
+                    .await
+                    .map_err(|error| StageError::environment("sign the image")(&error))?;
+                registry::attach_simple_signature(context.registry.as_ref(), repository, subject, &signature)
+                    .await
+                    .map_err(registry_failed("attach the signature"))?;
             }
         }
         Ok(())
