@@ -68,6 +68,24 @@ pub enum Command {
         #[arg(long, value_name = "PUB")]
         key: Option<PathBuf>,
     },
+    /// Vulnerability records
+    #[command(subcommand)]
+    Feed(Feed),
+    /// Match the published images with the vulnerability records
+    Scan {
+        /// Image name; all when not given.
+        image: Option<String>,
+    },
+}
+
+/// `mill feed`.
+#[derive(Debug, Subcommand)]
+pub enum Feed {
+    /// Import OSV records from a folder or file
+    Import {
+        /// Folder of `.json` and `.yaml` files, or one such file.
+        path: PathBuf,
+    },
 }
 
 /// `mill catalog`.

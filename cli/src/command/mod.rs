@@ -6,6 +6,7 @@ mod package;
 mod serve;
 mod upstream;
 mod verify;
+mod vulnerability;
 
 use crate::arguments::{Arguments, Command};
 use crate::output::Failure;
@@ -21,6 +22,8 @@ pub async fn run(arguments: Arguments) -> Result<u8, Failure> {
         Command::Package(command) => package::run(&global, command).await,
         Command::Apk(command) => apk_tools::run(&global, command),
         Command::Image(command) => image::run(&global, command).await,
+        Command::Feed(command) => vulnerability::feed(&global, command).await,
+        Command::Scan { image } => vulnerability::scan(&global, image.as_deref()).await,
         Command::Verify { image, key } => verify::run(&global, &image, key.as_deref()).await,
     }
 }

@@ -136,6 +136,11 @@ impl Catalog {
         self.root.join("bootstrap")
     }
 
+    /// Vulnerability records that the catalog ships.
+    pub fn feed_folder(&self) -> PathBuf {
+        self.root.join("feed")
+    }
+
     fn load_packages(&mut self, folder: &Path) -> Result<()> {
         for path in entries(folder)? {
             if path.extension().is_none_or(|extension| extension != "yaml") {

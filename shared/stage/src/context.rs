@@ -35,6 +35,8 @@ pub struct Context {
     pub package_key: Arc<dyn Signer>,
     /// Signs images and attestations: ECDSA P-256.
     pub image_key: Arc<dyn Signer>,
+    /// The vulnerability matcher, kept between scans.
+    pub matcher: crate::MatcherCache,
     /// Told what happens.
     pub progress: Arc<dyn Progress>,
     /// Choices of whoever runs the factory.

@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::packages::{Packages, Standing, send_due};
 use crate::record::{self, Release, RepositoryEntry};
 use crate::worker::{Count, Entry, Summary, drain};
-use crate::{Context, ImagePlan, Stage, StageError, UpstreamCheck, VulnerabilityScan, repository};
+use crate::{Context, ImagePlan, Stage, StageError, UpstreamCheck, VulnerabilityScan, feed, repository};
 
 /// What a cycle did.
 #[derive(Clone, Debug, Serialize)]
@@ -62,6 +62,7 @@ pub struct ImageRow {
 /// When the state or the queue does not work. What fails beyond that is in the report.
 pub async fn cycle(context: &Arc<Context>, workers: usize) -> Result<CycleReport, StageError> {
     let mut total = Summary::default();
+    import_catalog_feed(context, &mut total).await?;
     let checks: Vec<UpstreamCheck> =
         context.catalog.packages.keys().map(|name| UpstreamCheck { package: name.clone() }).collect();
     phase(context, workers, checks, &mut total).await?;
@@ -91,7 +92,11 @@ pub async fn cycle(context: &Arc<Context>, workers: usize) -> Result<CycleReport
     })
 }
 
-async fn phase<S: Stage>(
+/// Sends messages and handles all that follows from them.
+///
+/// # Errors
+/// As [`drain`].
+pub(crate) async fn phase<S: Stage>(
     context: &Arc<Context>,
     workers: usize,
     messages: Vec<S>,
@@ -117,8 +122,24 @@ pub fn image_plans(context: &Context) -> Vec<ImagePlan> {
     streams.collect()
 }
 
-async fn scans(context: &Context) -> Result<Vec<VulnerabilityScan>, StageError> {
-    let rows = newest(context).await?;
+/// The records that the catalog ships are imported with each cycle.
+async fn import_catalog_feed(context: &Context, total: &mut Summary) -> Result<(), StageError> {
+    let folder = context.catalog.feed_folder();
+    if !folder.is_dir() {
+        return Ok(());
+    }
+    let report = feed::import(context, &folder).await?;
+    total.failed.extend(report.rejected.into_iter().map(|rejected| Entry {
+        stage: "feed-import".to_owned(),
+        subject: rejected.file,
+        text: rejected.error,
+    }));
+    Ok(())
+}
+
+/// A scan of every published version, so that each has a current report.
+pub(crate) async fn scans(context: &Context) -> Result<Vec<VulnerabilityScan>, StageError> {
+    let rows = releases(context).await?;
     Ok(rows.into_iter().map(|row| VulnerabilityScan { image: row.name, digest: row.release.digest }).collect())
 }
 
@@ -156,6 +177,23 @@ async fn packages(context: &Context) -> Result<Vec<PackageRow>, StageError> {
         }));
     }
     Ok(rows)
+}
+
+/// Scans every published version of one image, or of all.
+///
+/// # Errors
+/// As [`cycle`].
+pub async fn scan(
+    context: &Arc<Context>,
+    image: Option<&str>,
+    workers: usize,
+) -> Result<(Summary, Vec<ImageRow>), StageError> {
+    let mut total = Summary::default();
+    let wanted = |name: &str| image.is_none_or(|image| image == name);
+    let messages = scans(context).await?.into_iter().filter(|scan| wanted(&scan.image)).collect();
+    phase(context, workers, messages, &mut total).await?;
+    let rows = releases(context).await?.into_iter().filter(|row| wanted(&row.name)).collect();
+    Ok((total, rows))
 }
 
 /// Every published build, oldest first.

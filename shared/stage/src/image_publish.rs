@@ -153,6 +153,7 @@ impl ImagePublish {
             time,
             size: build.platforms.values().flat_map(|platform| &platform.content).map(|(_, size)| size).sum(),
             reason: plan.reason.clone(),
+            plan: build.plan,
             sboms: sboms(build),
             report: self.report,
             tests: reports.summary(),

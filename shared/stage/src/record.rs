@@ -11,6 +11,8 @@
 //! | `image#NAME` | `plan#STREAM` | [`crate::ImagePlanRecord`] |
 //! | `image#NAME` | `stream#STREAM` | [`Published`] |
 //! | `image#NAME` | `release#DIGEST` | [`Release`] |
+//! | `image#NAME` | `scan#DIGEST` | [`crate::Scan`] |
+//! | `feed` | `record#ID` | a vulnerability record |
 //! | `image#NAME` | `failure#STREAM` | [`Failure`] |
 //! | `image#NAME` | `history#TIME#TAG` | [`TagMove`] |
 //! | `event` | `TIME#STAGE#SUBJECT` | [`Event`] |
@@ -119,6 +121,8 @@ pub struct Release {
     pub size: u64,
     /// Why it was built.
     pub reason: String,
+    /// What it was built from.
+    pub plan: Digest,
     /// SPDX document of the index and of each architecture.
     pub sboms: BTreeMap<String, Digest>,
     /// The test report.
