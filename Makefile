@@ -3,6 +3,8 @@ CARGO ?= cargo
 HOME_FOLDER ?= .mill
 LISTEN ?= 127.0.0.1:5000
 VENV ?= .venv
+# For example `--show-output`, which prints what tests say, `not run` lines among it.
+TEST_ARGUMENTS ?=
 export PATH := $(abspath $(VENV))/bin:$(PATH):/usr/sbin:/sbin
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 MILL := $(TARGET)/release/mill
@@ -21,7 +23,7 @@ serve: setup-run ## serve the registry and the packages of the last run
 	$(MILL) --home $(HOME_FOLDER) serve --listen $(LISTEN)
 
 test: setup-test ## every test, the real catalog included
-	$(CARGO) test --workspace --locked
+	$(CARGO) test --workspace --locked -- $(TEST_ARGUMENTS)
 
 lint: setup-test ## formatting, clippy, docs, licences and sources of dependencies
 	$(CARGO) fmt --all --check

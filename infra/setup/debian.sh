@@ -7,7 +7,8 @@ run="bubblewrap:bwrap runc:runc gcc:gcc libc6-dev:/usr/include/stdio.h binutils:
 python3:python3 pkg-config:pkg-config xz-utils:xz patch:patch util-linux:prlimit util-linux:nsenter
 ca-certificates:/etc/ssl/certs/ca-certificates.crt debian-archive-keyring:/usr/share/keyrings/debian-archive-keyring.gpg
 openssl:openssl bzip2:bzip2"
-test="$run skopeo:skopeo umoci:umoci docker.io:dockerd docker-registry:docker-registry python3-venv:/usr/lib/python3/dist-packages/../../python3.11/ensurepip/__init__.py"
+test="$run skopeo:skopeo umoci:umoci docker.io:dockerd docker-registry:docker-registry
+busybox-static:/usr/share/doc/busybox-static"
 
 case "${1:-}" in
 run) wanted=$run ;;
@@ -25,6 +26,9 @@ for pair in $wanted; do
     *) command -v "$proof" >/dev/null 2>&1 || missing="$missing $package" ;;
     esac
 done
+if [ "$1" = test ] && ! python3 -c 'import ensurepip' 2>/dev/null; then
+    missing="$missing python3-venv"
+fi
 [ -n "$missing" ] || exit 0
 
 echo "installing:$missing" >&2
