@@ -36,6 +36,12 @@ pub struct Global {
 pub enum Command {
     /// One whole day now: check upstreams, build what is due, plan, build, test and publish images, scan
     Cycle,
+    /// The schedules for ever, and what `serve` serves; drains on SIGTERM
+    Run {
+        /// Address to serve on.
+        #[arg(long, default_value = "127.0.0.1:5000", value_name = "ADDR")]
+        listen: SocketAddr,
+    },
     /// Serve the OCI registry (`/v2/`) and the apk repository (`/apk/`)
     Serve {
         /// Address to serve on.

@@ -122,6 +122,7 @@ impl Factory {
             registry: Arc::new(Layouts::new(home.folder("registry").or_environment()?)),
             package_key: Arc::new(package_key),
             image_key: Arc::new(image_key),
+            stopping: Arc::default(),
             matcher: stage::MatcherCache::default(),
             progress: Arc::new(Bars::new()),
             settings: Settings {

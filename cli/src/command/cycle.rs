@@ -5,7 +5,7 @@ use crate::factory::Factory;
 use crate::output::{self, Failure, Format, OrFail, table};
 
 /// Package builds use all cores themselves; a second worker fills the gaps of configure scripts.
-const WORKERS: usize = 2;
+pub const WORKERS: usize = 2;
 
 pub async fn run(global: &Global) -> Result<u8, Failure> {
     let factory = Factory::open(global).await?;

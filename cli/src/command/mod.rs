@@ -3,6 +3,7 @@ mod catalog;
 mod cycle;
 mod image;
 mod package;
+mod run;
 mod serve;
 mod upstream;
 mod verify;
@@ -16,6 +17,7 @@ pub async fn run(arguments: Arguments) -> Result<u8, Failure> {
     let Arguments { global, command } = arguments;
     match command {
         Command::Cycle => cycle::run(&global).await,
+        Command::Run { listen } => run::run(&global, listen).await,
         Command::Serve { listen, writable } => serve::run(&global, listen, writable).await,
         Command::Catalog(command) => catalog::run(&global, command),
         Command::Upstream(command) => upstream::run(&global, command).await,

@@ -17,18 +17,29 @@ use crate::output::{self, Failure, OrFail};
 
 pub async fn run(global: &Global, listen: SocketAddr, writable: bool) -> Result<u8, Failure> {
     let home = Home::open(&global.home).or_environment()?;
+    serve(&home, listen, writable, ended()).await?;
+    Ok(0)
+}
+
+/// Serves a home until `stop` is done.
+pub async fn serve(
+    home: &Home,
+    listen: SocketAddr,
+    writable: bool,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> Result<(), Failure> {
     let listener = TcpListener::bind(listen)
         .await
         .map_err(|error| Failure::environment(format!("listen on {listen}: {error}")))?;
     let address = listener.local_addr().or_environment()?;
     let options = RouterOptions { push: writable, ..RouterOptions::default() };
-    let router = router(Layouts::new(home.path("registry")), options).merge(packages(&home));
+    let router = router(Layouts::new(home.path("registry")), options).merge(packages(home));
     output::text(format!("serving http://{address}/v2/ (OCI registry) and http://{address}/apk/ (apk repository)"))?;
-    axum::serve(listener, router).with_graceful_shutdown(ended()).await.or_environment()?;
-    Ok(0)
+    axum::serve(listener, router).with_graceful_shutdown(stop).await.or_environment()
 }
 
-async fn ended() {
+/// Done when the process is asked to end, by SIGINT or SIGTERM.
+pub async fn ended() {
     let interrupted = tokio::signal::ctrl_c();
     let Ok(mut terminated) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) else {
         // Without a handler for SIGTERM, SIGINT still ends the server in order.

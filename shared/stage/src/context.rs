@@ -1,5 +1,6 @@
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use apk::Architecture;
 use ports::{Blobs, Clock, Queue, State};
@@ -37,6 +38,8 @@ pub struct Context {
     pub image_key: Arc<dyn Signer>,
     /// The vulnerability matcher, kept between scans.
     pub matcher: crate::MatcherCache,
+    /// Set to stop handing out messages; what is running is finished.
+    pub stopping: Arc<AtomicBool>,
     /// Told what happens.
     pub progress: Arc<dyn Progress>,
     /// Choices of whoever runs the factory.

@@ -63,18 +63,9 @@ pub struct ImageRow {
 pub async fn cycle(context: &Arc<Context>, workers: usize) -> Result<CycleReport, StageError> {
     let mut total = Summary::default();
     import_catalog_feed(context, &mut total).await?;
-    let checks: Vec<UpstreamCheck> =
-        context.catalog.packages.keys().map(|name| UpstreamCheck { package: name.clone() }).collect();
-    phase(context, workers, checks, &mut total).await?;
-    for architecture in &context.settings.architectures {
-        send_due(context, *architecture).await?;
-    }
-    total.merge(drain(context, workers).await?);
-    for architecture in &context.settings.architectures {
-        blocked(&Packages::load(context, *architecture).await?, &mut total);
-    }
-    phase(context, workers, image_plans(context), &mut total).await?;
-    phase(context, workers, scans(context).await?, &mut total).await?;
+    total.merge(update_packages(context, workers).await?);
+    total.merge(update_images(context, workers).await?);
+    total.merge(scan(context, None, workers).await?.0);
     for problem in &context.catalog.problems {
         total.failed.push(Entry {
             stage: "catalog".to_owned(),
@@ -92,11 +83,40 @@ pub async fn cycle(context: &Arc<Context>, workers: usize) -> Result<CycleReport
     })
 }
 
+/// Checks every upstream, and builds and publishes the packages that are due.
+///
+/// # Errors
+/// As [`cycle`].
+pub async fn update_packages(context: &Arc<Context>, workers: usize) -> Result<Summary, StageError> {
+    let mut total = Summary::default();
+    let checks: Vec<UpstreamCheck> =
+        context.catalog.packages.keys().map(|name| UpstreamCheck { package: name.clone() }).collect();
+    phase(context, workers, checks, &mut total).await?;
+    for architecture in &context.settings.architectures {
+        send_due(context, *architecture).await?;
+    }
+    total.merge(drain(context, workers).await?);
+    for architecture in &context.settings.architectures {
+        blocked(&Packages::load(context, *architecture).await?, &mut total);
+    }
+    Ok(total)
+}
+
+/// Plans every stream of every image, and builds, tests and publishes those that are due.
+///
+/// # Errors
+/// As [`cycle`].
+pub async fn update_images(context: &Arc<Context>, workers: usize) -> Result<Summary, StageError> {
+    let mut total = Summary::default();
+    phase(context, workers, image_plans(context), &mut total).await?;
+    Ok(total)
+}
+
 /// Sends messages and handles all that follows from them.
 ///
 /// # Errors
 /// As [`drain`].
-pub(crate) async fn phase<S: Stage>(
+async fn phase<S: Stage>(
     context: &Arc<Context>,
     workers: usize,
     messages: Vec<S>,
@@ -138,7 +158,7 @@ async fn import_catalog_feed(context: &Context, total: &mut Summary) -> Result<(
 }
 
 /// A scan of every published version, so that each has a current report.
-pub(crate) async fn scans(context: &Context) -> Result<Vec<VulnerabilityScan>, StageError> {
+async fn scans(context: &Context) -> Result<Vec<VulnerabilityScan>, StageError> {
     let rows = releases(context).await?;
     Ok(rows.into_iter().map(|row| VulnerabilityScan { image: row.name, digest: row.release.digest }).collect())
 }

@@ -31,7 +31,9 @@ mod worker;
 
 pub use catalog::{Catalog, CatalogError, ImageSource, PackageSource, Problem};
 pub use context::{Context, Settings};
-pub use cycle::{CycleReport, ImageRow, PackageRow, cycle, image_plans, releases, scan};
+pub use cycle::{
+    CycleReport, ImageRow, PackageRow, cycle, image_plans, releases, scan, update_images, update_packages,
+};
 pub use error::{StageError, chain};
 pub use feed::{MatcherCache, import};
 pub use image_build::{BuildRecord, ImageBuild, Platform};

@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -74,7 +75,7 @@ impl Summary {
     }
 }
 
-/// Handles messages until none waits: `workers` at once, each message retried after a failure of
+/// Handles messages until none waits or [`Context::stopping`] is set: `workers` at once, each message retried after a failure of
 /// the environment and put aside with its reason when that does not help.
 ///
 /// # Errors
@@ -95,6 +96,9 @@ pub async fn drain(context: &Arc<Context>, workers: usize) -> Result<Summary, St
 
 async fn work(context: &Context, summary: &Mutex<Summary>) -> Result<(), StageError> {
     loop {
+        if context.stopping.load(Ordering::Relaxed) {
+            return Ok(());
+        }
         let Some(delivery) = context.queue.receive(LEASE).await? else {
             if context.queue.pending().await? == 0 {
                 return Ok(());
