@@ -100,7 +100,7 @@ impl Factory {
         let database = Database::open(&home.path("state.sqlite"), Arc::new(SystemClock)).or_environment()?;
         let keys = home.folder("keys").or_environment()?;
         let package_key = LocalRsaKey::load_or_create(&keys.join("minimill.rsa"), PACKAGE_KEY_BITS).or_environment()?;
-        let image_key = LocalEcdsaKey::load_or_create(&keys.join("minimill.pem")).or_environment()?;
+        let image_key = LocalEcdsaKey::load_or_create(&keys.join("minimill")).or_environment()?;
         let working_folder = std::env::current_dir().or_environment()?;
         let endpoints = Endpoints::new(configuration.endpoints, Surroundings::of_machine(variable, working_folder));
         let upstreams =

@@ -307,7 +307,8 @@ fn debian_time(time: Timestamp) -> String {
     time.strftime("%a, %d %b %Y %H:%M:%S UTC").to_string()
 }
 
-fn sha256_hex(bytes: &[u8]) -> String {
+/// The SHA-256 of bytes, in hexadecimal.
+pub fn sha256_hex(bytes: &[u8]) -> String {
     hex::encode(Sha256::digest(bytes))
 }
 

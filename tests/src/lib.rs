@@ -1,3 +1,5 @@
 //! Helpers shared by the end-to-end tests.
 
 pub mod archive;
+pub mod factory;
+pub mod layout;
