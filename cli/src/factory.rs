@@ -105,7 +105,7 @@ impl Factory {
         let endpoints = Endpoints::new(configuration.endpoints, Surroundings::of_machine(variable, working_folder));
         let upstreams =
             Upstreams::new(endpoints, &home.path("cache"), upstream::Options::default()).or_environment()?;
-        let work = home.folder("work").or_environment()?;
+        let (work, logs) = (home.folder("work").or_environment()?, home.folder("logs").or_environment()?);
         let search_path = std::env::var_os("PATH").unwrap_or_default();
         let bubblewrap = Bubblewrap::find(&search_path, &work).or_environment()?;
         let containers = verify::Containers::find(&search_path, &work).await.or_environment()?;
@@ -116,7 +116,7 @@ impl Factory {
             clock,
             catalog,
             upstreams,
-            builder: Arc::new(LocalBuilder::new(bubblewrap, work.clone())),
+            builder: Arc::new(LocalBuilder::new(bubblewrap, work.clone(), logs)),
             containers,
             repository: Arc::new(FolderRepository::new(home.folder("apk").or_environment()?)),
             registry: Arc::new(Layouts::new(home.folder("registry").or_environment()?)),

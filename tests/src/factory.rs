@@ -4,6 +4,7 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
+    clippy::indexing_slicing,
     reason = "a test helper: what can't be set up ends the test"
 )]
 
@@ -29,6 +30,7 @@ pub struct Factory {
     /// Upstream, to publish and break things in.
     pub archive: Archive,
     server: Option<Server>,
+    base: String,
     folder: tempfile::TempDir,
     mill: PathBuf,
     now: String,
@@ -47,7 +49,7 @@ pub struct Answer {
 
 /// What a home has come to, whatever way it took and whatever its keys.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Result {
+pub struct Contents {
     /// Packages of the index with their checksums: `NAME VERSION` to `Q1...`.
     pub packages: BTreeMap<String, String>,
     /// Images by `NAME@DIGEST`: digests of the platforms.
@@ -77,11 +79,13 @@ impl Factory {
     /// The same with no keys, so that it makes its own.
     pub fn without_keys(mill: &str) -> Self {
         let archive = Archive::new(ArchiveKey::generate());
-        let server = Some(archive.serve());
+        let (server, folder) = (archive.serve(), tempfile::tempdir().unwrap());
+        archive.write_keyring(&folder.path().join("archive.gpg"));
         let factory = Self {
             archive,
-            server,
-            folder: tempfile::tempdir().unwrap(),
+            base: server.base(),
+            server: Some(server),
+            folder,
             mill: mill.into(),
             now: MORNING.to_owned(),
         };
@@ -128,12 +132,7 @@ impl Factory {
 
     /// Upstream can no longer be reached.
     pub fn disconnect(&mut self) {
-        self.server.as_ref().expect("upstream is still reached").base();
-        let server = self.server.take().unwrap();
-        let (base, keyring) = (server.base(), fs::read(server.keyring()).unwrap());
-        drop(server);
-        fs::write(self.folder.path().join("base"), base).unwrap();
-        fs::write(self.folder.path().join("archive.gpg"), keyring).unwrap();
+        drop(self.server.take());
     }
 
     /// `HOME`, which the first command makes.
@@ -213,16 +212,9 @@ impl Factory {
     pub fn command(&self) -> Command {
         let mut command = Command::new(&self.mill);
         command.arg("--home").arg(self.home()).arg("--catalog").arg(self.catalog());
-        let (base, keyring) = match &self.server {
-            Some(server) => (server.base(), server.keyring()),
-            None => {
-                let base = fs::read_to_string(self.folder.path().join("base")).unwrap();
-                (base, self.folder.path().join("archive.gpg"))
-            }
-        };
         command
-            .env("MINIMILL_DEBIAN_ARCHIVE", base)
-            .env("MINIMILL_DEBIAN_KEYRINGS", keyring)
+            .env("MINIMILL_DEBIAN_ARCHIVE", &self.base)
+            .env("MINIMILL_DEBIAN_KEYRINGS", self.folder.path().join("archive.gpg"))
             .env("MINIMILL_DEBIAN_SUITES", "trixie")
             .env("MINIMILL_NOW", &self.now)
             .env_remove("SOURCE_DATE_EPOCH")
@@ -248,24 +240,26 @@ impl Factory {
     /// # Panics
     /// When the home can't be read by `mill`, or when a tag leads to content that is missing or
     /// damaged.
-    pub fn result(&self) -> Result {
+    pub fn contents(&self) -> Contents {
         let images = self.run(&["image", "list"]);
         images.expect_code(0);
-        let mut result = Result::default();
+        let mut contents = Contents::default();
         for row in rows(&images.json) {
             let platforms = row["platforms"].as_object().unwrap().values().map(|digest| text(digest).to_owned());
             let name = format!("{}@{}", text(&row["name"]), text(&row["digest"]));
-            result.images.insert(name, platforms.collect());
+            contents.images.insert(name, platforms.collect());
         }
         let registry = self.home().join("registry");
         for entry in fs::read_dir(&registry).unwrap() {
             let layout = entry.unwrap().path();
             let image = layout.file_name().unwrap().to_str().unwrap().to_owned();
             assert_eq!(layout::problems(&layout), Vec::<String>::new(), "the registry's `{image}`");
-            result.tags.extend(layout::tags(&layout).into_iter().map(|(tag, digest)| (format!("{image}:{tag}"), digest)));
+            contents
+                .tags
+                .extend(layout::tags(&layout).into_iter().map(|(tag, digest)| (format!("{image}:{tag}"), digest)));
         }
-        result.packages = self.package_index();
-        result
+        contents.packages = self.package_index();
+        contents
     }
 
     /// The packages of the home's published index: `NAME VERSION` to checksum. Read from the

@@ -1,4 +1,4 @@
-use stage::{Packages, drain, send_due};
+use stage::{Packages, Retry, drain, send_due};
 
 use crate::arguments::{Global, Package};
 use crate::factory::Factory;
@@ -24,7 +24,7 @@ async fn build(global: &Global, name: &str) -> Result<u8, Failure> {
         if let Some(Err(reason)) = packages.by_name.get(name) {
             return Err(Failure::bad(reason));
         }
-        send_due(context, architecture).await.or_environment()?;
+        send_due(context, architecture, Retry::All).await.or_environment()?;
         failed.extend(drain(context, 1).await.or_environment()?.failed);
     }
     match global.format {

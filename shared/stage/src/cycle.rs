@@ -7,7 +7,7 @@ use apk::Architecture;
 use ports::Transaction;
 use serde::Serialize;
 
-use crate::packages::{Packages, Standing, send_due};
+use crate::packages::{Packages, Retry, Standing, send_due};
 use crate::record::{self, Release, RepositoryEntry};
 use crate::worker::{Count, Entry, Summary, drain};
 use crate::{Context, ImagePlan, Stage, StageError, UpstreamCheck, VulnerabilityScan, feed, repository};
@@ -93,7 +93,7 @@ pub async fn update_packages(context: &Arc<Context>, workers: usize) -> Result<S
         context.catalog.packages.keys().map(|name| UpstreamCheck { package: name.clone() }).collect();
     phase(context, workers, checks, &mut total).await?;
     for architecture in &context.settings.architectures {
-        send_due(context, *architecture).await?;
+        send_due(context, *architecture, Retry::All).await?;
     }
     total.merge(drain(context, workers).await?);
     for architecture in &context.settings.architectures {

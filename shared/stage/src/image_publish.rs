@@ -131,7 +131,7 @@ impl ImagePublish {
                 let moved =
                     TagMove { tag: tag.clone(), from, to: build.index, time: moved_at, reason: plan.reason.clone() };
                 transaction.put(
-                    Key::new(partition.clone(), format!("history#{moved_at}#{tag}")),
+                    Key::new(partition.clone(), format!("history#{moved_at}#{tag}#{}", build.index)),
                     Condition::Any,
                     &moved,
                 )?;

@@ -2,7 +2,9 @@
 //! runs what upstream wrote, so it works on files only and knows no port.
 
 use std::collections::BTreeMap;
-use std::io::Read;
+use std::fs::Permissions;
+use std::io::{Read, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use apk::{BuiltPackage, PackageInformation, PackageSpec, Scan, ScanOptions, Script};
@@ -47,14 +49,14 @@ pub struct Unsigned {
     pub path: PathBuf,
 }
 
-/// What a job left. The files go when it is dropped.
+/// What a job left. The packages go when it is dropped.
 #[derive(Debug)]
 pub struct BuildProduct {
     /// The packages.
     pub packages: Vec<Unsigned>,
-    /// The whole log.
+    /// The whole log, which stays.
     pub log: PathBuf,
-    /// Holds the files.
+    /// Holds the packages.
     pub folder: TempDir,
 }
 
@@ -85,12 +87,14 @@ pub trait Builder: Send + Sync {
 pub struct LocalBuilder {
     sandbox: Bubblewrap,
     work: PathBuf,
+    logs: PathBuf,
 }
 
 impl LocalBuilder {
-    /// A builder that makes its scratch folders under `work`.
-    pub fn new(sandbox: Bubblewrap, work: PathBuf) -> Self {
-        Self { sandbox, work }
+    /// A builder that makes its scratch folders under `work`, and keeps the log of the last build
+    /// of each version as `logs/NAME-VERSION-ARCH.log`.
+    pub fn new(sandbox: Bubblewrap, work: PathBuf, logs: PathBuf) -> Self {
+        Self { sandbox, work, logs }
     }
 }
 
@@ -102,7 +106,8 @@ impl Builder for LocalBuilder {
             .tempdir_in(&self.work)
             .map_err(|error| BuildError::Environment(format!("make a folder in `{}`: {error}", self.work.display())))?;
         let root = prepare(job, folder.path()).await?;
-        let log = folder.path().join("log");
+        let plan = &job.plan;
+        let log = self.logs.join(format!("{}-{}-{}.log", plan.name, plan.full_version, plan.architecture));
         let definition: BTreeMap<String, String> = job.plan.environment.variables.iter().cloned().collect();
         let environment = BuilderRoot::environment(job.source_date_epoch, &definition);
         let mut limits = Limits::default();
@@ -163,21 +168,43 @@ async fn prepare(job: &BuildJob, folder: &Path) -> Result<BuilderRoot, BuildErro
     Ok(root)
 }
 
+/// Copies a folder's content. Of the modes only the executable bit counts: the others depend on the
+/// umask under which the catalog was checked out, which must not show in packages.
 fn copy_tree(from: &Path, to: &Path) -> std::io::Result<()> {
     for entry in std::fs::read_dir(from)? {
         let entry = entry?;
         let target = to.join(entry.file_name());
-        let kind = entry.file_type()?;
-        if kind.is_dir() {
-            std::fs::create_dir_all(&target)?;
+        let metadata = entry.metadata()?;
+        if metadata.is_dir() {
+            make_folder(&target)?;
             copy_tree(&entry.path(), &target)?;
-        } else if kind.is_symlink() {
+        } else if metadata.is_symlink() {
             std::os::unix::fs::symlink(std::fs::read_link(entry.path())?, &target)?;
         } else {
             std::fs::copy(entry.path(), &target)?;
+            let mode = if metadata.permissions().mode() & 0o111 == 0 { 0o644 } else { 0o755 };
+            std::fs::set_permissions(&target, Permissions::from_mode(mode))?;
         }
     }
     Ok(())
+}
+
+/// Makes a folder of mode 0755, whatever the umask; one that is there stays as it is. What a build
+/// left in its place, such as a link out of the tree, is an error.
+fn make_folder(path: &Path) -> std::io::Result<()> {
+    match std::fs::create_dir(path) {
+        Ok(()) => std::fs::set_permissions(path, Permissions::from_mode(0o755)),
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => real_folder(path),
+        Err(error) => Err(error),
+    }
+}
+
+/// An error unless `path` itself is a folder: a link to one is none.
+fn real_folder(path: &Path) -> std::io::Result<()> {
+    if std::fs::symlink_metadata(path)?.is_dir() {
+        return Ok(());
+    }
+    Err(std::io::Error::new(std::io::ErrorKind::NotADirectory, format!("`{}` must be a folder", path.display())))
 }
 
 /// Makes the unsigned packages of the outputs below `work`.
@@ -194,6 +221,7 @@ fn assemble_one(job: &BuildJob, output: &Output, work: &Path, packages: &Path) -
     };
     let tree = |name: &str| work.join("melange-out").join(name);
     let root = tree(&output.name);
+    make_folder(&work.join("melange-out")).and_then(|()| make_folder(&root)).map_err(|error| failed(&error))?;
     let mut information = information(job, output);
     let siblings: Vec<PathBuf> =
         job.plan.outputs.iter().filter(|other| other.name != output.name).map(|other| tree(&other.name)).collect();
@@ -211,8 +239,8 @@ fn assemble_one(job: &BuildJob, output: &Output, work: &Path, packages: &Path) -
     (information.depends, information.provides) =
         found.complete(&output.dependencies.runtime, &output.dependencies.provides);
     let document = document(job, output, &information, &root).map_err(|error| failed(error.as_ref()))?;
-    let sbom = root.join(format!("var/lib/db/sbom/{}-{}.spdx.json", information.name, information.version));
-    write_document(&sbom, &document).map_err(|error| failed(&error))?;
+    let sbom = format!("{}-{}.spdx.json", information.name, information.version);
+    write_document(&root, &sbom, &document).map_err(|error| failed(&error))?;
     let spec = PackageSpec {
         definition: Some(job.text.clone()),
         scripts: scripts(&output.scriptlets),
@@ -313,11 +341,22 @@ fn digest_files(root: &Path, folder: &Path, files: &mut Vec<sbom::FileDigests>) 
     Ok(())
 }
 
-fn write_document(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder)?;
+/// Puts the package's SBOM into its tree, with modes that don't depend on the umask. The tree is
+/// what upstream's build left, so no link in it is followed.
+fn write_document(root: &Path, name: &str, bytes: &[u8]) -> std::io::Result<()> {
+    let mut folder = root.to_owned();
+    for part in ["var", "lib", "db", "sbom"] {
+        folder.push(part);
+        make_folder(&folder)?;
     }
-    std::fs::write(path, bytes)
+    let path = folder.join(name);
+    match std::fs::remove_file(&path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = std::fs::File::create_new(&path)?;
+    file.write_all(bytes)?;
+    file.set_permissions(Permissions::from_mode(0o644))
 }
 
 fn information(job: &BuildJob, output: &Output) -> PackageInformation {

@@ -44,7 +44,7 @@ pub use job::{BuildError, BuildJob, BuildProduct, Builder, LocalBuilder, Unsigne
 pub use message::{Outcome, Stage, dispatch};
 pub use package_build::{BuildDependency, BuildResult, PackageBuild, SourceEvidence, UnsignedPackage};
 pub use package_publish::PackagePublish;
-pub use packages::{Package, Packages, Standing, load_package, send_due};
+pub use packages::{Package, Packages, Retry, Standing, load_package, send_due};
 pub use progress::{Progress, Running, Silent};
 pub use repository::{FolderRepository, PackageRepository, Resolved, choose, entries, publish_index, resolve};
 pub use upstream_check::UpstreamCheck;

@@ -4,7 +4,7 @@ use ports::{Condition, Digest, Transaction};
 use serde::{Deserialize, Serialize};
 
 use crate::job::{BuildError, BuildJob, BuildProduct};
-use crate::packages::{Package, built_key, failure_key, load_package, published_key};
+use crate::packages::{Package, Retry, built_key, failure_key, load_package, published_key, send_due};
 use crate::record::{Built, Event, Failure, PublishedPackage};
 use crate::{Context, Outcome, PackagePublish, Stage, StageError, repository, watch};
 
@@ -275,6 +275,7 @@ impl PackageBuild {
         transaction.put(failure_key(&self.package, &self.version, self.architecture), Condition::Any, &failure)?;
         transaction.put(event.key(), Condition::Any, &event)?;
         context.state.commit(transaction).await?;
+        send_due(context, self.architecture, Retry::None).await?;
         Ok(Outcome::Failed(reason))
     }
 }

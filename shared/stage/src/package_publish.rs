@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use sign::{Bundle, Statement, predicate};
 
 use crate::package_build::{BuildResult, UnsignedPackage};
-use crate::packages::{built_key, failure_key, published_key, send_due};
+use crate::packages::{Retry, built_key, failure_key, published_key, send_due};
 use crate::record::{self, Event, PublishedPackage, RepositoryEntry};
 use crate::{Context, Outcome, Stage, StageError, provenance, repository};
 
@@ -71,7 +71,7 @@ impl Stage for PackagePublish {
             },
         };
         expose(context, &self.package, &result).await?;
-        send_due(context, result.architecture).await?;
+        send_due(context, result.architecture, Retry::Dependents(&self.package)).await?;
         Ok(outcome)
     }
 }

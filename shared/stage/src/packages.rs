@@ -34,8 +34,21 @@ pub enum Standing {
     Built(Digest),
     /// It must be built, and everything it builds with is there.
     Due(String),
+    /// As due, but its last build failed.
+    Failed,
     /// It must be built, after these.
     Waiting(BTreeSet<String>),
+}
+
+/// Which builds that failed before are asked for again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Retry<'a> {
+    /// All: a new day, or somebody who asks.
+    All,
+    /// Those that build with this definition, which has just been published.
+    Dependents(&'a str),
+    /// None: those that failed have failed today.
+    None,
 }
 
 /// All packages of the catalog for one architecture.
@@ -143,7 +156,11 @@ impl Packages {
                     .into_iter()
                     .filter(|need| need != name && !settled.get(need).is_some_and(Settled::usable))
                     .collect();
-                if missing.is_empty() { Standing::Due(own.reason()) } else { Standing::Waiting(missing) }
+                match (missing.is_empty(), &own.failure) {
+                    (false, _) => Standing::Waiting(missing),
+                    (true, Some(_)) => Standing::Failed,
+                    (true, None) => Standing::Due(own.reason()),
+                }
             };
             self.standing.insert(name.clone(), standing);
         }
@@ -155,7 +172,12 @@ impl Packages {
     ///
     /// # Errors
     /// When a message has no JSON form.
-    pub fn due(&self, architecture: Architecture, focus: Option<&str>) -> Result<Transaction, StageError> {
+    pub fn due(
+        &self,
+        architecture: Architecture,
+        focus: Option<&str>,
+        retry: Retry<'_>,
+    ) -> Result<Transaction, StageError> {
         let wanted = focus.map(|focus| {
             let mut wanted = self.graph.build_dependencies(focus);
             wanted.insert(focus.to_owned());
@@ -169,17 +191,26 @@ impl Packages {
             let Some(Ok(package)) = self.by_name.get(name) else { continue };
             match standing {
                 Standing::Published | Standing::Waiting(_) => {}
+                Standing::Failed if !self.retried(name, retry) => {}
                 Standing::Built(result) => {
                     let version = package.claim.version();
                     transaction.send(PackagePublish { package: name.clone(), version, build: *result }.envelope()?);
                 }
-                Standing::Due(_) => {
+                Standing::Due(_) | Standing::Failed => {
                     transaction.put(claim_key(name, &package.claim), Condition::Any, &package.claim)?;
                     transaction.send(build_message(name, package, architecture)?);
                 }
             }
         }
         Ok(transaction)
+    }
+
+    fn retried(&self, name: &str, retry: Retry<'_>) -> bool {
+        match retry {
+            Retry::All => true,
+            Retry::None => false,
+            Retry::Dependents(published) => self.graph.build_dependencies(name).contains(published),
+        }
     }
 }
 
@@ -242,10 +273,9 @@ impl Settled {
     }
 
     fn reason(&self) -> String {
-        match (&self.failure, &self.earlier) {
-            (Some(_), _) => "its last build failed".to_owned(),
-            (None, Some(earlier)) => format!("its definition changed since {earlier}"),
-            (None, None) => "it has not been built".to_owned(),
+        match &self.earlier {
+            Some(earlier) => format!("its definition changed since {earlier}"),
+            None => "it has not been built".to_owned(),
         }
     }
 }
@@ -269,8 +299,8 @@ pub fn failure_key(name: &str, version: &str, architecture: Architecture) -> Key
 ///
 /// # Errors
 /// When the state can't be read or written.
-pub async fn send_due(context: &Context, architecture: Architecture) -> Result<Packages, StageError> {
+pub async fn send_due(context: &Context, architecture: Architecture, retry: Retry<'_>) -> Result<Packages, StageError> {
     let packages = Packages::load(context, architecture).await?;
-    context.state.commit(packages.due(architecture, context.settings.focus.as_deref())?).await?;
+    context.state.commit(packages.due(architecture, context.settings.focus.as_deref(), retry)?).await?;
     Ok(packages)
 }

@@ -14,7 +14,7 @@
 //! | `image#NAME` | `scan#DIGEST` | [`crate::Scan`] |
 //! | `feed` | `record#ID` | a vulnerability record |
 //! | `image#NAME` | `failure#STREAM` | [`Failure`] |
-//! | `image#NAME` | `history#TIME#TAG` | [`TagMove`] |
+//! | `image#NAME` | `history#TIME#TAG#DIGEST` | [`TagMove`] |
 //! | `event` | `TIME#STAGE#SUBJECT` | [`Event`] |
 
 use std::collections::BTreeMap;
