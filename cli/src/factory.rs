@@ -13,6 +13,7 @@ use stage::{Catalog, Context, FolderRepository, LocalBuilder, Settings};
 use upstream::{EndpointSettings, Endpoints, Surroundings, Upstreams};
 
 use crate::arguments::Global;
+use crate::leftovers;
 use crate::output::{Failure, OrFail};
 use crate::progress::Bars;
 
@@ -140,14 +141,7 @@ impl Factory {
     pub async fn lock(&self) -> Result<HomeLock, Failure> {
         let lock = self.home.lock().or_environment()?;
         self.database.end_leases().await.or_environment()?;
-        let work = self.home.path("work");
-        let leftovers =
-            fs::read_dir(&work).map_err(|error| Failure::environment(format!("read `{}`: {error}", work.display())))?;
-        for entry in leftovers {
-            let path = entry.or_environment()?.path();
-            let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
-            removed.map_err(|error| Failure::environment(format!("remove `{}`: {error}", path.display())))?;
-        }
+        leftovers::remove(self.home.root()).map_err(Failure::environment)?;
         Ok(lock)
     }
 }

@@ -3,6 +3,7 @@
 mod arguments;
 mod command;
 mod factory;
+mod leftovers;
 mod output;
 mod progress;
 

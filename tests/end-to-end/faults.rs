@@ -48,14 +48,15 @@ fn every_file(folder: &Path) -> Vec<PathBuf> {
 }
 
 /// Files in the home that no undisturbed run leaves: scratch, and parts of what was being written.
+/// Registry and cache, which others write too, remove such parts when they are old.
 fn leftovers(factory: &Factory) -> Vec<PathBuf> {
     let mut files = every_file(&factory.home());
     files.retain(|path| {
         let relative = path.strip_prefix(factory.home()).unwrap();
         let name = relative.file_name().unwrap().to_str().unwrap();
-        let partial = relative.components().any(|part| part.as_os_str() == ".partial");
         let temporary = [".tmp", ".blob-", ".key-"].iter().any(|prefix| name.starts_with(prefix));
-        relative.starts_with("work") || partial || temporary || name.ends_with("-wal") || name.ends_with("-journal")
+        let journal = ["-wal", "-journal"].iter().any(|ending| name.ends_with(ending));
+        relative.starts_with("work") || temporary || journal
     });
     files
 }
@@ -120,44 +121,48 @@ fn undisturbed(make: impl Fn() -> Factory) -> (Contents, Duration) {
     (factory.contents(), took)
 }
 
-/// Kills cycles at moments spread over an undisturbed one's time, two in each home, and lets a
-/// last one end. Answers how many were killed while they worked.
-fn kills(make: impl Fn() -> Factory, moments: usize, seed: u64) -> usize {
+/// Kills `cycles` cycles while they work, at moments spread over an undisturbed one's time, two in
+/// each home, and lets a last one in each home end.
+fn kill(make: impl Fn() -> Factory, cycles: u64, seed: u64) {
     let (expected, took) = undisturbed(&make);
     let mut numbers = Numbers(seed);
-    let took = u64::try_from(took.as_micros()).unwrap();
-    let step = took / u64::try_from(moments).unwrap();
-    let mut times: Vec<u64> = (0..moments).map(|_| step).collect();
-    for (number, time) in times.iter_mut().enumerate() {
-        *time = step * u64::try_from(number).unwrap() + numbers.below(step);
-    }
-    for number in (1..moments).rev() {
-        let other = usize::try_from(numbers.below(u64::try_from(number + 1).unwrap())).unwrap();
-        times.swap(number, other);
-    }
-    let mut killed = 0;
-    for pair in times.chunks(2) {
+    let step = u64::try_from(took.as_micros()).unwrap() / cycles;
+    // The first of each home at the even places of the time in turn, the second anywhere in the rest.
+    let (mut killed, mut missed) = (0, 0);
+    while killed < cycles {
+        assert!(missed < cycles, "{killed} cycles were killed while they worked, {missed} ended before");
         let factory = make();
-        for time in pair {
-            killed += usize::from(kill_after(&factory, Duration::from_micros(*time)));
+        let first = step * (killed * 7 % cycles) + numbers.below(step);
+        let second = numbers.below((step * cycles).saturating_sub(first).max(step));
+        for time in [first, second] {
+            if !kill_after(&factory, Duration::from_micros(time)) {
+                missed += 1;
+                break;
+            }
+            killed += 1;
             for entry in fs::read_dir(factory.home().join("registry")).into_iter().flatten() {
                 let layout = entry.unwrap().path();
-                assert_eq!(layout::problems(&layout), Vec::<String>::new(), "after a kill at {time} us");
+                assert_eq!(layout::problems(&layout), Vec::<String>::new(), "killed at {first} and {second} us");
             }
         }
+        let told = format!("killed at {first} and {second} us of {took:?}");
         let last = factory.cycle();
-        last.expect_code(0);
-        assert_eq!(factory.contents(), expected, "after kills at {pair:?} us of {took}");
-        assert_eq!(leftovers(&factory), Vec::<PathBuf>::new(), "after kills at {pair:?} us of {took}");
+        assert_eq!(last.code, Some(0), "{told}\n{}\n{:#}", last.stderr, last.json);
+        assert_eq!(factory.contents(), expected, "{told}");
+        assert_eq!(leftovers(&factory), Vec::<PathBuf>::new(), "{told}");
         wait_until("the end of all processes", || processes(&factory).is_empty());
     }
-    killed
+    println!("{killed} cycles were killed while they worked, {missed} ended before");
+}
+
+/// The seed of the kills; another one finds other moments.
+fn seed() -> u64 {
+    std::env::var("MINIMILL_TEST_SEED").map_or(2, |seed| seed.parse().unwrap())
 }
 
 #[test]
 fn killed_at_any_moment_a_first_cycle_ends_in_the_same_digests() {
-    let killed = kills(|| Factory::new(MILL), 10, 2);
-    assert!(killed >= 6, "only {killed} of 10 cycles were killed while they worked");
+    kill(|| Factory::new(MILL), 10, seed());
 }
 
 #[test]
@@ -167,8 +172,7 @@ fn killed_at_any_moment_an_update_ends_in_the_same_digests() {
         update(&mut factory);
         factory
     };
-    let killed = kills(make, 10, 3);
-    assert!(killed >= 6, "only {killed} of 10 cycles were killed while they worked");
+    kill(make, 10, seed() + 1);
 }
 
 /// Changes one bit in the middle of a file.
@@ -286,7 +290,7 @@ fn a_truncated_source_is_refused() {
     bytes.truncate(bytes.len() / 2);
     offer(&factory, bytes);
     let failure = refused(&factory).failure("package-build", "hello");
-    assert_names(&failure, &["hello 9.0.0", "tar"].map(|part| if part == "tar" { "tar" } else { "exit code" }));
+    assert_names(&failure, &["exit code", "tar: "]);
     assert!(factory.package_index().contains_key("greeting-data 2025a-r0"));
 
     // Whole again, the next cycle publishes.
@@ -370,10 +374,9 @@ fn wrong_definitions_are_named_with_their_place() {
     factory.add_package("second", "1.0", &["first"], "true");
     factory.add_package("misspelt", "1.0", &[], "true");
     factory.edit("packages/misspelt.yaml", "description:", "descripton:");
-    factory.edit("packages/misspelt.yaml", "pipeline:", "pipelin:");
     let cycle = refused(&factory);
     let failure = cycle.failure("package-build", "hello");
-    assert_names(&failure, &["packages/hello.yaml:29:", "autoconf/make-instal"]);
+    assert_names(&failure, &["packages/hello.yaml:26:11:", "autoconf/make-instal"]);
     let failed: Vec<&str> = rows(&cycle.json["failed"]).iter().map(|entry| text(&entry["text"])).collect();
     assert!(failed.iter().any(|text| text.contains("first -> second -> first")), "{failed:#?}");
     let misspelt = cycle.failure("catalog", "misspelt");
@@ -438,13 +441,13 @@ fn a_full_disk_publishes_nothing_by_halves_and_room_mends_it() {
         tests::factory::copy(&whole.home().join("."), &factory.home());
         update(&mut factory);
         let cycle = factory.cycle();
-        eprintln!("{spare}: {:?} {:#} {}", cycle.code, cycle.json["failed"], cycle.stderr);
         if cycle.code == Some(0) {
             continue;
         }
         full += 1;
         let told = format!("{}\n{:#}", cycle.stderr, cycle.json);
-        assert_names(&told, &["No space left on device"]);
+        assert!(told.contains("No space left on device") || told.contains("disk is full"), "{told}");
+        assert!(told.contains(factory.home().to_str().unwrap()), "{told}");
         let halfway = factory.contents();
         for (tag, digest) in &before.tags {
             let now = &halfway.tags[tag];
@@ -465,13 +468,20 @@ fn without_a_network_everything_stays_and_the_reason_is_told() {
     let before = factory.contents();
     factory.disconnect();
     let cycle = factory.cycle();
-    eprintln!("{:?} {:#} {}", cycle.code, cycle.json["failed"], cycle.stderr);
-    assert_eq!(factory.contents(), before);
+    cycle.expect_code(1);
+    for package in ["hello", "greeting-data"] {
+        let failure = cycle.failure("upstream-check", package);
+        assert_names(&failure, &["dists/trixie/InRelease", "Connection refused"]);
+    }
+    assert_eq!(rows(&cycle.json["failed"]).len(), 2, "nothing else fails: {:#}", cycle.json);
+    assert_eq!(cycle.texts("skipped", "image-plan", "hello:1").len(), 1);
     assert_eq!(cycle.image("hello", "1")["version"], "1.0.0");
+    assert_eq!(factory.contents(), before);
+    factory.run(&["verify", "hello:1"]).expect_code(0);
 
-    // What is fetched already can be built again.
+    // What has been fetched can be built again.
     factory.edit("packages/hello.yaml", "prints its version and a greeting", "greets");
     let cycle = factory.cycle();
-    eprintln!("{:?} {:#} {}", cycle.code, cycle.json["failed"], cycle.stderr);
-    assert!(factory.package_index().contains_key("hello 1.0.0-r1"), "{:#}", cycle.json);
+    cycle.expect_code(1);
+    assert_eq!(cycle.image("hello", "1")["reason"], "hello 1.0.0-r0 -> 1.0.0-r1");
 }

@@ -44,7 +44,12 @@ impl Stage for UpstreamCheck {
             }
             _ => definition.package.version.value.clone(),
         };
-        let decision = watch::newest(context, definition, &current).await?;
+        let decision = match watch::newest(context, definition, &current).await {
+            Ok(decision) => decision,
+            // Upstream has been asked several times by now; the next check asks again.
+            Err(error @ StageError::Environment { .. }) => return Ok(Outcome::Failed(error.to_string())),
+            Err(error) => return Err(error),
+        };
         let Some(version) = decision.chosen.map(|chosen| chosen.version) else {
             return Ok(Outcome::Skipped(format!("{current} is the newest release")));
         };
