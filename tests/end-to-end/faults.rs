@@ -1,5 +1,5 @@
 //! Bad input, damage and kills: nothing half-published, and the end is the same.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::print_stdout)]
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -77,32 +77,33 @@ fn processes(factory: &Factory) -> Vec<String> {
     found
 }
 
-/// A sequence of numbers that is the same in each run of the test (xorshift64*).
+/// Parts of a time, the same in each run of the test (xorshift64*).
 struct Numbers(u64);
 
 impl Numbers {
-    fn below(&mut self, limit: u64) -> u64 {
+    fn part_of(&mut self, time: Duration) -> Duration {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 11) % limit
+        let number = self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 32;
+        time * u32::try_from(number % 1000).unwrap() / 1000
     }
 }
 
-/// Starts `mill cycle` and kills it after a while; false when it had ended before.
-fn kill_after(factory: &Factory, time: Duration) -> bool {
+/// Starts `mill cycle` and kills it after a while; when it had ended before, answers how long it took.
+fn kill_after(factory: &Factory, time: Duration) -> Option<Duration> {
     let mut child = start(factory);
     let begin = Instant::now();
     while begin.elapsed() < time {
         if child.try_wait().unwrap().is_some() {
-            return false;
+            return Some(begin.elapsed());
         }
         std::thread::sleep(Duration::from_millis(1));
     }
-    let running = child.try_wait().unwrap().is_none();
+    let ended = child.try_wait().unwrap().map(|_| begin.elapsed());
     child.kill().unwrap();
     child.wait().unwrap();
-    running
+    ended
 }
 
 /// An update of both packages upstream, which takes a cycle through every stage.
@@ -123,29 +124,30 @@ fn undisturbed(make: impl Fn() -> Factory) -> (Contents, Duration) {
 
 /// Kills `cycles` cycles while they work, at moments spread over an undisturbed one's time, two in
 /// each home, and lets a last one in each home end.
-fn kill(make: impl Fn() -> Factory, cycles: u64, seed: u64) {
-    let (expected, took) = undisturbed(&make);
+fn kill(make: impl Fn() -> Factory, cycles: u32, seed: u64) {
+    let (expected, mut took) = undisturbed(&make);
     let mut numbers = Numbers(seed);
-    let step = u64::try_from(took.as_micros()).unwrap() / cycles;
-    // The first of each home at the even places of the time in turn, the second anywhere in the rest.
+    // The first kill in a home has each tenth of the time in turn, the second is anywhere in the rest.
     let (mut killed, mut missed) = (0, 0);
     while killed < cycles {
-        assert!(missed < cycles, "{killed} cycles were killed while they worked, {missed} ended before");
+        assert!(missed < 2 * cycles, "{killed} cycles were killed while they worked, {missed} ended before");
         let factory = make();
-        let first = step * (killed * 7 % cycles) + numbers.below(step);
-        let second = numbers.below((step * cycles).saturating_sub(first).max(step));
+        let first = took * (killed * 7 % cycles) / cycles + numbers.part_of(took / cycles);
+        let second = numbers.part_of(took.saturating_sub(first));
         for time in [first, second] {
-            if !kill_after(&factory, Duration::from_micros(time)) {
+            if let Some(whole) = kill_after(&factory, time) {
+                // This machine is less busy by now.
+                took = took.min(whole);
                 missed += 1;
                 break;
             }
             killed += 1;
             for entry in fs::read_dir(factory.home().join("registry")).into_iter().flatten() {
                 let layout = entry.unwrap().path();
-                assert_eq!(layout::problems(&layout), Vec::<String>::new(), "killed at {first} and {second} us");
+                assert_eq!(layout::problems(&layout), Vec::<String>::new(), "killed at {first:?} and {second:?}");
             }
         }
-        let told = format!("killed at {first} and {second} us of {took:?}");
+        let told = format!("killed at {first:?} and {second:?} of {took:?}");
         let last = factory.cycle();
         assert_eq!(last.code, Some(0), "{told}\n{}\n{:#}", last.stderr, last.json);
         assert_eq!(factory.contents(), expected, "{told}");

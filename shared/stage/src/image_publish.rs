@@ -323,31 +323,45 @@ async fn manifest(context: &Context, digest: Digest) -> Result<Manifest, StageEr
 }
 
 /// Makes the registry's tags what the state says they are now, which may be a newer build than
-/// this one's.
+/// this one's. When another build takes a tag meanwhile, it is moved again: whoever moves it last
+/// has seen the newest owner.
 async fn move_tags(context: &Context, repository: &Repository, release: &Release) -> Result<(), StageError> {
-    let (ownership, _) = decoded::<Ownership>(context, &Key::new(record::image(repository.as_str()), "tags")).await?;
-    let ownership = ownership.unwrap_or_default();
-    for tag in release.tags.iter().chain([&release.timestamp_tag]) {
-        let Some(owner) = ownership.tags.get(tag) else { continue };
-        let rule = if *tag == release.timestamp_tag { TagRule::Immutable } else { TagRule::Move };
-        let name: Tag = tag.parse().map_err(|error: registry::Error| StageError::Rejected(crate::chain(&error)))?;
-        let reference = Reference::Tag(name.clone());
-        let current =
-            context.registry.resolve(repository, &reference).await.map_err(registry_failed("read the tag"))?;
-        if current == Some(*owner) {
-            continue;
+    let key = Key::new(record::image(repository.as_str()), "tags");
+    let mut owned = decoded::<Ownership>(context, &key).await?.0.unwrap_or_default().tags;
+    loop {
+        for tag in release.tags.iter().chain([&release.timestamp_tag]) {
+            if let Some(owner) = owned.get(tag) {
+                let rule = if *tag == release.timestamp_tag { TagRule::Immutable } else { TagRule::Move };
+                move_tag(context, repository, tag, *owner, rule).await?;
+            }
         }
-        // Another build that owns the tag by now, but is not pushed yet, will move it itself.
-        let Some(manifest) = context
-            .registry
-            .manifest(repository, &Reference::Digest(*owner))
-            .await
-            .map_err(registry_failed("read the image"))?
-        else {
-            continue;
-        };
-        context
-            .registry
+        let now = decoded::<Ownership>(context, &key).await?.0.unwrap_or_default().tags;
+        if now == owned {
+            return Ok(());
+        }
+        owned = now;
+    }
+}
+
+async fn move_tag(
+    context: &Context,
+    repository: &Repository,
+    tag: &str,
+    owner: Digest,
+    rule: TagRule,
+) -> Result<(), StageError> {
+    let name: Tag = tag.parse().map_err(|error: registry::Error| StageError::Rejected(crate::chain(&error)))?;
+    let registry = context.registry.as_ref();
+    let current =
+        registry.resolve(repository, &Reference::Tag(name.clone())).await.map_err(registry_failed("read the tag"))?;
+    if current == Some(owner) {
+        return Ok(());
+    }
+    // Another build that owns the tag by now, but is not pushed yet, will move it itself.
+    let manifest =
+        registry.manifest(repository, &Reference::Digest(owner)).await.map_err(registry_failed("read the image"))?;
+    if let Some(manifest) = manifest {
+        registry
             .put_manifest(repository, &manifest, Some(&name), rule)
             .await
             .map_err(registry_failed("move the tag"))?;

@@ -140,16 +140,31 @@ pub fn choose(
         .collect()
 }
 
-/// Signs and publishes the index of what the state lists.
+/// Signs and publishes the index of what the state lists. When other packages are published
+/// meanwhile, the index is written again: whoever writes last has seen them all.
 ///
 /// # Errors
 /// When the state can't be read, or signing or writing fails.
 pub async fn publish_index(context: &Context, architecture: Architecture) -> Result<(), StageError> {
-    let entries = entries(context, architecture).await?;
+    let mut listed = entries(context, architecture).await?;
+    loop {
+        let archive = signed_index(context, &listed).await?;
+        context.repository.publish_index(architecture, &archive).await?;
+        let now = entries(context, architecture).await?;
+        if now == listed {
+            return Ok(());
+        }
+        listed = now;
+    }
+}
+
+async fn signed_index(context: &Context, entries: &[RepositoryEntry]) -> Result<Vec<u8>, StageError> {
     let newest = entries.iter().map(|entry| entry.entry.information.build_date).max().unwrap_or(0);
     let mtime = u64::try_from(newest).unwrap_or(0);
-    let index =
-        Index { description: "minimill".to_owned(), entries: entries.into_iter().map(|entry| entry.entry).collect() };
+    let index = Index {
+        description: "minimill".to_owned(),
+        entries: entries.iter().map(|entry| entry.entry.clone()).collect(),
+    };
     let unsigned = index.write(mtime).map_err(|error| StageError::environment("write the index")(&error))?;
     let signature = context
         .package_key
@@ -159,5 +174,5 @@ pub async fn publish_index(context: &Context, architecture: Architecture) -> Res
     let mut archive = apk::signature_member(context.package_key.key_name(), &signature, mtime)
         .map_err(|error| StageError::environment("sign the index")(&error))?;
     archive.extend_from_slice(&unsigned);
-    Ok(context.repository.publish_index(architecture, &archive).await?)
+    Ok(archive)
 }
