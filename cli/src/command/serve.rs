@@ -1,14 +1,16 @@
+use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::{self, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use ports::local::Home;
 use registry::{Layouts, RouterOptions, router};
+use tokio::fs::File;
 use tokio::net::TcpListener;
 use tokio_util::io::ReaderStream;
 
@@ -64,7 +66,10 @@ fn packages(home: &Home) -> Router {
     Router::new().route("/apk/{folder}/{file}", get(file)).with_state(state)
 }
 
-async fn file(State(packages): State<Packages>, Path((folder, name)): Path<(String, String)>) -> Response {
+async fn file(
+    State(packages): State<Packages>,
+    extract::Path((folder, name)): extract::Path<(String, String)>,
+) -> Response {
     let plain = |part: &str| !part.starts_with('.') && !part.contains(['/', '\\', '\0']);
     let path = match folder.as_str() {
         "keys" if plain(&name) && name.ends_with(".pub") => packages.keys.join(&name),
@@ -76,18 +81,31 @@ async fn file(State(packages): State<Packages>, Path((folder, name)): Path<(Stri
         }
         _ => return StatusCode::NOT_FOUND.into_response(),
     };
-    let opened = match tokio::fs::File::open(&path).await {
-        Ok(opened) => opened,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return StatusCode::NOT_FOUND.into_response(),
+    match open(&path).await {
+        Ok(Some((opened, size))) => {
+            let headers = [
+                (header::CONTENT_TYPE, "application/octet-stream".to_owned()),
+                (header::CONTENT_LENGTH, size.to_string()),
+            ];
+            (headers, Body::from_stream(ReaderStream::new(opened))).into_response()
+        }
+        Ok(None) => StatusCode::NOT_FOUND.into_response(),
         Err(error) => {
             tracing::error!(path = %path.display(), "{error}");
-            return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
         }
+    }
+}
+
+/// A regular file and its size, or nothing where there is none or its name can't be one.
+async fn open(path: &Path) -> io::Result<Option<(File, u64)>> {
+    let opened = match File::open(path).await {
+        Ok(opened) => opened,
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidFilename) => {
+            return Ok(None);
+        }
+        Err(error) => return Err(error),
     };
-    let Ok(metadata) = opened.metadata().await else { return StatusCode::INTERNAL_SERVER_ERROR.into_response() };
-    let headers = [
-        (header::CONTENT_TYPE, "application/octet-stream".to_owned()),
-        (header::CONTENT_LENGTH, metadata.len().to_string()),
-    ];
-    (headers, Body::from_stream(ReaderStream::new(opened))).into_response()
+    let metadata = opened.metadata().await?;
+    Ok(metadata.is_file().then_some((opened, metadata.len())))
 }
