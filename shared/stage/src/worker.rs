@@ -3,7 +3,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use ports::{Delivery, Queue, Release};
+use ports::{Delivery, Digest, Queue, Release};
 use serde::Serialize;
 
 use crate::message::dispatch;
@@ -81,20 +81,29 @@ impl Summary {
 /// # Errors
 /// The first failure of the queue itself.
 pub async fn drain(context: &Arc<Context>, workers: usize) -> Result<Summary, StageError> {
-    let summary = Arc::new(Mutex::new(Summary::default()));
+    let done = Arc::new(Mutex::new(Done::default()));
     let mut tasks = tokio::task::JoinSet::new();
     for _ in 0..workers.max(1) {
-        let (context, summary) = (Arc::clone(context), Arc::clone(&summary));
-        tasks.spawn(async move { work(&context, &summary).await });
+        let (context, done) = (Arc::clone(context), Arc::clone(&done));
+        tasks.spawn(async move { work(&context, &done).await });
     }
     while let Some(task) = tasks.join_next().await {
         task.map_err(ports::PortError::Task)??;
     }
-    let summary = summary.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let summary = done.lock().unwrap_or_else(PoisonError::into_inner).summary.clone();
     Ok(summary)
 }
 
-async fn work(context: &Context, summary: &Mutex<Summary>) -> Result<(), StageError> {
+/// What the workers of one [`drain`] share.
+#[derive(Default)]
+struct Done {
+    summary: Summary,
+    /// Messages put aside, with the reason: sent again by another stage meanwhile, they would fail
+    /// again the same way.
+    given_up: BTreeMap<Digest, String>,
+}
+
+async fn work(context: &Context, done: &Mutex<Done>) -> Result<(), StageError> {
     loop {
         if context.stopping.load(Ordering::Relaxed) {
             return Ok(());
@@ -106,10 +115,19 @@ async fn work(context: &Context, summary: &Mutex<Summary>) -> Result<(), StageEr
             tokio::time::sleep(Duration::from_millis(20)).await;
             continue;
         };
+        let given_up = done.lock().unwrap_or_else(PoisonError::into_inner).given_up.get(&delivery.envelope.id).cloned();
+        if let Some(reason) = given_up {
+            context.queue.release(&delivery, Release::Dead { reason }).await?;
+            continue;
+        }
         let stage = delivery.envelope.stage.clone();
         let (subject, result) = dispatch(&delivery.envelope, context).await;
         if settle(context.queue.as_ref(), &delivery, &result).await? {
-            summary.lock().unwrap_or_else(PoisonError::into_inner).add(&stage, subject, &result);
+            let mut done = done.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Err(error) = &result {
+                done.given_up.insert(delivery.envelope.id, error.to_string());
+            }
+            done.summary.add(&stage, subject, &result);
         }
     }
 }
