@@ -257,6 +257,7 @@ fn a_failed_build_stops_its_dependents_and_nothing_else() {
     assert!(packages.contains_key("broken 2.0-r1"), "{packages:#?}");
     assert!(packages.contains_key("dependent 3.0-r0"), "{packages:#?}");
     assert_eq!(cycle.count("image-build", "done"), 0, "{:#}", cycle.json);
+    assert_eq!(documents(&factory, "package#broken", "failure#"), []);
 }
 
 #[test]
@@ -301,6 +302,54 @@ fn a_changed_definition_gets_the_next_revision() {
     assert_eq!(image["reason"], "hello 1.0.0-r0 -> 1.0.0-r1");
     assert_eq!(texts(&image["tags"]), ["1.0.0", "1.0", "1", "latest"]);
     assert_ne!(after.tags["hello:1.0.0"], before.tags["hello:1.0.0"]);
+
+    // Taking the change back is a change as well.
+    factory.edit("packages/hello.yaml", "greets", "prints its version and a greeting");
+    let cycle = factory.cycle();
+    cycle.expect_code(0);
+    assert_eq!(cycle.image("hello", "1")["reason"], "hello 1.0.0-r1 -> 1.0.0-r2");
+    let cycle = factory.cycle();
+    cycle.expect_code(0);
+    assert_eq!(cycle.count("package-build", "done"), 0, "{:#}", cycle.json);
+}
+
+#[test]
+fn streams_published_at_once_agree_on_the_tags_they_share() {
+    let factory = Factory::new(MILL);
+    for version in ["1.0.0", "1.1.0", "2.0.0", "10.0.0"] {
+        factory.add_package("library", version, &[], "mkdir -p ${{targets.destdir}}/usr/share/library");
+        factory.cycle().expect_code(0);
+    }
+    factory.add_image("many", "library", &[("10", "~10"), ("1.0", "~1.0"), ("2", "~2"), ("1.1", "~1.1")]);
+    let cycle = factory.cycle();
+    cycle.expect_code(0);
+    assert_eq!(cycle.count("image-publish", "done"), 4, "{:#}", cycle.json["stages"]);
+    let digest = |stream: &str| text(&cycle.image("many", stream)["digest"]).to_owned();
+    let tags = factory.contents().tags;
+    for (stream, owned) in [
+        ("1.0", &["1.0.0", "1.0"][..]),
+        ("1.1", &["1.1.0", "1.1", "1"]),
+        ("2", &["2.0.0", "2.0", "2"]),
+        ("10", &["10.0.0", "10.0", "10", "latest"]),
+    ] {
+        for tag in owned {
+            assert_eq!(tags[&format!("many:{tag}")], digest(stream), "{tag} of stream {stream}");
+        }
+    }
+}
+
+#[test]
+fn packages_published_at_once_are_all_in_the_index() {
+    let factory = Factory::new(MILL);
+    let names: Vec<String> = (0..16).map(|number| format!("package-{number}")).collect();
+    for name in &names {
+        factory.add_package(name, "1.0", &[], "mkdir -p ${{targets.destdir}}/usr/share/data");
+    }
+    factory.cycle().expect_code(0);
+    let index = factory.package_index();
+    for name in &names {
+        assert!(index.contains_key(&format!("{name} 1.0-r0")), "{name} is missing in {index:#?}");
+    }
 }
 
 #[test]

@@ -169,8 +169,19 @@ fn killed_at_any_moment_a_first_cycle_ends_in_the_same_digests() {
 
 #[test]
 fn killed_at_any_moment_an_update_ends_in_the_same_digests() {
+    // Three streams share tags with each other, so that the order of their publishing matters.
+    let base = Factory::after_first_cycle(MILL);
+    for version in ["1.0.0", "1.1.0", "2.0.0"] {
+        base.add_package("library", version, &[], "mkdir -p ${{targets.destdir}}/usr/share/library");
+        base.cycle().expect_code(0);
+    }
     let make = || {
         let mut factory = Factory::after_first_cycle(MILL);
+        fs::remove_dir_all(factory.home()).unwrap();
+        tests::factory::copy(&base.home(), &factory.home());
+        factory.add_package("library", "2.0.0", &[], "mkdir -p ${{targets.destdir}}/usr/share/library");
+        factory.add_package("dependent", "1.0", &["library"], "cp -r /sysroot/usr ${{targets.destdir}}/");
+        factory.add_image("many", "library", &[("1.0", "~1.0"), ("1.1", "~1.1"), ("2", "~2")]);
         update(&mut factory);
         factory
     };
@@ -277,6 +288,22 @@ fn an_archive_that_nobody_or_a_stranger_signed_is_refused() {
         assert!(failure.contains("sign") || failure.contains("key"), "{failure}");
         assert_eq!(factory.package_index().len(), 0);
     }
+}
+
+#[test]
+fn a_release_that_is_not_authentic_changes_nothing() {
+    let mut factory = Factory::after_first_cycle(MILL);
+    let before = factory.contents();
+    factory.at("2026-03-05T06:00:00Z");
+    factory.release("hello-mill", "1.1.0");
+    let bytes = tests::factory::source_archive("hello-mill", "1.1.0");
+    factory.archive.misstate(&"2".repeat(64), u64::try_from(bytes.len()).unwrap());
+    factory.archive.publish();
+    let cycle = factory.cycle();
+    cycle.expect_code(1);
+    let failure = cycle.failure("upstream-check", "hello");
+    assert_names(&failure, &["1.1.0 is not authentic", &"2".repeat(64), &sha256_hex(&bytes)]);
+    assert_eq!(factory.contents(), before);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use sign::{Bundle, Statement, predicate};
 
 use crate::package_build::{BuildResult, UnsignedPackage};
-use crate::packages::{Retry, built_key, failure_key, published_key, send_due};
+use crate::packages::{Retry, built_key, published_key, send_due};
 use crate::record::{self, Event, PublishedPackage, RepositoryEntry};
 use crate::{Context, Outcome, Stage, StageError, provenance, repository};
 
@@ -116,10 +116,11 @@ impl PackagePublish {
             transaction.put(Key::new(record::repository(result.architecture), sort), Condition::Absent, &entry)?;
         }
         transaction.put(event.key(), Condition::Any, &event)?;
-        for key in [
-            failure_key(&self.package, &self.version, result.architecture),
-            built_key(&self.package, &self.version, result.architecture),
-        ] {
+        // Failures of this and of earlier definitions are of no interest any more.
+        let failures = context.state.list_all(&record::package(&self.package), "failure#").await?;
+        let ending = format!("#{}", result.architecture);
+        let failures = failures.into_iter().map(|document| document.key).filter(|key| key.sort.ends_with(&ending));
+        for key in failures.chain([built_key(&self.package, &self.version, result.architecture)]) {
             transaction.writes.push(StateWrite { key, condition: Condition::Any, value: None });
         }
         context.state.commit(transaction).await?;

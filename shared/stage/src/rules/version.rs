@@ -21,17 +21,16 @@ impl Claim {
     }
 }
 
-/// The version that a definition builds: the one it already has, else the lowest revision of its
-/// upstream version that is not below its own `epoch` and above every revision given before.
+/// The version that a definition builds: the one it already has when no later revision of its
+/// upstream version has been given, else the lowest revision that is not below its own `epoch` and
+/// above every revision given before. So also a change that is taken back gets a revision, and
+/// takes effect.
 pub fn claim(upstream: &str, epoch: u32, definition: Digest, earlier: &[Claim]) -> Claim {
-    let same = || earlier.iter().filter(|claim| claim.upstream == upstream);
-    if let Some(own) = same()
-        .filter(|claim| claim.definition == definition && claim.revision >= epoch)
-        .max_by_key(|claim| claim.revision)
-    {
+    let newest = earlier.iter().filter(|claim| claim.upstream == upstream).max_by_key(|claim| claim.revision);
+    if let Some(own) = newest.filter(|claim| claim.definition == definition && claim.revision >= epoch) {
         return own.clone();
     }
-    let next = same().map(|claim| claim.revision.saturating_add(1)).max().unwrap_or(0);
+    let next = newest.map_or(0, |claim| claim.revision.saturating_add(1));
     Claim { upstream: upstream.to_owned(), revision: next.max(epoch), definition }
 }
 
@@ -57,7 +56,7 @@ mod tests {
             ("1.2", 3, "a", &[], "1.2-r3"),
             ("1.2", 0, "a", &[("1.2", 0, "a")], "1.2-r0"),
             ("1.2", 0, "b", &[("1.2", 0, "a")], "1.2-r1"),
-            ("1.2", 0, "a", &[("1.2", 0, "a"), ("1.2", 1, "b")], "1.2-r0"),
+            ("1.2", 0, "a", &[("1.2", 0, "a"), ("1.2", 1, "b")], "1.2-r2"),
             ("1.3", 0, "b", &[("1.2", 7, "a")], "1.3-r0"),
             ("1.2", 4, "a", &[("1.2", 0, "a"), ("1.2", 6, "b")], "1.2-r7"),
         ];
