@@ -339,20 +339,6 @@ fn streams_published_at_once_agree_on_the_tags_they_share() {
 }
 
 #[test]
-fn packages_published_at_once_are_all_in_the_index() {
-    let factory = Factory::new(MILL);
-    let names: Vec<String> = (0..16).map(|number| format!("package-{number}")).collect();
-    for name in &names {
-        factory.add_package(name, "1.0", &[], "mkdir -p ${{targets.destdir}}/usr/share/data");
-    }
-    factory.cycle().expect_code(0);
-    let index = factory.package_index();
-    for name in &names {
-        assert!(index.contains_key(&format!("{name} 1.0-r0")), "{name} is missing in {index:#?}");
-    }
-}
-
-#[test]
 fn a_held_stream_keeps_its_last_good_version_and_says_why() {
     let factory = Factory::after_first_cycle(MILL);
     let before = factory.contents();
