@@ -25,6 +25,7 @@ mod outcome;
 mod processes;
 mod runc;
 mod spawn;
+mod strays;
 
 pub use accounts::User;
 pub use bootstrap::Bootstrap;
@@ -39,3 +40,4 @@ pub use limits::Limits;
 pub use oci_spec::runtime::Capability;
 pub use outcome::{Ending, Outcome};
 pub use runc::Runc;
+pub use strays::end_strays;
