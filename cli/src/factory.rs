@@ -141,7 +141,6 @@ impl Factory {
     pub async fn lock(&self) -> Result<HomeLock, Failure> {
         let lock = self.home.lock().or_environment()?;
         self.database.end_leases().await.or_environment()?;
-        sandbox::end_strays(&self.home.path("work")).or_environment()?;
         leftovers::remove(self.home.root()).map_err(Failure::environment)?;
         Ok(lock)
     }

@@ -8,11 +8,13 @@ use std::time::Duration;
 /// A file that is being fetched is no older.
 const FETCH_TIME: Duration = Duration::from_secs(2 * 60 * 60);
 
-/// Removes scratch space and parts of files from the home at `root`, whose lock the caller holds:
+/// Ends builds that go on, and removes scratch space and parts of files from the home at `root`, whose lock the caller holds:
 /// all that only the lock's owner writes, and old parts in the cache, which others fill as well.
 /// The registry's layouts look after themselves.
 pub fn remove(root: &Path) -> Result<(), String> {
-    for path in entries(&root.join("work"))? {
+    let work = root.join("work");
+    sandbox::end_strays(&work).map_err(|error| stage::chain(&error))?;
+    for path in entries(&work)? {
         let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
         removed.map_err(failed("remove", &path))?;
     }
