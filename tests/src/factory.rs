@@ -10,6 +10,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
@@ -63,16 +64,13 @@ impl Factory {
     /// 2025a. `mill` is the command. Its keys are shared with the factories made before.
     pub fn new(mill: &str) -> Self {
         let factory = Self::without_keys(mill);
-        static KEYS: OnceLock<tempfile::TempDir> = OnceLock::new();
+        static KEYS: OnceLock<Vec<u8>> = OnceLock::new();
         let keys = KEYS.get_or_init(|| {
             let other = Self::without_keys(mill);
             other.run(&["image", "list"]).expect_code(0);
-            let keys = tempfile::tempdir().unwrap();
-            copy(&other.home().join("keys"), &keys.path().join("keys"));
-            keys
+            pack(&other.home().join("keys"))
         });
-        fs::create_dir(factory.home()).unwrap();
-        copy(&keys.path().join("keys"), &factory.home().join("keys"));
+        unpack(keys, &factory.home().join("keys"));
         factory
     }
 
@@ -102,14 +100,14 @@ impl Factory {
 
     /// A factory after an undisturbed first cycle, as [`Factory::new`] makes it.
     pub fn after_first_cycle(mill: &str) -> Self {
-        static FIRST: OnceLock<Factory> = OnceLock::new();
+        static FIRST: OnceLock<Vec<u8>> = OnceLock::new();
         let first = FIRST.get_or_init(|| {
             let first = Self::new(mill);
             first.cycle().expect_code(0);
-            first
+            pack(&first.home())
         });
         let factory = Self::without_keys(mill);
-        copy(&first.home(), &factory.home());
+        unpack(first, &factory.home());
         factory
     }
 
@@ -378,4 +376,19 @@ pub fn source_archive(name: &str, version: &str) -> Vec<u8> {
 pub fn copy(from: &Path, to: &Path) {
     let status = Command::new("cp").arg("-a").arg(from).arg(to).status().unwrap();
     assert!(status.success(), "copy `{}` to `{}`", from.display(), to.display());
+}
+
+/// A folder's content as an archive: what tests share is kept in memory, because statics, and so
+/// their temporary folders, are never dropped.
+fn pack(folder: &Path) -> Vec<u8> {
+    let output = Command::new("tar").arg("-C").arg(folder).args(["-c", "."]).output().unwrap();
+    assert!(output.status.success(), "pack `{}`", folder.display());
+    output.stdout
+}
+
+fn unpack(archive: &[u8], folder: &Path) {
+    fs::create_dir_all(folder).unwrap();
+    let mut child = Command::new("tar").arg("-C").arg(folder).arg("-xp").stdin(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(archive).unwrap();
+    assert!(child.wait().unwrap().success(), "unpack into `{}`", folder.display());
 }
