@@ -138,6 +138,11 @@ pub enum Package {
         /// Package definition.
         name: String,
     },
+    /// Run the test pipelines of the packages that a definition makes, as they are published
+    Test {
+        /// Package definition.
+        name: String,
+    },
 }
 
 /// `mill apk`.

@@ -43,6 +43,8 @@ pub struct Factory {
     pub context: Arc<Context>,
     /// The home's folders.
     pub home: Home,
+    /// Runs package tests.
+    pub sandbox: Bubblewrap,
     /// State and queue, for what only their owner may do.
     pub database: Database,
 }
@@ -117,7 +119,7 @@ impl Factory {
             clock,
             catalog,
             upstreams,
-            builder: Arc::new(LocalBuilder::new(bubblewrap, work.clone(), logs)),
+            builder: Arc::new(LocalBuilder::new(bubblewrap.clone(), work.clone(), logs)),
             containers,
             repository: Arc::new(FolderRepository::new(home.folder("apk").or_environment()?)),
             registry: Arc::new(Layouts::new(home.folder("registry").or_environment()?)),
@@ -134,7 +136,7 @@ impl Factory {
                 work,
             },
         };
-        Ok(Self { context: Arc::new(context), home, database })
+        Ok(Self { context: Arc::new(context), home, sandbox: bubblewrap, database })
     }
 
     /// Takes the sole right to work in this home, and clears what a process that died has left.

@@ -10,7 +10,7 @@ pub const WORKERS: usize = 2;
 pub async fn run(global: &Global) -> Result<u8, Failure> {
     let factory = Factory::open(global).await?;
     let _lock = factory.lock().await?;
-    let report = cycle(&factory.context, WORKERS).await.or_environment()?;
+    let report = cycle(&factory.context, WORKERS).await.or_bad()?;
     match global.format {
         Format::Json => output::json(&report)?,
         Format::Text => output::text(summary(&report, global))?,

@@ -1,4 +1,4 @@
-use stage::{Packages, Retry, drain, send_due};
+use stage::{PackageTestStatus, Packages, Retry, StageError, chain, drain, send_due, test_package};
 
 use crate::arguments::{Global, Package};
 use crate::factory::Factory;
@@ -7,6 +7,7 @@ use crate::output::{self, Failure, Format, OrFail};
 pub async fn run(global: &Global, command: Package) -> Result<u8, Failure> {
     match command {
         Package::Build { name } => build(global, &name).await,
+        Package::Test { name } => test(global, &name).await,
     }
 }
 
@@ -36,4 +37,35 @@ async fn build(global: &Global, name: &str) -> Result<u8, Failure> {
         }
     }
     Ok(u8::from(!failed.is_empty()))
+}
+
+async fn test(global: &Global, name: &str) -> Result<u8, Failure> {
+    let factory = Factory::open(global).await?;
+    let _lock = factory.lock().await?;
+    let context = &factory.context;
+    if !context.catalog.packages.contains_key(name) {
+        return Err(Failure::usage(format!("the catalog has no package `{name}`")));
+    }
+    let mut reports = Vec::new();
+    for architecture in &context.settings.architectures {
+        let tests = test_package(context, &factory.sandbox, name, *architecture).await;
+        reports.extend(tests.map_err(|error| match error {
+            StageError::Rejected(reason) => Failure::bad(reason),
+            error => Failure::environment(chain(&error)),
+        })?);
+    }
+    match global.format {
+        Format::Json => output::json(&reports)?,
+        Format::Text => {
+            for report in &reports {
+                let status = match report.status {
+                    PackageTestStatus::Passed => "passed",
+                    PackageTestStatus::Failed => "FAILED",
+                    PackageTestStatus::NotRun => "not run",
+                };
+                output::text(format!("{} {status}: {}", report.package, report.message))?;
+            }
+        }
+    }
+    Ok(u8::from(reports.iter().any(|report| report.status == PackageTestStatus::Failed)))
 }

@@ -18,6 +18,7 @@ mod job;
 mod message;
 mod package_build;
 mod package_publish;
+mod package_test;
 mod packages;
 mod progress;
 mod provenance;
@@ -44,6 +45,7 @@ pub use job::{BuildError, BuildJob, BuildProduct, Builder, LocalBuilder, Unsigne
 pub use message::{Outcome, Stage, dispatch};
 pub use package_build::{BuildDependency, BuildResult, PackageBuild, SourceEvidence, UnsignedPackage};
 pub use package_publish::PackagePublish;
+pub use package_test::{PackageTestReport, PackageTestStatus, test_package};
 pub use packages::{Package, Packages, Retry, Standing, load_package, send_due};
 pub use progress::{Progress, Running, Silent};
 pub use repository::{FolderRepository, PackageRepository, Resolved, choose, entries, publish_index, resolve};

@@ -56,3 +56,26 @@ fn a_second_cycle_builds_nothing_and_says_why_for_each_image() {
     };
     assert_eq!(digests(&report), digests(&factory.report));
 }
+
+#[test]
+fn published_packages_pass_their_own_tests() {
+    let Some(factory) = factory() else { return };
+    let mut passed = BTreeSet::new();
+    for definition in std::fs::read_dir(factory.catalog.join("packages")).unwrap() {
+        let path = definition.unwrap().path();
+        if path.extension().is_none_or(|extension| extension != "yaml") {
+            continue;
+        }
+        let name = path.file_stem().unwrap().to_str().unwrap();
+        for report in factory.work(&["package", "test", name]).as_array().unwrap() {
+            match report["status"].as_str().unwrap() {
+                "passed" => drop(passed.insert(report["package"].as_str().unwrap().to_owned())),
+                status => assert_eq!(status, "not-run", "{report:#}"),
+            }
+        }
+    }
+    let expected =
+        ["busybox", "ca-certificates", "memcached", "musl", "nginx", "pcre2", "valkey", "valkey-cli", "zlib"];
+    let missing: Vec<&str> = expected.into_iter().filter(|name| !passed.contains(*name)).collect();
+    assert!(missing.is_empty(), "without a passed test: {missing:?}");
+}

@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -80,20 +80,31 @@ impl Factory {
 
     /// Runs one more day.
     pub fn cycle(&self) -> Value {
-        Self::cycle_of(&self.home, &self.catalog).0
+        self.work(&["cycle"])
+    }
+
+    /// Runs a command that works in the home, which one may do at a time, and gives its JSON.
+    pub fn work(&self, arguments: &[&str]) -> Value {
+        static WORK: Mutex<()> = Mutex::new(());
+        let _turn = WORK.lock().unwrap_or_else(PoisonError::into_inner);
+        Self::run(&self.home, &self.catalog, arguments).0
     }
 
     fn cycle_of(home: &Path, catalog: &Path) -> (Value, Output) {
+        Self::run(home, catalog, &["cycle"])
+    }
+
+    fn run(home: &Path, catalog: &Path, arguments: &[&str]) -> (Value, Output) {
         let output = mill()
             .args(["--format", "json", "--home"])
             .arg(home)
             .arg("--catalog")
             .arg(catalog)
-            .arg("cycle")
+            .args(arguments)
             .output()
             .unwrap();
         let report = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| {
-            panic!("mill cycle printed no report ({error}):\n{}", String::from_utf8_lossy(&output.stderr))
+            panic!("mill {arguments:?} printed no report ({error}):\n{}", String::from_utf8_lossy(&output.stderr))
         });
         (report, output)
     }
