@@ -475,6 +475,7 @@ fn a_full_disk_publishes_nothing_by_halves_and_room_mends_it() {
         }
         full += 1;
         let told = format!("{}\n{:#}", cycle.stderr, cycle.json);
+        assert_eq!(cycle.code, Some(1), "{told}");
         assert!(told.contains("No space left on device") || told.contains("disk is full"), "{told}");
         assert!(told.contains(factory.home().to_str().unwrap()), "{told}");
         let halfway = factory.contents();
