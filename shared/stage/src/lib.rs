@@ -51,5 +51,5 @@ pub use progress::{Progress, Running, Silent};
 pub use repository::{FolderRepository, PackageRepository, Resolved, choose, entries, publish_index, resolve};
 pub use upstream_check::UpstreamCheck;
 pub use vulnerability_scan::{Scan, VulnerabilityScan, last_report};
-pub use watch::newest;
+pub use watch::{newest, watched};
 pub use worker::{Count, Entry, Summary, drain};

@@ -53,6 +53,12 @@ impl Stage for UpstreamCheck {
         let Some(version) = decision.chosen.map(|chosen| chosen.version) else {
             return Ok(Outcome::Skipped(format!("{current} is the newest release")));
         };
+        if !watch::proves_versions(context, definition)? {
+            return Ok(Outcome::Skipped(format!(
+                "{version} follows {current}, but its source proves nothing; state the new version and its digest in \
+                 the definition"
+            )));
+        }
         let fetched = match watch::fetch(context, definition, &version).await {
             Ok(fetched) => fetched,
             Err(StageError::Rejected(reason)) => {

@@ -1,12 +1,12 @@
 //! What upstream offers for a definition.
 //!
-//! A definition whose `update:` names no provider is watched where its first source comes from:
-//! the package URL of its first `fetch`.
+//! A definition is watched by the provider that its `update:` names. One that names none is
+//! watched where its first source comes from: the package URL of its first `fetch`.
 
 use apk::Architecture;
-use recipe::{NewChecksum, Options, PackageDefinition, Source, Text, evaluate};
+use recipe::{MissingPipelines, NewChecksum, Options, PackageDefinition, Pipelines, Source, Text, evaluate};
 use upstream::filter::{Decision, Rules, Transform};
-use upstream::{Error, SourceUri, Watch};
+use upstream::{Error, GitHubListing, Monitored, SourceUri, Watch};
 
 use crate::{Context, StageError, chain};
 
@@ -19,14 +19,57 @@ const UNKNOWN_SHA256: &str = "00000000000000000000000000000000000000000000000000
 /// [`StageError::Rejected`] when the definition can't be watched, [`StageError::Environment`] when
 /// upstream can't be asked.
 pub async fn newest(context: &Context, definition: &PackageDefinition, current: &str) -> Result<Decision, StageError> {
+    let mut watch = watched(definition, architecture(context), &context.catalog.pipelines)?;
+    watch.current = Some(current.to_owned());
+    let decision = context.upstreams.check(&watch).await;
+    decision.map_err(|error| classify(&format!("ask upstream, {}", watch.monitored), &error))
+}
+
+/// What a definition's `update:` block watches and by which rules, from the definition's version
+/// on.
+///
+/// # Errors
+/// [`StageError::Rejected`] when the block names several providers, one that is not built in, or
+/// one by a name that it can't have; and when it leaves the source to say what is watched, and
+/// there is none.
+pub fn watched(
+    definition: &PackageDefinition,
+    architecture: Architecture,
+    pipelines: &Pipelines,
+) -> Result<Watch, StageError> {
     let update = &definition.update;
-    if update.github.is_some() || update.release_monitor.is_some() || update.git.is_some() || update.oci.is_some() {
-        let reason = "its `update` names a provider that is not built in yet; sources by package URL are watched";
-        return Err(StageError::Rejected(format!("{}: {reason}", definition.file)));
-    }
-    let source = first_source(context, definition)?;
-    let watch = Watch { source: parse(&source)?, current: Some(current.to_owned()), rules: rules(definition) };
-    context.upstreams.check(&watch).await.map_err(|error| classify("ask upstream", &error))
+    let refuse = |reason: &str| StageError::Rejected(format!("{}: {reason}", definition.file));
+    let invalid = |key: &str, error: &Error| refuse(&format!("{key}: {}", chain(error)));
+    let monitored = match (&update.github, update.release_monitor.as_ref(), &update.git, &update.oci) {
+        (Some(github), None, None, None) => Monitored::GitHub {
+            repository: github.identifier.value.parse().map_err(|error| invalid("update.github.identifier", &error))?,
+            listing: if github.use_tags { GitHubListing::Tags } else { GitHubListing::Releases },
+        },
+        (None, Some(monitor), None, None) => Monitored::ReleaseMonitor(monitor.identifier),
+        (None, None, Some(_), None) => {
+            let sources = sources(definition, architecture, pipelines)?;
+            let source = sources.iter().find(|source| source.git.is_some());
+            let source =
+                source.ok_or_else(|| refuse("`update.git` watches the first `git-checkout`; there is none"))?;
+            let address = source.uri.parse();
+            Monitored::Git(address.map_err(|error| invalid(&source.location.to_string(), &error))?)
+        }
+        (None, None, None, Some(_)) => return Err(refuse("`update.oci` is not built in yet; use another provider")),
+        (None, None, None, None) => parse(&first_source(definition, architecture, pipelines)?)?.into(),
+        _ => return Err(refuse("`update` names several providers; keep one")),
+    };
+    let current = Some(definition.package.version.value.clone());
+    Ok(Watch { monitored, current, rules: rules(definition) })
+}
+
+/// Whether a definition's source proves by itself that another version of it is authentic.
+/// Otherwise the author of the definition must state the new version's digest.
+///
+/// # Errors
+/// [`StageError::Rejected`] when the definition has no source.
+pub fn proves_versions(context: &Context, definition: &PackageDefinition) -> Result<bool, StageError> {
+    let source = first_source(definition, architecture(context), &context.catalog.pipelines)?;
+    Ok(source.uri.starts_with("pkg:"))
 }
 
 /// A source that was fetched and proved.
@@ -48,7 +91,7 @@ pub async fn fetch(context: &Context, definition: &PackageDefinition, version: &
     let text =
         recipe::update_definition_text(&definition.source, &definition.file, version, &checksums).map_err(rejected)?;
     let updated = PackageDefinition::parse(&text, &definition.file).map_err(rejected)?;
-    let source = first_source(context, &updated)?;
+    let source = first_source(&updated, architecture(context), &context.catalog.pipelines)?;
     let fetched =
         context.upstreams.fetch(&parse(&source)?, None).await.map_err(|error| classify("fetch the source", &error))?;
     let evidence = serde_json::to_value(&fetched.evidence).map_err(|error| StageError::Rejected(error.to_string()))?;
@@ -64,6 +107,8 @@ pub fn classify(action: &str, error: &upstream::Error) -> StageError {
             | Error::Configuration { .. }
             | Error::Request { .. }
             | Error::Status { .. }
+            | Error::RateLimited { .. }
+            | Error::Git { .. }
             | Error::Offline { .. }
             | Error::Io { .. }
             | Error::Keyring { .. }
@@ -86,11 +131,28 @@ pub fn parse(source: &Source) -> Result<SourceUri, StageError> {
         .map_err(|error: upstream::Error| StageError::Rejected(format!("{}: {}", source.location, chain(&error))))
 }
 
-fn first_source(context: &Context, definition: &PackageDefinition) -> Result<Source, StageError> {
-    let architecture = context.settings.architectures.first().copied().unwrap_or(Architecture::X86_64);
-    let plan = evaluate(definition, &Options::new(architecture, &context.catalog.pipelines))
-        .map_err(|error| StageError::Rejected(chain(&error)))?;
-    plan.sources.into_iter().next().ok_or_else(|| {
+fn architecture(context: &Context) -> Architecture {
+    context.settings.architectures.first().copied().unwrap_or(Architecture::X86_64)
+}
+
+fn sources(
+    definition: &PackageDefinition,
+    architecture: Architecture,
+    pipelines: &Pipelines,
+) -> Result<Vec<Source>, StageError> {
+    // A pipeline that isn't there is told by the build; its absence doesn't keep from watching.
+    let options =
+        Options { missing_pipelines: MissingPipelines::Report, tests: false, ..Options::new(architecture, pipelines) };
+    let plan = evaluate(definition, &options).map_err(|error| StageError::Rejected(chain(&error)))?;
+    Ok(plan.sources)
+}
+
+fn first_source(
+    definition: &PackageDefinition,
+    architecture: Architecture,
+    pipelines: &Pipelines,
+) -> Result<Source, StageError> {
+    sources(definition, architecture, pipelines)?.into_iter().next().ok_or_else(|| {
         StageError::Rejected(format!(
             "{}: `update` is enabled, but there is no source to watch; name a `fetch` or disable it",
             definition.file
@@ -111,6 +173,30 @@ fn rules(definition: &PackageDefinition) -> Rules {
             .collect(),
         enable_prerelease_tags: update.enable_prerelease_tags,
         require_sequential: update.require_sequential,
-        ..Rules::default()
+        ..provider_rules(definition)
     }
+}
+
+/// The rules that stand under the provider's key.
+fn provider_rules(definition: &PackageDefinition) -> Rules {
+    let update = &definition.update;
+    let text = |text: &Option<Text>| text.as_ref().map(|text| text.value.clone());
+    let mut rules = Rules::default();
+    if let Some(github) = &update.github {
+        rules.filter_prefix = text(&github.tag_filter_prefix);
+        rules.filter_contains = text(&github.tag_filter_contains);
+        rules.strip_prefix = text(&github.strip_prefix);
+        rules.strip_suffix = text(&github.strip_suffix);
+    } else if let Some(monitor) = &update.release_monitor {
+        rules.filter_prefix = text(&monitor.version_filter_prefix);
+        rules.filter_contains = text(&monitor.version_filter_contains);
+        rules.strip_prefix = text(&monitor.strip_prefix);
+        rules.strip_suffix = text(&monitor.strip_suffix);
+    } else if let Some(git) = &update.git {
+        rules.filter_prefix = text(&git.tag_filter_prefix);
+        rules.filter_contains = text(&git.tag_filter_contains);
+        rules.strip_prefix = text(&git.strip_prefix);
+        rules.strip_suffix = text(&git.strip_suffix);
+    }
+    rules
 }

@@ -15,6 +15,7 @@ const LONGEST_HEAD: u64 = 16 * 1024;
 pub(crate) struct Entry {
     pub(crate) etag: Option<String>,
     pub(crate) last_modified: Option<String>,
+    pub(crate) link: Option<String>,
     pub(crate) body: Bytes,
 }
 
@@ -24,6 +25,8 @@ struct Head {
     url: String,
     etag: Option<String>,
     last_modified: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    link: Option<String>,
     sha256: String,
 }
 
@@ -51,6 +54,7 @@ impl HttpCache {
             (head.url == url && head.sha256 == sha256_hex(&body)).then_some(Entry {
                 etag: head.etag,
                 last_modified: head.last_modified,
+                link: head.link,
                 body,
             })
         });
@@ -65,6 +69,7 @@ impl HttpCache {
             url: url.to_owned(),
             etag: entry.etag.clone(),
             last_modified: entry.last_modified.clone(),
+            link: entry.link.clone(),
             sha256: sha256_hex(&entry.body),
         };
         let mut bytes = serde_json::to_vec(&head).unwrap_or_default();
@@ -87,12 +92,17 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let cache = HttpCache::new(folder.path());
         let url = "http://localhost/document";
-        let entry =
-            Entry { etag: Some("\"1\"".to_owned()), last_modified: None, body: Bytes::from_static(b"first\nsecond\n") };
+        let entry = Entry {
+            etag: Some("\"1\"".to_owned()),
+            last_modified: None,
+            link: Some("</next>; rel=\"next\"".to_owned()),
+            body: Bytes::from_static(b"first\nsecond\n"),
+        };
         cache.write(url, &entry).unwrap();
         let read = cache.read(url, 100).unwrap().unwrap();
         assert_eq!(read.body, entry.body);
         assert_eq!(read.etag, entry.etag);
+        assert_eq!(read.link, entry.link);
         assert!(cache.read("http://localhost/other", 100).unwrap().is_none());
 
         let path = cache.path(url);

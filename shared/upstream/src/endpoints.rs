@@ -4,13 +4,19 @@
 mod apt;
 mod cargo;
 mod command;
+mod token;
 
 use std::path::PathBuf;
 
 use serde::Deserialize;
 use tokio::sync::OnceCell;
 
+pub use token::Token;
+
 use crate::error::{Error, Result};
+
+const GITHUB_API: &str = "https://api.github.com";
+const RELEASE_MONITOR: &str = "https://release-monitoring.org";
 
 /// Explicit settings, the `[endpoints]` table of `mill.toml`. What is absent is discovered.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
@@ -30,13 +36,21 @@ pub struct EndpointSettings {
     pub debian_components: Vec<String>,
     /// OpenPGP keyring files, binary or armored, that may sign the Debian archive.
     pub debian_keyrings: Vec<PathBuf>,
+    /// Base address of GitHub's REST API; `https://api.github.com` when absent.
+    pub github_api: Option<String>,
+    /// Token for GitHub's API, which allows more requests; none when absent.
+    pub github_token: Option<Token>,
+    /// Base address of the release-monitoring service (Anitya); `https://release-monitoring.org`
+    /// when absent.
+    pub release_monitor: Option<String>,
 }
 
 impl EndpointSettings {
     /// These settings with what `MINIMILL_CARGO_INDEX`, `MINIMILL_PYPI_INDEX`,
     /// `MINIMILL_NPM_REGISTRY`, `MINIMILL_DEBIAN_ARCHIVE`, `MINIMILL_DEBIAN_SUITES`,
-    /// `MINIMILL_DEBIAN_COMPONENTS` and `MINIMILL_DEBIAN_KEYRINGS` say put over them. The lists
-    /// are separated by spaces or commas, the keyrings by colons.
+    /// `MINIMILL_DEBIAN_COMPONENTS`, `MINIMILL_DEBIAN_KEYRINGS`, `MINIMILL_GITHUB_API`,
+    /// `MINIMILL_GITHUB_TOKEN` and `MINIMILL_RELEASE_MONITOR` say put over them. The lists are
+    /// separated by spaces or commas, the keyrings by colons.
     pub fn overridden_by(mut self, variable: impl Fn(&str) -> Option<String>) -> Self {
         let text = |name: &str| variable(name).filter(|value| !value.trim().is_empty());
         let words = |value: String| -> Vec<String> {
@@ -46,6 +60,9 @@ impl EndpointSettings {
         self.pypi = text("MINIMILL_PYPI_INDEX").or(self.pypi);
         self.npm = text("MINIMILL_NPM_REGISTRY").or(self.npm);
         self.debian = text("MINIMILL_DEBIAN_ARCHIVE").or(self.debian);
+        self.github_api = text("MINIMILL_GITHUB_API").or(self.github_api);
+        self.github_token = text("MINIMILL_GITHUB_TOKEN").map(Token::new).or(self.github_token);
+        self.release_monitor = text("MINIMILL_RELEASE_MONITOR").or(self.release_monitor);
         if let Some(suites) = text("MINIMILL_DEBIAN_SUITES") {
             self.debian_suites = words(suites);
         }
@@ -198,6 +215,32 @@ impl Endpoints {
         };
         checked_base(&base, "pypi")
     }
+
+    /// Base address of GitHub's REST API without a final slash.
+    pub fn github_api(&self) -> Result<String> {
+        checked_base(self.settings.github_api.as_deref().unwrap_or(GITHUB_API), "github-api")
+    }
+
+    /// The token for GitHub's API, if there is one. It is lent only where the API's address is
+    /// `https` or on the loopback interface.
+    pub fn github_token(&self) -> Result<Option<&Token>> {
+        let Some(token) = &self.settings.github_token else {
+            return Ok(None);
+        };
+        let base = self.github_api()?;
+        if !is_private(&base) {
+            return Err(Error::Configuration {
+                origin: "`github-token`".to_owned(),
+                reason: format!("it is not sent to `{base}`, which is not an https address"),
+            });
+        }
+        Ok(Some(token))
+    }
+
+    /// Base address of the release-monitoring service without a final slash.
+    pub fn release_monitor(&self) -> Result<String> {
+        checked_base(self.settings.release_monitor.as_deref().unwrap_or(RELEASE_MONITOR), "release-monitor")
+    }
 }
 
 /// Whether `text` can stand in an address as one or more folder names.
@@ -208,6 +251,12 @@ pub(crate) fn is_path_part(text: &str) -> bool {
                 && !part.starts_with('.')
                 && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.+".contains(&byte))
         })
+}
+
+/// Whether what is sent to `address` can't be read on the way.
+pub(crate) fn is_private(address: &str) -> bool {
+    reqwest::Url::parse(address)
+        .is_ok_and(|url| url.scheme() == "https" || matches!(url.host_str(), Some("localhost" | "127.0.0.1" | "[::1]")))
 }
 
 fn checked_base(base: &str, name: &str) -> Result<String> {
@@ -261,6 +310,25 @@ mod tests {
         let endpoints = Endpoints::new(EndpointSettings::default(), surroundings(folder.path()));
         let message = endpoints.debian().unwrap_err().to_string();
         assert!(message.contains("MINIMILL_DEBIAN_ARCHIVE"), "{message}");
+    }
+
+    #[test]
+    fn a_token_is_sent_only_where_nobody_reads_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let with = |api: Option<&str>| {
+            let settings: EndpointSettings = toml::from_str("github-token = \"settings\"").unwrap();
+            let settings = EndpointSettings { github_api: api.map(str::to_owned), ..settings };
+            Endpoints::new(
+                settings.overridden_by(|name| (name == "MINIMILL_GITHUB_TOKEN").then(|| "secret".to_owned())),
+                surroundings(folder.path()),
+            )
+        };
+        let endpoints = with(None);
+        assert_eq!(endpoints.github_token().unwrap(), Some(&Token::new("secret")));
+        assert!(!format!("{endpoints:?}").contains("secret"));
+        assert!(with(Some("http://127.0.0.1:1/")).github_token().is_ok());
+        let error = with(Some("http://192.0.2.1/")).github_token().unwrap_err().to_string();
+        assert!(error.contains("192.0.2.1") && !error.contains("secret"), "{error}");
     }
 
     #[test]

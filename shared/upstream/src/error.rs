@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::rate_limit::Lifted;
+
 /// What went wrong while watching or fetching upstream software.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -45,6 +47,38 @@ pub enum Error {
         status: u16,
         /// Attempts made.
         attempts: u32,
+    },
+    /// The server answers no more for now.
+    #[error("{url}: rate limit reached; ask again {lifted}, or with a token under `[endpoints]`")]
+    RateLimited {
+        /// Address asked.
+        url: String,
+        /// When it answers again.
+        lifted: Lifted,
+    },
+    /// A list of releases can't be read.
+    #[error("{url}: {reason}")]
+    Listing {
+        /// Address of the list.
+        url: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The `git` command could not list a repository's tags.
+    #[error("{url}: {reason}")]
+    Git {
+        /// Address of the repository.
+        url: String,
+        /// What git said, or why it could not be asked.
+        reason: String,
+    },
+    /// A list of releases has none at all.
+    #[error("`{subject}` lists no releases; {advice}")]
+    NoReleases {
+        /// What is watched.
+        subject: String,
+        /// What to do.
+        advice: &'static str,
     },
     /// A response passed its size limit and was cut off.
     #[error("{url}: response is longer than the limit of {limit} bytes")]

@@ -7,16 +7,20 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use reqwest::header::{ETAG, HeaderMap, HeaderName, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED, RETRY_AFTER};
+use reqwest::header::{
+    ETAG, HeaderMap, HeaderName, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED, LINK, RETRY_AFTER,
+};
 use reqwest::{Response, StatusCode};
 use sha2::{Digest, Sha256};
 
 use crate::cache::{Entry, HttpCache};
 use crate::error::{Error, Result};
+use crate::rate_limit::Lifted;
 use crate::store::{self, Blob, BlobStore, sha256_hex};
 
 const REDIRECTS: usize = 10;
-const LONGEST_WAIT: Duration = Duration::from_secs(30);
+/// The longest pause before another attempt; one that the server asks for is cut to it.
+pub(crate) const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
 /// How the client behaves.
 #[derive(Debug, Clone)]
@@ -65,6 +69,8 @@ pub struct Document {
     /// Whether the body came from the cache, the server having said that it is unchanged or
     /// offline mode being on.
     pub cached: bool,
+    /// The `Link` header (RFC 8288), which names the next page of a list.
+    pub link: Option<String>,
 }
 
 /// The HTTP client with its on-disk cache. Safe for many callers at once: one address is asked
@@ -111,13 +117,19 @@ impl Fetcher {
     /// Gets a document of at most `limit` bytes, asking the server only whether it changed when
     /// the cache holds it.
     pub async fn document(&self, url: &str, limit: u64) -> Result<Document> {
+        self.document_with(url, &HeaderMap::new(), limit).await
+    }
+
+    /// [`document`](Self::document), with more request headers. They are no part of the cache's
+    /// key: an address is always asked with the same ones, but for credentials.
+    pub(crate) async fn document_with(&self, url: &str, more: &HeaderMap, limit: u64) -> Result<Document> {
         let turn = self.turn(url);
         let _held = turn.lock().await;
         let cached = self.cache.read(url, limit)?;
         if self.options.offline {
             return cached.map(|entry| document(entry, true)).ok_or_else(|| Error::Offline { url: url.to_owned() });
         }
-        let mut headers = HeaderMap::new();
+        let mut headers = more.clone();
         if let Some(entry) = &cached {
             conditional(&mut headers, IF_NONE_MATCH, entry.etag.as_deref());
             conditional(&mut headers, IF_MODIFIED_SINCE, entry.last_modified.as_deref());
@@ -130,8 +142,9 @@ impl Fetcher {
                 }
                 let etag = header(&response, ETAG);
                 let last_modified = header(&response, LAST_MODIFIED);
+                let link = header(&response, LINK);
                 let body = read_body(response, url, limit).await?;
-                Ok(Some(Entry { etag, last_modified, body }))
+                Ok(Some(Entry { etag, last_modified, link, body }))
             })
             .await?;
         match (fetched, cached) {
@@ -197,6 +210,9 @@ impl Fetcher {
         let status = response.status();
         if status.is_success() || status == StatusCode::NOT_MODIFIED {
             return Ok(response);
+        }
+        if let Some(lifted) = Lifted::read(status, response.headers()) {
+            return Err(Error::RateLimited { url: url.to_owned(), lifted }.into());
         }
         let wait = response
             .headers()
@@ -265,7 +281,7 @@ pub(crate) fn check_digest(what: &str, expected: Option<&str>, found: &str) -> R
 }
 
 fn document(entry: Entry, cached: bool) -> Document {
-    Document { sha256: sha256_hex(&entry.body), bytes: entry.body, cached }
+    Document { sha256: sha256_hex(&entry.body), bytes: entry.body, cached, link: entry.link }
 }
 
 fn conditional(headers: &mut HeaderMap, name: HeaderName, value: Option<&str>) {

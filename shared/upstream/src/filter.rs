@@ -26,6 +26,8 @@ pub struct Candidate {
     pub prerelease: Option<String>,
     /// Why it may not be used at all, if so (yanked, a snapshot).
     pub withdrawn: Option<String>,
+    /// Git commit that the release was made of, in hexadecimal, where the ecosystem states it.
+    pub commit: Option<String>,
 }
 
 impl Candidate {
@@ -109,6 +111,9 @@ pub struct Chosen {
     /// How the ecosystem names the release where that differs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub label: Option<String>,
+    /// Git commit that the release was made of, in hexadecimal, where the ecosystem states it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub commit: Option<String>,
 }
 
 /// The answer to "is there something newer?".
@@ -187,6 +192,7 @@ pub fn choose(candidates: &[Candidate], rules: &Rules, current: Option<&str>) ->
         version: version.to_string(),
         upstream: candidate.version.clone(),
         label: candidate.label.clone(),
+        commit: candidate.commit.clone(),
     });
     Ok(Decision { chosen, considered: list })
 }

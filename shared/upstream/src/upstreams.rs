@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -12,7 +13,8 @@ use crate::direct::Direct;
 use crate::endpoints::Endpoints;
 use crate::error::{Error, Result};
 use crate::fetcher::{FetchOptions, Fetcher, run_blocking, stored};
-use crate::filter::{Decision, Rules, choose};
+use crate::filter::{Candidate, Decision, Rules, choose};
+use crate::monitor::{Git, GitHub, GitHubListing, Monitored, ReleaseMonitor};
 use crate::mtime::source_date_epoch;
 use crate::provider::{Context, Evidence, Obtained, Provider};
 use crate::source::SourceUri;
@@ -27,21 +29,28 @@ pub struct Options {
     pub fetch: FetchOptions,
     /// The Debian provider.
     pub debian: DebianOptions,
+    /// Within which time a git repository must have listed its tags.
+    pub git_timeout: Duration,
     /// The time.
     pub clock: Arc<dyn Fn() -> Timestamp + Send + Sync>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { fetch: FetchOptions::default(), debian: DebianOptions::default(), clock: Arc::new(Timestamp::now) }
+        Self {
+            fetch: FetchOptions::default(),
+            debian: DebianOptions::default(),
+            git_timeout: Duration::from_secs(120),
+            clock: Arc::new(Timestamp::now),
+        }
     }
 }
 
 /// A package that is watched.
 #[derive(Debug, Clone)]
 pub struct Watch {
-    /// Where its releases are listed; a version in it doesn't matter.
-    pub source: SourceUri,
+    /// Where its releases are listed.
+    pub monitored: Monitored,
     /// The version that the definition has, without revision.
     pub current: Option<String>,
     /// The definition's `update:` rules.
@@ -85,6 +94,9 @@ struct Record {
 pub struct Upstreams {
     context: Context,
     providers: Vec<Arc<dyn Provider>>,
+    github: GitHub,
+    release_monitor: ReleaseMonitor,
+    git: Git,
 }
 
 impl Upstreams {
@@ -98,7 +110,13 @@ impl Upstreams {
             cache: cache.to_owned(),
             clock: options.clock,
         };
-        let mut upstreams = Self { context: context.clone(), providers: Vec::new() };
+        let mut upstreams = Self {
+            github: GitHub::new(context.clone()),
+            release_monitor: ReleaseMonitor::new(context.clone()),
+            git: Git::new(context.clone(), options.git_timeout),
+            providers: Vec::new(),
+            context: context.clone(),
+        };
         upstreams.add(Arc::new(Debian::new(context.clone(), options.debian)));
         upstreams.add(Arc::new(Crates::new(context.clone())));
         upstreams.add(Arc::new(Direct::new(context)));
@@ -117,9 +135,41 @@ impl Upstreams {
 
     /// Whether there is a newer release than the current one, and why each candidate was taken or
     /// passed over.
+    ///
+    /// # Errors
+    /// Besides what asking brings, a list without any release ([`Error::NoReleases`]) and a rule
+    /// that can't be used.
     pub async fn check(&self, watch: &Watch) -> Result<Decision> {
-        let candidates = self.provider(&watch.source)?.candidates(&watch.source).await?;
-        choose(&candidates, &watch.rules, watch.current.as_deref())
+        let candidates = self.candidates(&watch.monitored).await?;
+        let mut decision = choose(&candidates, &watch.rules, watch.current.as_deref())?;
+        // GitHub's releases don't say their commits; only that of the release to build is asked.
+        if let (Some(chosen), Monitored::GitHub { repository, .. }) = (&mut decision.chosen, &watch.monitored)
+            && chosen.commit.is_none()
+        {
+            chosen.commit = Some(self.github.commit(repository, &chosen.upstream).await?);
+        }
+        Ok(decision)
+    }
+
+    async fn candidates(&self, monitored: &Monitored) -> Result<Vec<Candidate>> {
+        let (candidates, advice) = match monitored {
+            Monitored::Source(source) => return self.provider(source)?.candidates(source).await,
+            Monitored::GitHub { repository, listing } => {
+                let advice = match listing {
+                    GitHubListing::Releases => "if it has tags only, set `use-tag: true`",
+                    GitHubListing::Tags => "check its `identifier`",
+                };
+                (self.github.candidates(repository, *listing).await?, advice)
+            }
+            Monitored::ReleaseMonitor(project) => {
+                (self.release_monitor.candidates(*project).await?, "check its `identifier`")
+            }
+            Monitored::Git(address) => (self.git.candidates(address).await?, "name another provider if it has no tags"),
+        };
+        if candidates.is_empty() {
+            return Err(Error::NoReleases { subject: monitored.to_string(), advice });
+        }
+        Ok(candidates)
     }
 
     /// Fetches a source and proves it by its ecosystem's chain. With `expected`, a SHA-256 in

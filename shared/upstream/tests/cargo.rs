@@ -65,7 +65,11 @@ fn source(text: &str) -> SourceUri {
 }
 
 fn watch(current: Option<&str>) -> Watch {
-    Watch { source: source("pkg:cargo/hello-mill"), current: current.map(str::to_owned), rules: Rules::default() }
+    Watch {
+        monitored: source("pkg:cargo/hello-mill").into(),
+        current: current.map(str::to_owned),
+        rules: Rules::default(),
+    }
 }
 
 #[tokio::test]

@@ -96,7 +96,7 @@ fn source(text: &str) -> SourceUri {
 }
 
 fn watch(text: &str, current: Option<&str>) -> Watch {
-    Watch { source: source(text), current: current.map(str::to_owned), rules: Rules::default() }
+    Watch { monitored: source(text).into(), current: current.map(str::to_owned), rules: Rules::default() }
 }
 
 #[tokio::test]

@@ -24,7 +24,7 @@ fn upstreams(cache: &Path, suites: &[&str], offline: bool) -> Upstreams {
 }
 
 fn watch(source: &str) -> Watch {
-    Watch { source: source.parse().unwrap(), current: None, rules: Rules::default() }
+    Watch { monitored: source.parse::<SourceUri>().unwrap().into(), current: None, rules: Rules::default() }
 }
 
 /// Whether an error only means that there is nothing to run against.

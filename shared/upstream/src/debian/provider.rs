@@ -238,9 +238,9 @@ impl Provider for Debian {
                 version: found.version.upstream_version().to_owned(),
                 epoch: found.version.epoch(),
                 prerelease: found.version.unreleased().map(str::to_owned),
-                withdrawn: None,
                 label: Some(found.archive.version),
                 place: Some(found.suite.name.clone()),
+                ..Candidate::default()
             })
             .collect())
     }

@@ -1,0 +1,138 @@
+//! What `update:` blocks watch: those of the corpus, and one against a repository made here.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use apk::Architecture;
+use recipe::{PackageDefinition, Pipelines};
+use stage::watched;
+use upstream::{EndpointSettings, Endpoints, Monitored, Options, Rules, Surroundings, Upstreams, choose};
+
+fn watch(update: &str) -> Result<upstream::Watch, stage::StageError> {
+    let text = format!(
+        "package:\n  name: hello\n  version: '1.0'\n  epoch: 0\npipeline:\n  - uses: git-checkout\n    with:\n      repository: https://localhost/hello.git\n      tag: v${{{{package.version}}}}\n      expected-commit: {}\n  - uses: no/such-pipeline\nupdate:\n{update}",
+        "1".repeat(40)
+    );
+    let definition = PackageDefinition::parse(&text, "hello.yaml").unwrap();
+    watched(&definition, Architecture::X86_64, &Pipelines::built_in().unwrap())
+}
+
+#[test]
+fn a_block_names_its_provider_and_its_rules() {
+    let github = "  github:\n    identifier: mill/hello\n    use-tag: true\n    tag-filter: hello-\n    strip-prefix: hello-v\n    strip-suffix: .final\n    tag-filter-contains: v\n";
+    let watch_github = watch(github).unwrap();
+    assert_eq!(watch_github.monitored.to_string(), "github:mill/hello (tags)");
+    assert_eq!(watch_github.current.as_deref(), Some("1.0"));
+    let rules = Rules {
+        filter_prefix: Some("hello-".to_owned()),
+        filter_contains: Some("v".to_owned()),
+        strip_prefix: Some("hello-v".to_owned()),
+        strip_suffix: Some(".final".to_owned()),
+        ..Rules::default()
+    };
+    assert_eq!(watch_github.rules, rules);
+    let monitor = watch("  release-monitor:\n    identifier: 15\n    version-filter-prefix: '1.'\n").unwrap();
+    assert_eq!(monitor.monitored, Monitored::ReleaseMonitor(15));
+    assert_eq!(monitor.rules, Rules { filter_prefix: Some("1.".to_owned()), ..Rules::default() });
+    assert_eq!(watch("  git: {}\n").unwrap().monitored.to_string(), "git:https://localhost/hello.git");
+}
+
+#[test]
+fn a_block_that_cannot_be_watched_says_why() {
+    for (update, reason) in [
+        ("  github:\n    identifier: hello\n", "OWNER/NAME"),
+        ("  git: {}\n  github:\n    identifier: mill/hello\n", "several providers"),
+        ("  oci:\n    identifier: localhost/hello\n", "not built in"),
+    ] {
+        let error = watch(update).unwrap_err().to_string();
+        assert!(error.contains(reason) && error.contains("hello.yaml"), "{error}");
+    }
+}
+
+fn provider(monitored: &Monitored) -> &'static str {
+    match monitored {
+        Monitored::GitHub { .. } => "github",
+        Monitored::ReleaseMonitor(_) => "release-monitor",
+        Monitored::Git(_) => "git",
+        _ => "source",
+    }
+}
+
+#[test]
+fn every_block_of_the_corpus_can_be_watched() {
+    let root = std::env::var("MINIMILL_CORPUS")
+        .unwrap_or_else(|_| concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/corpus").to_owned());
+    let folder = PathBuf::from(root).join("wolfi-packages");
+    let Ok(entries) = std::fs::read_dir(&folder) else {
+        println!("not run: no corpus at {}", folder.display());
+        return;
+    };
+    let pipelines = Pipelines::built_in().unwrap();
+    let (mut counts, mut failures) = (BTreeMap::<_, usize>::new(), Vec::new());
+    for path in entries.map(|entry| entry.unwrap().path()) {
+        if path.extension().is_none_or(|extension| extension != "yaml") {
+            continue;
+        }
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        let definition = PackageDefinition::parse(&std::fs::read_to_string(&path).unwrap(), &name).unwrap();
+        let update = &definition.update;
+        let named = update.github.is_some() || update.git.is_some() || update.release_monitor.is_some();
+        if !named && update.enabled != Some(true) {
+            *counts.entry("not watched").or_default() += 1;
+            continue;
+        }
+        match watched(&definition, Architecture::X86_64, &pipelines) {
+            Ok(watch) => {
+                *counts.entry(provider(&watch.monitored)).or_default() += 1;
+                // No candidates, but the rules are made ready.
+                if let Err(error) = choose(&[], &watch.rules, watch.current.as_deref()) {
+                    failures.push(format!("{name}: {error}"));
+                }
+            }
+            Err(error) => failures.push(error.to_string()),
+        }
+    }
+    println!("watched by provider: {counts:?}");
+    assert!(counts.values().sum::<usize>() + failures.len() >= 300, "{counts:?}");
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+#[test]
+fn a_bad_pattern_fails_its_package_alone() {
+    let watch = watch("  ignore-regex-patterns: ['*ignore_me']\n  release-monitor:\n    identifier: 15\n").unwrap();
+    let error = choose(&[], &watch.rules, watch.current.as_deref()).unwrap_err().to_string();
+    assert!(error.contains("*ignore_me"), "{error}");
+}
+
+fn git(folder: &Path, arguments: &[&str]) -> String {
+    let identity = ["-c", "user.name=mill", "-c", "user.email=mill@localhost"];
+    let output = Command::new("git").arg("-C").arg(folder).args(identity).args(arguments).output().unwrap();
+    assert!(output.status.success(), "git {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
+
+#[tokio::test]
+async fn a_git_checkout_is_watched_where_it_comes_from() {
+    let folder = tempfile::tempdir().unwrap();
+    let repository = folder.path().join("hello");
+    std::fs::create_dir(&repository).unwrap();
+    git(&repository, &["init", "--quiet"]);
+    git(&repository, &["commit", "--quiet", "--allow-empty", "--message", "one"]);
+    git(&repository, &["tag", "v1.0"]);
+    git(&repository, &["tag", "--annotate", "--message", "release", "v1.1"]);
+    let text = format!(
+        "package:\n  name: hello\n  version: '1.0'\n  epoch: 0\npipeline:\n  - uses: git-checkout\n    with:\n      repository: file://{}\n      tag: v${{{{package.version}}}}\n      expected-commit: {}\nupdate:\n  enabled: true\n  git:\n    strip-prefix: v\n",
+        repository.display(),
+        git(&repository, &["rev-parse", "HEAD"])
+    );
+    let definition = PackageDefinition::parse(&text, "hello.yaml").unwrap();
+    let watch = watched(&definition, Architecture::X86_64, &Pipelines::built_in().unwrap()).unwrap();
+    let surroundings = Surroundings::of_machine(|_| None, folder.path());
+    let endpoints = Endpoints::new(EndpointSettings::default(), surroundings);
+    let upstreams = Upstreams::new(endpoints, &folder.path().join("cache"), Options::default()).unwrap();
+    let chosen = upstreams.check(&watch).await.unwrap().chosen.unwrap();
+    assert_eq!(chosen.version, "1.1");
+    assert_eq!(chosen.commit, Some(git(&repository, &["rev-parse", "HEAD"])));
+}
