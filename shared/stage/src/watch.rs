@@ -29,9 +29,8 @@ pub async fn newest(context: &Context, definition: &PackageDefinition, current: 
 /// on.
 ///
 /// # Errors
-/// [`StageError::Rejected`] when the block names several providers, one that is not built in, or
-/// one by a name that it can't have; and when it leaves the source to say what is watched, and
-/// there is none.
+/// [`StageError::Rejected`] when the block names several providers, or one by a name that it
+/// can't have; and when it leaves the source to say what is watched, and there is none.
 pub fn watched(
     definition: &PackageDefinition,
     architecture: Architecture,
@@ -54,7 +53,10 @@ pub fn watched(
             let address = source.uri.parse();
             Monitored::Git(address.map_err(|error| invalid(&source.location.to_string(), &error))?)
         }
-        (None, None, None, Some(_)) => return Err(refuse("`update.oci` is not built in yet; use another provider")),
+        (None, None, None, Some(oci)) => {
+            let repository = oci.identifier.value.parse();
+            Monitored::Oci(repository.map_err(|error| invalid("update.oci.identifier", &error))?)
+        }
         (None, None, None, None) => parse(&first_source(definition, architecture, pipelines)?)?.into(),
         _ => return Err(refuse("`update` names several providers; keep one")),
     };
@@ -197,6 +199,11 @@ fn provider_rules(definition: &PackageDefinition) -> Rules {
         rules.filter_contains = text(&git.tag_filter_contains);
         rules.strip_prefix = text(&git.strip_prefix);
         rules.strip_suffix = text(&git.strip_suffix);
+    } else if let Some(oci) = &update.oci {
+        rules.filter_prefix = text(&oci.tag_filter_prefix);
+        rules.filter_contains = text(&oci.tag_filter_contains);
+        rules.strip_prefix = text(&oci.strip_prefix);
+        rules.strip_suffix = text(&oci.strip_suffix);
     }
     rules
 }

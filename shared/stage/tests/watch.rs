@@ -36,6 +36,9 @@ fn a_block_names_its_provider_and_its_rules() {
     let monitor = watch("  release-monitor:\n    identifier: 15\n    version-filter-prefix: '1.'\n").unwrap();
     assert_eq!(monitor.monitored, Monitored::ReleaseMonitor(15));
     assert_eq!(monitor.rules, Rules { filter_prefix: Some("1.".to_owned()), ..Rules::default() });
+    let oci = watch("  oci:\n    identifier: localhost/hello\n    strip-prefix: v\n").unwrap();
+    assert_eq!(oci.monitored.to_string(), "oci:localhost/hello");
+    assert_eq!(oci.rules, Rules { strip_prefix: Some("v".to_owned()), ..Rules::default() });
     assert_eq!(watch("  git: {}\n").unwrap().monitored.to_string(), "git:https://localhost/hello.git");
 }
 
@@ -44,7 +47,7 @@ fn a_block_that_cannot_be_watched_says_why() {
     for (update, reason) in [
         ("  github:\n    identifier: hello\n", "OWNER/NAME"),
         ("  git: {}\n  github:\n    identifier: mill/hello\n", "several providers"),
-        ("  oci:\n    identifier: localhost/hello\n", "not built in"),
+        ("  oci:\n    identifier: localhost/hello:1.0\n", "without tag"),
     ] {
         let error = watch(update).unwrap_err().to_string();
         assert!(error.contains(reason) && error.contains("hello.yaml"), "{error}");

@@ -56,6 +56,14 @@ pub enum Error {
         /// When it answers again.
         lifted: Lifted,
     },
+    /// The server wants credentials.
+    #[error("{url}: the server wants credentials: `{challenge}`")]
+    Unauthorized {
+        /// Address asked.
+        url: String,
+        /// Its `WWW-Authenticate` header.
+        challenge: String,
+    },
     /// A list of releases can't be read.
     #[error("{url}: {reason}")]
     Listing {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use reqwest::header::{
-    ETAG, HeaderMap, HeaderName, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED, LINK, RETRY_AFTER,
+    ETAG, HeaderMap, HeaderName, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED, LINK, RETRY_AFTER, WWW_AUTHENTICATE,
 };
 use reqwest::{Response, StatusCode};
 use sha2::{Digest, Sha256};
@@ -157,6 +157,14 @@ impl Fetcher {
         }
     }
 
+    /// Gets at most `limit` bytes without a look at the cache, and keeps nothing there.
+    pub(crate) async fn fresh(&self, url: &str, limit: u64) -> Result<Bytes> {
+        if self.options.offline {
+            return Err(Error::Offline { url: url.to_owned() });
+        }
+        self.attempt(url, || async { read_body(self.send(url, HeaderMap::new()).await?, url, limit).await }).await
+    }
+
     /// Downloads a file of at most `limit` bytes into `blobs`, hashing it on the way. Nothing is
     /// kept unless it has the expected digest and size. A file that is already there with the
     /// expected digest is not asked for again.
@@ -210,6 +218,9 @@ impl Fetcher {
         let status = response.status();
         if status.is_success() || status == StatusCode::NOT_MODIFIED {
             return Ok(response);
+        }
+        if let Some(challenge) = header(&response, WWW_AUTHENTICATE).filter(|_| status == StatusCode::UNAUTHORIZED) {
+            return Err(Error::Unauthorized { url: url.to_owned(), challenge }.into());
         }
         if let Some(lifted) = Lifted::read(status, response.headers()) {
             return Err(Error::RateLimited { url: url.to_owned(), lifted }.into());

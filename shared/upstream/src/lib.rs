@@ -28,7 +28,7 @@ pub use endpoints::{DebianArchive, EndpointSettings, Endpoints, Surroundings, To
 pub use error::{Error, Result};
 pub use fetcher::{Document, FetchOptions, Fetcher};
 pub use filter::{Candidate, Chosen, Considered, Decision, Rules, Transform, Verdict, choose};
-pub use monitor::{GitAddress, GitHubListing, GitHubRepository, Monitored};
+pub use monitor::{GitAddress, GitHubListing, GitHubRepository, ImageRepository, Monitored};
 pub use mtime::source_date_epoch;
 pub use provider::{Context, Evidence, Obtained, Provider};
 pub use rate_limit::Lifted;

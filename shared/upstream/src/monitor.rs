@@ -2,6 +2,8 @@
 
 mod git;
 mod github;
+mod image_repository;
+mod oci;
 mod pages;
 mod release_monitor;
 
@@ -13,6 +15,8 @@ use crate::source::SourceUri;
 
 pub(crate) use git::Git;
 pub(crate) use github::GitHub;
+pub use image_repository::ImageRepository;
+pub(crate) use oci::Oci;
 pub(crate) use release_monitor::ReleaseMonitor;
 
 /// What is watched for a package: the provider of its `update:` block.
@@ -32,6 +36,8 @@ pub enum Monitored {
     ReleaseMonitor(u64),
     /// `git`: the tags of any repository.
     Git(GitAddress),
+    /// `oci`: the tags of a repository in a registry.
+    Oci(ImageRepository),
 }
 
 impl From<SourceUri> for Monitored {
@@ -50,6 +56,7 @@ impl fmt::Display for Monitored {
             }
             Self::ReleaseMonitor(project) => write!(formatter, "release-monitor:{project}"),
             Self::Git(address) => write!(formatter, "git:{address}"),
+            Self::Oci(repository) => write!(formatter, "oci:{repository}"),
         }
     }
 }

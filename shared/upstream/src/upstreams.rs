@@ -14,7 +14,7 @@ use crate::endpoints::Endpoints;
 use crate::error::{Error, Result};
 use crate::fetcher::{FetchOptions, Fetcher, run_blocking, stored};
 use crate::filter::{Candidate, Decision, Rules, choose};
-use crate::monitor::{Git, GitHub, GitHubListing, Monitored, ReleaseMonitor};
+use crate::monitor::{Git, GitHub, GitHubListing, Monitored, Oci, ReleaseMonitor};
 use crate::mtime::source_date_epoch;
 use crate::provider::{Context, Evidence, Obtained, Provider};
 use crate::source::SourceUri;
@@ -97,6 +97,7 @@ pub struct Upstreams {
     github: GitHub,
     release_monitor: ReleaseMonitor,
     git: Git,
+    oci: Oci,
 }
 
 impl Upstreams {
@@ -114,6 +115,7 @@ impl Upstreams {
             github: GitHub::new(context.clone()),
             release_monitor: ReleaseMonitor::new(context.clone()),
             git: Git::new(context.clone(), options.git_timeout),
+            oci: Oci::new(context.clone()),
             providers: Vec::new(),
             context: context.clone(),
         };
@@ -164,6 +166,7 @@ impl Upstreams {
             Monitored::ReleaseMonitor(project) => {
                 (self.release_monitor.candidates(*project).await?, "check its `identifier`")
             }
+            Monitored::Oci(repository) => (self.oci.candidates(repository).await?, "check its `identifier`"),
             Monitored::Git(address) => (self.git.candidates(address).await?, "name another provider if it has no tags"),
         };
         if candidates.is_empty() {

@@ -249,6 +249,43 @@ async fn tags_of_a_git_repository_have_the_commits_that_they_point_to() {
     assert!(matches!(error, Error::Offline { .. }), "{error}");
 }
 
+#[tokio::test]
+async fn tags_of_a_registry_are_read_with_the_token_that_it_gives_to_anybody() {
+    let bench = Bench::new().await;
+    let host = bench.server.base().trim_start_matches("http://");
+    let watched = || Monitored::Oci(format!("{host}/mill/hello").parse().unwrap());
+    let first = "/v2/mill/hello/tags/list?n=1000";
+    let second = "/v2/mill/hello/tags/list?last=1.9&n=1000";
+    let page = Answer::ok(r#"{"name":"mill/hello","tags":["1.10","1.9","latest"]}"#);
+    let page = page.header("link", format!("<{second}>; rel=\"next\""));
+    bench.server.put(second, Answer::ok(r#"{"name":"mill/hello","tags":["1.11"]}"#));
+    let challenge = format!(
+        r#"Bearer realm="{}/token",service="registry",scope="repository:mill/hello:pull""#,
+        bench.server.base()
+    );
+    bench.server.put_private(first, "Bearer anybody", &challenge, page);
+    bench.server.put(
+        "/token?service=registry&scope=repository%3Amill%2Fhello%3Apull",
+        Answer::ok(r#"{"token":"anybody","expires_in":300}"#),
+    );
+    let decision = bench.check(watched(), "1.9", Rules::default()).await.unwrap();
+    assert_eq!(decision.chosen.unwrap().version, "1.11");
+    assert_eq!(decision.considered.last().unwrap().reason, "`latest` is not a package version");
+    let asked: Vec<_> = bench.server.asked().into_iter().map(|one| (one.status, one.authorization)).collect();
+    let bearer = || Some("Bearer anybody".to_owned());
+    assert_eq!(asked, [(401, None), (200, None), (200, bearer()), (200, bearer())]);
+
+    bench.server.put_private(first, "x", "Basic realm=\"registry\"", Answer::ok("{}"));
+    let error = bench.check(watched(), "1.9", Rules::default()).await.unwrap_err();
+    assert!(error.to_string().contains("Basic realm"), "{error}");
+    bench.server.put(first, Answer::ok(r#"{"name":"mill/hello","tags":null}"#));
+    let error = bench.check(watched(), "1.9", Rules::default()).await.unwrap_err();
+    assert!(matches!(error, Error::NoReleases { .. }), "{error}");
+    bench.server.put(first, Answer::status(404));
+    let error = bench.check(watched(), "1.9", Rules::default()).await.unwrap_err();
+    assert!(matches!(error, Error::UnknownPackage { .. }), "{error}");
+}
+
 fn packet(text: &str) -> String {
     format!("{:04x}{text}", text.len() + 4)
 }

@@ -15,11 +15,13 @@ pub struct Answer {
     pub status: u16,
     pub headers: Vec<(&'static str, String)>,
     pub body: Vec<u8>,
+    /// `Authorization` without which the second, a challenge, is all that is answered.
+    private: Option<(String, String)>,
 }
 
 impl Answer {
     pub fn ok(body: impl Into<Vec<u8>>) -> Self {
-        Self { status: 200, headers: Vec::new(), body: body.into() }
+        Self { status: 200, headers: Vec::new(), body: body.into(), private: None }
     }
 
     pub fn status(status: u16) -> Self {
@@ -72,6 +74,11 @@ impl Recorded {
         self.inner.lock().unwrap().answers.insert(path.to_owned(), answer);
     }
 
+    /// Answers a path so to whoever is authorized, and the rest with a challenge.
+    pub fn put_private(&self, path: &str, authorization: &str, challenge: &str, answer: Answer) {
+        self.put(path, Answer { private: Some((authorization.to_owned(), challenge.to_owned())), ..answer });
+    }
+
     /// Requests since the last call.
     pub fn asked(&self) -> Vec<Asked> {
         std::mem::take(&mut self.inner.lock().unwrap().asked)
@@ -83,9 +90,14 @@ async fn answer(State(server): State<Recorded>, request: Request) -> Response<Bo
     let header = |name| request.headers().get(name).map(|value| value.to_str().unwrap().to_owned());
     let mut inner = server.inner.lock().unwrap();
     let mut answer = inner.answers.get(&path).cloned().unwrap_or_else(|| Answer::status(404));
+    if let Some((wanted, challenge)) = answer.private.take()
+        && header(AUTHORIZATION).as_ref() != Some(&wanted)
+    {
+        answer = Answer::status(401).header("www-authenticate", challenge);
+    }
     let tag = answer.headers.iter().find(|(name, _)| *name == ETAG.as_str()).map(|(_, value)| value.clone());
     if answer.status == 200 && tag.is_some() && tag == header(IF_NONE_MATCH) {
-        answer = Answer { status: 304, headers: Vec::new(), body: Vec::new() };
+        answer = Answer::status(304);
     }
     inner.asked.push(Asked { path, authorization: header(AUTHORIZATION), status: answer.status });
     let response = Response::builder().status(StatusCode::from_u16(answer.status).unwrap());
