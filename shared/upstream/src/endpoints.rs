@@ -126,12 +126,13 @@ pub struct Endpoints {
     settings: EndpointSettings,
     surroundings: Surroundings,
     cargo: OnceCell<String>,
+    pypi: OnceCell<String>,
 }
 
 impl Endpoints {
     /// Endpoints from `settings`, and from `surroundings` where those are silent.
     pub fn new(settings: EndpointSettings, surroundings: Surroundings) -> Self {
-        Self { settings, surroundings, cargo: OnceCell::new() }
+        Self { settings, surroundings, cargo: OnceCell::new(), pypi: OnceCell::new() }
     }
 
     /// The Debian archive: the settings, else the first apt source whose address ends in
@@ -209,11 +210,16 @@ impl Endpoints {
     /// Base address of the PyPI simple index without a final slash: the settings, else pip's
     /// configured index, else the one built into pip.
     pub async fn pypi(&self) -> Result<String> {
-        let base = match &self.settings.pypi {
-            Some(base) => base.clone(),
-            None => command::pip_index(&self.surroundings).await?,
-        };
-        checked_base(&base, "pypi")
+        self.pypi
+            .get_or_try_init(|| async {
+                let base = match &self.settings.pypi {
+                    Some(base) => base.clone(),
+                    None => command::pip_index(&self.surroundings).await?,
+                };
+                checked_base(&base, "pypi")
+            })
+            .await
+            .cloned()
     }
 
     /// Base address of GitHub's REST API without a final slash.

@@ -16,6 +16,7 @@ pub mod filter;
 mod monitor;
 mod mtime;
 mod provider;
+mod pypi;
 mod rate_limit;
 mod source;
 mod store;
@@ -31,6 +32,7 @@ pub use filter::{Candidate, Chosen, Considered, Decision, Rules, Transform, Verd
 pub use monitor::{GitAddress, GitHubListing, GitHubRepository, ImageRepository, Monitored};
 pub use mtime::source_date_epoch;
 pub use provider::{Context, Evidence, Obtained, Provider};
+pub use pypi::Pypi;
 pub use rate_limit::Lifted;
 pub use source::{PackageUrl, SourceUri};
 pub use store::BlobStore;

@@ -102,6 +102,20 @@ pub enum Evidence {
         /// SHA-256 of the file, as the index states it.
         sha256: String,
     },
+    /// Python: digest in the package index.
+    #[serde(rename_all = "camelCase")]
+    Pypi {
+        /// Project.
+        package: String,
+        /// Version.
+        version: String,
+        /// Source archive.
+        file: String,
+        /// SHA-256 of the project's index page as it was read.
+        index_sha256: String,
+        /// SHA-256 of the file, as the index states it.
+        sha256: String,
+    },
     /// A plain address, proved only by the digest that the definition states.
     #[serde(rename_all = "camelCase")]
     Declared {

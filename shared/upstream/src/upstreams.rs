@@ -17,6 +17,7 @@ use crate::filter::{Candidate, Decision, Rules, choose};
 use crate::monitor::{Git, GitHub, GitHubListing, Monitored, Oci, ReleaseMonitor};
 use crate::mtime::source_date_epoch;
 use crate::provider::{Context, Evidence, Obtained, Provider};
+use crate::pypi::Pypi;
 use crate::source::SourceUri;
 use crate::store::{self, BlobStore, is_sha256_hex, sha256_hex};
 
@@ -121,6 +122,7 @@ impl Upstreams {
         };
         upstreams.add(Arc::new(Debian::new(context.clone(), options.debian)));
         upstreams.add(Arc::new(Crates::new(context.clone())));
+        upstreams.add(Arc::new(Pypi::new(context.clone())));
         upstreams.add(Arc::new(Direct::new(context)));
         Ok(upstreams)
     }

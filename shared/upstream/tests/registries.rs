@@ -120,3 +120,19 @@ async fn cargo_from_index_to_crate() {
     assert_eq!(fetched.file_name, format!("semver-{version}.crate"));
     assert!(matches!(fetched.evidence, Evidence::Cargo { .. }));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pypi_from_index_to_source_archive() {
+    let cache = tempfile::tempdir().unwrap();
+    let upstreams = upstreams(cache.path(), &["trixie"], false);
+    let decision = match upstreams.check(&watch("pkg:pypi/iniconfig")).await {
+        Err(error) if not_run(&error) => return,
+        decision => decision.unwrap(),
+    };
+    let version = decision.chosen.unwrap().upstream;
+    println!("iniconfig {version}, {} considered", decision.considered.len());
+    let source: SourceUri = format!("pkg:pypi/iniconfig@{version}").parse().unwrap();
+    let fetched = upstreams.fetch(&source, None).await.unwrap();
+    assert_eq!(fetched.file_name, format!("iniconfig-{version}.tar.gz"));
+    assert!(matches!(fetched.evidence, Evidence::Pypi { .. }));
+}

@@ -1,4 +1,5 @@
 //! A loopback server that gives prepared answers and keeps what it was asked.
+#![allow(dead_code, reason = "each test file uses a part of it")]
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
