@@ -60,9 +60,10 @@ fn summary(report: &CycleReport, global: &Global) -> String {
     if let Some(row) = report.images.first() {
         let tag = row.release.tags.first().map_or("latest", String::as_str);
         let home = global.home.display();
+        let program = std::env::args().next().unwrap_or_else(|| "mill".to_owned());
+        let name = &row.name;
         text.push_str(&format!(
-            "\n\nlook at it:\n  mill --home {home} serve --listen 127.0.0.1:5000\n  docker pull localhost:5000/{}:{tag}\n  mill --home {home} verify {}:{tag} --key {home}/keys/minimill.pub",
-            row.name, row.name
+            "\n\nlook at it:\n  {program} --home {home} serve --listen 127.0.0.1:5000\n  docker pull localhost:5000/{name}:{tag}\n  {program} --home {home} verify {name}:{tag} --key {home}/keys/minimill.pub"
         ));
     }
     text
