@@ -31,8 +31,8 @@ lint: setup-test ## formatting, clippy, docs, licences and sources of dependenci
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked
 	infra/setup/deny.sh
 
-bench: ## ratios against named baselines, measured in the same run
-	$(CARGO) bench --workspace --locked
+bench: ## times of the solver over the real index in MINIMILL_CORPUS
+	$(CARGO) bench --locked -p solve
 
 doc: ## the documentation of every crate
 	$(CARGO) doc --workspace --no-deps --locked
