@@ -29,7 +29,7 @@ impl Progress for Bars {
     fn started(&self, stage: &'static str, subject: &str) -> Box<dyn Running> {
         let bar = self.terminal.then(|| {
             let bar = self.bars.add(ProgressBar::new_spinner());
-            let style = ProgressStyle::with_template("{spinner} {prefix} {wide_msg} {elapsed}");
+            let style = ProgressStyle::with_template("{spinner} {prefix} {elapsed}");
             bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
             bar.set_prefix(format!("{stage:<18} {subject}"));
             bar.enable_steady_tick(Duration::from_millis(100));
@@ -40,12 +40,6 @@ impl Progress for Bars {
 }
 
 impl Running for Bar {
-    fn step(&self, text: &str) {
-        if let Some(bar) = &self.bar {
-            bar.set_message(text.to_owned());
-        }
-    }
-
     fn finished(&self, result: &Result<Outcome, StageError>) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();

@@ -8,8 +8,6 @@ pub trait Progress: Send + Sync {
 
 /// One run of a stage, as seen by a watcher.
 pub trait Running: Send + Sync {
-    /// What it is doing now.
-    fn step(&self, text: &str);
     /// It ended.
     fn finished(&self, result: &Result<Outcome, StageError>);
 }
@@ -25,6 +23,5 @@ impl Progress for Silent {
 }
 
 impl Running for Silent {
-    fn step(&self, _: &str) {}
     fn finished(&self, _: &Result<Outcome, StageError>) {}
 }
