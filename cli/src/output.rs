@@ -3,6 +3,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use serde::Serialize;
+use stage::StageError;
 
 /// Why a command ends without success, and with which exit code.
 #[derive(Debug)]
@@ -25,6 +26,14 @@ impl Failure {
     /// Something the command needs does not work: exit 3.
     pub fn environment(message: impl fmt::Display) -> Self {
         Self { code: 3, message: message.to_string() }
+    }
+
+    /// A stage's failure: what it rejects is bad, anything else is the environment.
+    pub fn of_stage(error: StageError) -> Self {
+        match error {
+            StageError::Rejected(reason) => Self::bad(reason),
+            error => Self::environment(stage::chain(&error)),
+        }
     }
 
     /// Prints the message on stderr and gives the exit code.

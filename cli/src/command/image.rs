@@ -2,10 +2,10 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use apk::{Architecture, Dependency};
-use image::{Composition, PackageFile, Settings};
+use image::{Composition, Settings};
 use recipe::{ImageConfiguration, ImageDefinition};
 use serde_json::json;
-use stage::{Context, Decision, chain, choose, entries, image_plans, releases};
+use stage::{Context, Decision, chain, files, image_plans, releases, resolve};
 
 use crate::arguments::{Global, Image};
 use crate::factory::Factory;
@@ -121,14 +121,13 @@ async fn solve(
 ) -> Result<u8, Failure> {
     let architecture = architecture.or_else(Architecture::host).unwrap_or(Architecture::X86_64);
     let name = file.display().to_string();
-    let entries = entries(context, architecture).await.or_environment()?;
     let mut lines = Vec::new();
     for configuration in configurations(context, &name)? {
         let wants = wants(&configuration);
         if let Some(error) = wants.iter().find_map(|want| want.parse::<Dependency>().err()) {
             return Err(Failure::bad(chain(&error)));
         }
-        let resolved = choose(&entries, architecture, &name, &wants).or_bad()?;
+        let resolved = resolve(context, architecture, &name, &wants).await.map_err(Failure::of_stage)?;
         lines.extend(resolved.into_iter().map(|resolved| {
             let information = resolved.entry.information;
             format!("{}={}", information.name, information.version)
@@ -151,13 +150,8 @@ async fn build(global: &Global, context: &Context, name: &str, folder: &Path) ->
     let mut layout = image::Layout::create(folder).or_bad()?;
     let mut composed = Vec::new();
     for architecture in &context.settings.architectures {
-        let entries = entries(context, *architecture).await.or_environment()?;
-        let resolved = choose(&entries, *architecture, name, &wants(configuration)).or_bad()?;
-        let mut packages = Vec::new();
-        for resolved in resolved {
-            let path = context.blobs.file(resolved.blob).await.or_bad()?;
-            packages.push(PackageFile { entry: resolved.entry, path });
-        }
+        let resolved = resolve(context, *architecture, name, &wants(configuration)).await.map_err(Failure::of_stage)?;
+        let packages = files(context, &resolved).await.or_bad()?;
         let created = image::created(context.settings.source_date_epoch, &packages);
         let composition =
             Composition { packages: &packages, settings: &settings, architecture: *architecture, created };

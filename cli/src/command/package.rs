@@ -1,4 +1,4 @@
-use stage::{PackageTestStatus, Packages, Retry, StageError, chain, drain, send_due, test_package};
+use stage::{PackageTestStatus, Packages, Retry, drain, send_due, test_package};
 
 use crate::arguments::{Global, Package};
 use crate::factory::Factory;
@@ -49,10 +49,7 @@ async fn test(global: &Global, name: &str) -> Result<u8, Failure> {
     let mut reports = Vec::new();
     for architecture in &context.settings.architectures {
         let tests = test_package(context, &factory.sandbox, name, *architecture).await;
-        reports.extend(tests.map_err(|error| match error {
-            StageError::Rejected(reason) => Failure::bad(reason),
-            error => Failure::environment(chain(&error)),
-        })?);
+        reports.extend(tests.map_err(Failure::of_stage)?);
     }
     match global.format {
         Format::Json => output::json(&reports)?,

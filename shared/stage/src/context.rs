@@ -3,12 +3,14 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use apk::Architecture;
-use ports::{Blobs, Clock, Queue, State};
+use ports::{Blobs, Clock, Digest, Queue, State};
 use registry::Registry;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use sign::Signer;
 use upstream::Upstreams;
 
-use crate::{Builder, Catalog, PackageRepository, Progress};
+use crate::{Builder, Catalog, PackageRepository, Progress, StageError};
 
 /// What the stages work with: made once, lent to every run.
 pub struct Context {
@@ -44,6 +46,26 @@ pub struct Context {
     pub progress: Arc<dyn Progress>,
     /// Choices of whoever runs the factory.
     pub settings: Settings,
+}
+
+impl Context {
+    /// Stores a document as a JSON blob.
+    ///
+    /// # Errors
+    /// [`StageError::Rejected`] when it has no JSON form; the blobs' own.
+    pub async fn store(&self, document: &impl Serialize) -> Result<Digest, StageError> {
+        let bytes = serde_json::to_vec(document).map_err(|error| StageError::Rejected(error.to_string()))?;
+        Ok(self.blobs.put(bytes).await?)
+    }
+
+    /// A document that [`Context::store`] stored. `what` it is, for messages; `limit` in bytes.
+    ///
+    /// # Errors
+    /// [`StageError::Rejected`] when it has another shape; the blobs' own.
+    pub async fn load<T: DeserializeOwned>(&self, what: &str, digest: Digest, limit: u64) -> Result<T, StageError> {
+        let bytes = self.blobs.get(digest, limit).await?;
+        serde_json::from_slice(&bytes).map_err(|error| StageError::Rejected(format!("{what} {digest}: {error}")))
+    }
 }
 
 /// Choices of whoever runs the factory.

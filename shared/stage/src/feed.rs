@@ -43,8 +43,7 @@ pub async fn import(context: &Context, path: &Path) -> Result<ImportReport, Stag
             .await
             .map_err(|error| StageError::environment(format!("read `{}`", file.display()))(&error))?;
         if let Some(record) = importer.add(&name.display().to_string(), &bytes) {
-            let content = serde_json::to_vec(&record).map_err(|error| StageError::Rejected(error.to_string()))?;
-            let blob = context.blobs.put(content).await?;
+            let blob = context.store(&record).await?;
             writes.push((record.record.id.clone(), Stored { known: KnownRecord::from(&record), blob }));
         }
     }

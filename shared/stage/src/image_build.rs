@@ -10,7 +10,7 @@ use recipe::ImageConfiguration;
 use serde::{Deserialize, Serialize};
 
 use crate::image_plan::Plan;
-use crate::{Context, ImageTest, Outcome, Stage, StageError, chain};
+use crate::{Context, ImageTest, Outcome, Stage, StageError, chain, repository};
 
 const MAXIMUM_PLAN_BYTES: u64 = 64 << 20;
 
@@ -72,9 +72,7 @@ impl Stage for ImageBuild {
     }
 
     async fn run(self, context: &Context) -> Result<Outcome, StageError> {
-        let bytes = context.blobs.get(self.plan, MAXIMUM_PLAN_BYTES).await?;
-        let plan: Plan = serde_json::from_slice(&bytes)
-            .map_err(|error| StageError::Rejected(format!("plan {}: {error}", self.plan)))?;
+        let plan: Plan = context.load("plan", self.plan, MAXIMUM_PLAN_BYTES).await?;
         let record = match build(context, self.plan, &plan).await {
             Ok(record) => record,
             Err(StageError::Rejected(reason)) => {
@@ -84,8 +82,7 @@ impl Stage for ImageBuild {
             Err(error) => return Err(error),
         };
         let index = record.index;
-        let bytes = serde_json::to_vec(&record).map_err(|error| StageError::Rejected(error.to_string()))?;
-        let build = context.blobs.put(bytes).await?;
+        let build = context.store(&record).await?;
         let message = ImageTest { image: self.image, stream: self.stream, build };
         context.state.commit(Transaction { messages: vec![message.envelope()?], ..Transaction::default() }).await?;
         Ok(Outcome::Done(format!("{} composed as {index}", plan.version)))
@@ -99,11 +96,7 @@ async fn build(context: &Context, digest: Digest, plan: &Plan) -> Result<BuildRe
         .map_err(|error| StageError::environment("make a scratch folder")(&error))?;
     let mut packages = BTreeMap::new();
     for (architecture, planned) in &plan.packages {
-        let mut files = Vec::new();
-        for package in planned {
-            files.push(PackageFile { entry: package.entry.clone(), path: context.blobs.file(package.blob).await? });
-        }
-        packages.insert(*architecture, files);
+        packages.insert(*architecture, repository::files(context, planned).await?);
     }
     let file = format!("images/{}/apko.yaml", plan.image);
     let configuration =

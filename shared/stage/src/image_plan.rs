@@ -9,8 +9,9 @@ use recipe::{ImageConfiguration, ImageDefinition, Stream};
 use serde::{Deserialize, Serialize};
 
 use crate::catalog::ImageSource;
-use crate::record::{self, Event, Published, RepositoryEntry};
-use crate::{Context, ImageBuild, Outcome, Stage, StageError, chain, repository};
+use crate::record::{self, Event, Published};
+use crate::repository::{self, Resolved};
+use crate::{Context, ImageBuild, Outcome, Stage, StageError, chain};
 
 /// Decides whether a stream of an image awaits a build: solves what it wants today, and compares
 /// the answer with the lock of its last published build.
@@ -49,19 +50,9 @@ pub struct Plan {
     /// Upstream version of the primary package.
     pub version: String,
     /// Packages per architecture, in install order.
-    pub packages: BTreeMap<Architecture, Vec<PlannedPackage>>,
+    pub packages: BTreeMap<Architecture, Vec<Resolved>>,
     /// Why it is built.
     pub reason: String,
-}
-
-/// A package of a plan.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct PlannedPackage {
-    /// Its index record.
-    pub entry: apk::IndexEntry,
-    /// The signed file.
-    pub blob: Digest,
 }
 
 impl Plan {
@@ -108,9 +99,7 @@ impl Stage for ImagePlan {
         let (due, outcome) = match self.decide(context).await? {
             Decision::Due(plan) => {
                 let reason = plan.reason.clone();
-                let bytes =
-                    serde_json::to_vec(plan.as_ref()).map_err(|error| StageError::Rejected(error.to_string()))?;
-                let plan = context.blobs.put(bytes).await?;
+                let plan = context.store(plan.as_ref()).await?;
                 transaction
                     .send(ImageBuild { image: self.image.clone(), stream: self.stream.clone(), plan }.envelope()?);
                 (true, Outcome::Done(format!("due: {reason}")))
@@ -190,11 +179,8 @@ impl ImagePlan {
         for architecture in
             source.definition.architectures.iter().filter(|one| context.settings.architectures.contains(one))
         {
-            let entries: Vec<RepositoryEntry> = repository::entries(context, *architecture).await?;
-            let resolved = repository::choose(&entries, *architecture, &self.subject(), &wants)?;
-            let planned =
-                resolved.into_iter().map(|resolved| PlannedPackage { entry: resolved.entry, blob: resolved.blob });
-            packages.insert(*architecture, planned.collect::<Vec<_>>());
+            let resolved = repository::resolve(context, *architecture, &self.subject(), &wants).await?;
+            packages.insert(*architecture, resolved);
         }
         if packages.is_empty() {
             return Ok(None);
@@ -213,10 +199,7 @@ impl ImagePlan {
 }
 
 /// The primary package's upstream version, which must be one on all architectures.
-fn primary_version(
-    packages: &BTreeMap<Architecture, Vec<PlannedPackage>>,
-    primary: &str,
-) -> Result<String, StageError> {
+fn primary_version(packages: &BTreeMap<Architecture, Vec<Resolved>>, primary: &str) -> Result<String, StageError> {
     let mut versions = packages.iter().map(|(architecture, packages)| {
         let package = packages.iter().find(|package| package.entry.information.name == primary);
         let version = package.and_then(|package| package.entry.information.version.parse::<apk::Version>().ok());

@@ -78,8 +78,7 @@ impl Stage for ImagePublish {
 }
 
 async fn read<T: serde::de::DeserializeOwned>(context: &Context, digest: Digest) -> Result<T, StageError> {
-    let bytes = context.blobs.get(digest, MAXIMUM_RECORD_BYTES).await?;
-    serde_json::from_slice(&bytes).map_err(|error| StageError::Rejected(format!("record {digest}: {error}")))
+    context.load("record", digest, MAXIMUM_RECORD_BYTES).await
 }
 
 fn registry_failed(action: &str) -> impl FnOnce(registry::Error) -> StageError {

@@ -91,9 +91,7 @@ impl Stage for ImageTest {
     }
 
     async fn run(self, context: &Context) -> Result<Outcome, StageError> {
-        let bytes = context.blobs.get(self.build, MAXIMUM_RECORD_BYTES).await?;
-        let build: BuildRecord = serde_json::from_slice(&bytes)
-            .map_err(|error| StageError::Rejected(format!("build record {}: {error}", self.build)))?;
+        let build: BuildRecord = context.load("build record", self.build, MAXIMUM_RECORD_BYTES).await?;
         let source = context
             .catalog
             .images
@@ -112,8 +110,7 @@ impl Stage for ImageTest {
             platforms.insert(*architecture, report);
         }
         let reports = Reports { digest: build.index, platforms };
-        let bytes = serde_json::to_vec(&reports).map_err(|error| StageError::Rejected(error.to_string()))?;
-        let report = context.blobs.put(bytes).await?;
+        let report = context.store(&reports).await?;
         if reports.platforms.values().all(Report::passed) {
             let summary = reports.summary();
             let message = ImagePublish { image: self.image, stream: self.stream, build: self.build, report };

@@ -38,7 +38,7 @@ pub use cycle::{
 pub use error::{StageError, chain};
 pub use feed::{MatcherCache, import};
 pub use image_build::{BuildRecord, ImageBuild, Platform};
-pub use image_plan::{Decision, ImagePlan, ImagePlanRecord, Lock, Plan, PlannedPackage, differences};
+pub use image_plan::{Decision, ImagePlan, ImagePlanRecord, Lock, Plan, differences};
 pub use image_publish::ImagePublish;
 pub use image_test::{ImageTest, Reports};
 pub use job::{BuildError, BuildJob, BuildProduct, Builder, LocalBuilder, Unsigned};
@@ -48,7 +48,7 @@ pub use package_publish::PackagePublish;
 pub use package_test::{PackageTestReport, PackageTestStatus, test_package};
 pub use packages::{Package, Packages, Retry, Standing, load_package, send_due};
 pub use progress::{Progress, Running, Silent};
-pub use repository::{FolderRepository, PackageRepository, Resolved, choose, entries, publish_index, resolve};
+pub use repository::{FolderRepository, PackageRepository, Resolved, files, resolve};
 pub use upstream_check::UpstreamCheck;
 pub use vulnerability_scan::{Scan, VulnerabilityScan, last_report};
 pub use watch::{newest, watched};

@@ -190,13 +190,7 @@ impl PackageBuild {
             newest = newest.max(time.ok());
         }
         let dependencies = repository::resolve(context, self.architecture, &self.package, &package.wants).await?;
-        let mut sysroot = Vec::new();
-        for dependency in &dependencies {
-            sysroot.push(image::PackageFile {
-                entry: dependency.entry.clone(),
-                path: context.blobs.file(dependency.blob).await?,
-            });
-        }
+        let sysroot = repository::files(context, &dependencies).await?;
         let job = BuildJob {
             plan: package.plan.clone(),
             text: package.text.clone(),
@@ -257,8 +251,7 @@ impl PackageBuild {
                 .map_err(|error| StageError::environment("list the host's packages")(&error))?,
             log: context.blobs.put_file(&product.log).await?,
         };
-        let bytes = serde_json::to_vec(&result).map_err(|error| StageError::Rejected(error.to_string()))?;
-        Ok(context.blobs.put(bytes).await?)
+        Ok(context.store(&result).await?)
     }
 
     /// Records the failure, and lets those build that can do without this version.

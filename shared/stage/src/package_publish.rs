@@ -45,9 +45,7 @@ impl Stage for PackagePublish {
     }
 
     async fn run(self, context: &Context) -> Result<Outcome, StageError> {
-        let bytes = context.blobs.get(self.build, MAXIMUM_RESULT_BYTES).await?;
-        let result: BuildResult = serde_json::from_slice(&bytes)
-            .map_err(|error| StageError::Rejected(format!("build result {}: {error}", self.build)))?;
+        let result: BuildResult = context.load("build result", self.build, MAXIMUM_RESULT_BYTES).await?;
         let key = published_key(&self.package, &self.version, result.architecture);
         let published = match context.state.get(&key).await? {
             Some(document) => Some(document.decode::<PublishedPackage>()?),
@@ -135,8 +133,8 @@ async fn sign_package(
     unsigned: &UnsignedPackage,
 ) -> Result<Signed, StageError> {
     let path = context.blobs.file(unsigned.blob).await?;
-    let (expected, result_version) = (unsigned.clone(), result.version.clone());
-    tokio::task::spawn_blocking(move || check(&path, &expected, &result_version))
+    let (checked, expected, version) = (path.clone(), unsigned.clone(), result.version.clone());
+    tokio::task::spawn_blocking(move || check(&checked, &expected, &version))
         .await
         .map_err(ports::PortError::from)??;
     let signature = context
@@ -144,7 +142,6 @@ async fn sign_package(
         .sign_digest(*unsigned.control.as_bytes())
         .await
         .map_err(|error| StageError::environment("sign the package")(&error))?;
-    let path = context.blobs.file(unsigned.blob).await?;
     let key_name = context.package_key.key_name().to_owned();
     let mtime = u64::try_from(result.source_date_epoch).unwrap_or(0);
     let folder = tempfile::Builder::new()

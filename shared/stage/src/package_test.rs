@@ -121,10 +121,7 @@ async fn run(
     architecture: Architecture,
 ) -> Result<(), StageError> {
     let resolved = repository::resolve(context, architecture, &output.name, &plan.environment.packages).await?;
-    let mut packages = Vec::new();
-    for resolved in resolved {
-        packages.push(image::PackageFile { path: context.blobs.file(resolved.blob).await?, entry: resolved.entry });
-    }
+    let packages = repository::files(context, &resolved).await?;
     let folder = tempfile::Builder::new()
         .prefix("package-test-")
         .tempdir_in(&context.settings.work)

@@ -4,8 +4,10 @@ use std::path::{Path, PathBuf};
 
 use apk::{Architecture, Dependency, Index, IndexEntry};
 use async_trait::async_trait;
+use image::PackageFile;
 use ports::local::write_atomically;
 use ports::{Digest, PortError, State};
+use serde::{Deserialize, Serialize};
 use sign::Signer;
 
 use crate::record::{self, RepositoryEntry};
@@ -74,7 +76,8 @@ impl PackageRepository for FolderRepository {
 }
 
 /// A package chosen from the repository.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Resolved {
     /// Its index record.
     pub entry: IndexEntry,
@@ -109,11 +112,23 @@ pub async fn resolve(
     choose(&entries, architecture, subject, wants)
 }
 
+/// The chosen packages with their files at hand.
+///
+/// # Errors
+/// When a file can't be had.
+pub async fn files(context: &Context, chosen: &[Resolved]) -> Result<Vec<PackageFile>, StageError> {
+    let mut files = Vec::with_capacity(chosen.len());
+    for package in chosen {
+        files.push(PackageFile { entry: package.entry.clone(), path: context.blobs.file(package.blob).await? });
+    }
+    Ok(files)
+}
+
 /// Chooses among given packages; see [`resolve`].
 ///
 /// # Errors
 /// As [`resolve`].
-pub fn choose(
+fn choose(
     entries: &[RepositoryEntry],
     architecture: Architecture,
     subject: &str,
