@@ -196,4 +196,12 @@ pub enum Image {
     },
     /// Every published version
     List,
+    /// Every move of an image's tags: when, from which digest to which, and why
+    History {
+        /// Image name.
+        name: String,
+        /// Only this tag.
+        #[arg(long)]
+        tag: Option<String>,
+    },
 }

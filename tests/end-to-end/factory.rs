@@ -4,23 +4,11 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::process::Command;
-use std::sync::Arc;
 
-use ports::local::Database;
-use ports::{State, SystemClock};
-use serde_json::Value;
 use tests::factory::{Factory, answer, rows, text, texts};
 use tests::layout;
 
 const MILL: &str = env!("CARGO_BIN_EXE_mill");
-
-/// Documents of the factory's state, by sort key.
-fn documents(factory: &Factory, partition: &str, prefix: &str) -> Vec<(String, Value)> {
-    let database = Database::open(&factory.home().join("state.sqlite"), Arc::new(SystemClock)).unwrap();
-    let runtime = tokio::runtime::Runtime::new().unwrap();
-    let documents = runtime.block_on(database.list_all(partition, prefix)).unwrap();
-    documents.iter().map(|document| (document.key.sort.clone(), document.decode().unwrap())).collect()
-}
 
 #[test]
 fn a_first_cycle_builds_and_publishes_everything() {
@@ -177,7 +165,7 @@ fn upstream_releases_become_new_tags_and_new_digests() {
         factory.run(&["verify", &format!("hello@{digest}")]).expect_code(0);
     }
 
-    let history = documents(&factory, "image#hello", "history#");
+    let history = factory.documents("image#hello", "history#");
     let moves = |tag: &str| -> Vec<(Option<String>, String)> {
         let moves = history.iter().filter(|(_, moved)| moved["tag"] == tag);
         moves.map(|(_, moved)| (moved["from"].as_str().map(str::to_owned), text(&moved["to"]).to_owned())).collect()
@@ -247,7 +235,7 @@ fn a_failed_build_stops_its_dependents_and_nothing_else() {
     assert!(failure.contains(log.to_str().unwrap()), "the log is not named in `{failure}`");
     let log = fs::read_to_string(log).unwrap();
     assert!(log.contains("the reason is here"), "{log}");
-    assert_eq!(documents(&factory, "package#broken", "failure#").len(), 1);
+    assert_eq!(factory.documents("package#broken", "failure#").len(), 1);
 
     // The failed definition has had `2.0-r0`, so that the mended one is a new revision.
     factory.edit("packages/broken.yaml", "exit 7", "mkdir -p ${{targets.destdir}}/usr/share/broken");
@@ -257,7 +245,7 @@ fn a_failed_build_stops_its_dependents_and_nothing_else() {
     assert!(packages.contains_key("broken 2.0-r1"), "{packages:#?}");
     assert!(packages.contains_key("dependent 3.0-r0"), "{packages:#?}");
     assert_eq!(cycle.count("image-build", "done"), 0, "{:#}", cycle.json);
-    assert_eq!(documents(&factory, "package#broken", "failure#"), []);
+    assert_eq!(factory.documents("package#broken", "failure#"), []);
 }
 
 #[test]
@@ -367,7 +355,7 @@ fn a_held_stream_keeps_its_last_good_version_and_says_why() {
         plans,
         [("hello:1", "held"), ("other:2025", "not due"), ("other:2031", "held")].map(|(a, b)| (a.to_owned(), b)).into()
     );
-    let events = documents(&factory, "event", "");
+    let events = factory.documents("event", "");
     assert!(events.iter().any(|(_, event)| event["kind"] == "image.held" && event["subject"] == "hello:1"));
 }
 

@@ -13,8 +13,10 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
+use ports::local::Database;
+use ports::{State, SystemClock};
 use serde_json::Value;
 
 use crate::archive::{Archive, ArchiveKey, Server, sha256_hex, tarball};
@@ -258,6 +260,14 @@ impl Factory {
         }
         contents.packages = self.package_index();
         contents
+    }
+
+    /// Documents of the home's state, by sort key.
+    pub fn documents(&self, partition: &str, prefix: &str) -> Vec<(String, Value)> {
+        let database = Database::open(&self.home().join("state.sqlite"), Arc::new(SystemClock)).unwrap();
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let documents = runtime.block_on(database.list_all(partition, prefix)).unwrap();
+        documents.iter().map(|document| (document.key.sort.clone(), document.decode().unwrap())).collect()
     }
 
     /// The packages of the home's published index: `NAME VERSION` to checksum. Read from the

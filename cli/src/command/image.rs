@@ -5,7 +5,7 @@ use apk::{Architecture, Dependency};
 use image::{Composition, Settings};
 use recipe::{ImageConfiguration, ImageDefinition};
 use serde_json::json;
-use stage::{Context, Decision, chain, files, image_plans, releases, resolve};
+use stage::{Context, Decision, ImagePlan, chain, files, image_plans, proposed, releases, resolve, tag_history};
 
 use crate::arguments::{Global, Image};
 use crate::factory::Factory;
@@ -19,6 +19,7 @@ pub async fn run(global: &Global, command: Image) -> Result<u8, Failure> {
     match command {
         Image::Plan => plan(global, context).await,
         Image::List => list(global, context).await,
+        Image::History { name, tag } => history(global, context, &name, tag.as_deref()).await,
         Image::Solve { file, arch } => solve(global, context, &file, arch).await,
         Image::Build { name, output } => build(global, context, &name, &output).await,
     }
@@ -37,6 +38,10 @@ async fn plan(global: &Global, context: &Context) -> Result<u8, Failure> {
             }
         };
         rows.push((message, due, reason));
+    }
+    for proposal in proposed(context).await.or_environment()? {
+        let reason = format!("the repository has {}, and no stream follows it", proposal.version);
+        rows.push((ImagePlan { image: proposal.image, stream: proposal.stream }, "proposed", reason));
     }
     match global.format {
         Format::Json => {
@@ -73,6 +78,7 @@ async fn list(global: &Global, context: &Context) -> Result<u8, Failure> {
                     vec![
                         row.name.clone(),
                         release.stream.clone(),
+                        row.status.as_str().to_owned(),
                         release.tags.join(" "),
                         release.timestamp_tag.clone(),
                         release.digest.to_string(),
@@ -83,9 +89,31 @@ async fn list(global: &Global, context: &Context) -> Result<u8, Failure> {
                 })
                 .collect();
             output::text(table(
-                &["IMAGE", "STREAM", "TAGS", "TIMESTAMP TAG", "DIGEST", "PLATFORMS", "TIME", "SIZE"],
+                &["IMAGE", "STREAM", "STATUS", "TAGS", "TIMESTAMP TAG", "DIGEST", "PLATFORMS", "TIME", "SIZE"],
                 &rows,
             ))?;
+        }
+    }
+    Ok(0)
+}
+
+async fn history(global: &Global, context: &Context, name: &str, tag: Option<&str>) -> Result<u8, Failure> {
+    let moves = tag_history(context, name, tag).await.or_environment()?;
+    if moves.is_empty() {
+        let what = tag.map_or_else(|| format!("image `{name}` was"), |tag| format!("tag `{tag}` of `{name}` was"));
+        return Err(Failure::bad(format!("{what} never published; `mill image list` lists what was")));
+    }
+    match global.format {
+        Format::Json => output::json(&moves)?,
+        Format::Text => {
+            let rows: Vec<Vec<String>> = moves
+                .into_iter()
+                .map(|moved| {
+                    let from = moved.from.map_or_else(|| "-".to_owned(), |from| from.to_string());
+                    vec![moved.time.to_string(), moved.tag, from, moved.to.to_string(), moved.reason]
+                })
+                .collect();
+            output::text(table(&["TIME", "TAG", "FROM", "TO", "WHY"], &rows))?;
         }
     }
     Ok(0)

@@ -1,5 +1,7 @@
 //! Minimill's own `image.yaml`, which stands beside a catalog image's `apko.yaml`.
 
+use std::collections::BTreeSet;
+
 use apk::Architecture;
 use jiff::civil::Date;
 
@@ -27,6 +29,8 @@ use crate::yaml::{self, Node, Value};
 /// variants:                             # optional
 ///   - name: dev                         # tags get `-dev`
 ///     packages: [busybox]               # added to the image
+///     tests:                            # optional, in place of the image's
+///       structure: tests/structure-dev.yaml
 /// suites:
 ///   integrity: required
 ///   structure: required
@@ -85,6 +89,30 @@ pub struct Variant {
     pub name: Text,
     /// Packages to add.
     pub packages: Vec<Text>,
+    /// Path of its own structure test, from the image's folder.
+    pub structure_test: Option<String>,
+    /// Path of its own runtime test, from the image's folder.
+    pub runtime_test: Option<String>,
+}
+
+/// A stream, plain or as one of the image's variants: what is planned, built and tagged as one.
+#[derive(Debug, Clone, Copy)]
+pub struct Edition<'a> {
+    /// The stream.
+    pub stream: &'a Stream,
+    /// The variant; none for the plain image.
+    pub variant: Option<&'a Variant>,
+}
+
+impl Edition<'_> {
+    /// `8.0`, or `8.0-dev` of the variant `dev`.
+    #[must_use]
+    pub fn name(&self) -> String {
+        match self.variant {
+            None => self.stream.name.value.clone(),
+            Some(variant) => format!("{}-{}", self.stream.name, variant.name),
+        }
+    }
 }
 
 /// Whether a test suite must pass before an image is published.
@@ -147,8 +175,9 @@ impl ImageDefinition {
         if architectures.is_empty() {
             return Err(fields.missing("architectures"));
         }
-        let (structure_test, runtime_test) = tests(&fields, file)?;
-        Ok(Self {
+        let (structure_test, runtime_test) = tests(&fields, file, "tests")?;
+        let variants = fields.list("variants", |node, path| variant(node, file, path))?;
+        let image = Self {
             title: fields.required_text("title")?,
             description: fields.required_text("description")?,
             category: fields.required_text("category")?,
@@ -156,18 +185,31 @@ impl ImageDefinition {
             primary,
             streams,
             architectures,
-            variants: fields.list("variants", |node, path| {
-                let variant = Fields::open(node, file, path, &["name", "packages"])?;
-                let name = variant.required_text("name")?;
-                if !is_tag(&name) {
-                    return Err(variant.invalid("name", &name, TAG));
-                }
-                Ok(Variant { name, packages: variant.texts("packages")? })
-            })?,
+            variants,
             suites: suites(&fields, file)?,
-            structure_test,
-            runtime_test,
+            structure_test: structure_test.unwrap_or_else(|| "tests/structure.yaml".to_owned()),
+            runtime_test: runtime_test.unwrap_or_else(|| "tests/runtime.yaml".to_owned()),
+        };
+        let mut names = BTreeSet::new();
+        if let Some(twice) = image.editions().find(|edition| !names.insert(edition.name())) {
+            let name = twice.variant.map_or(&twice.stream.name, |variant| &variant.name);
+            return Err(fields.invalid("variants", name, format!("two editions are called `{}`", twice.name())));
+        }
+        Ok(image)
+    }
+
+    /// Every stream, plain and in each variant.
+    pub fn editions(&self) -> impl Iterator<Item = Edition<'_>> {
+        self.streams.iter().flat_map(|stream| {
+            let variants = self.variants.iter().map(Some);
+            std::iter::once(None).chain(variants).map(move |variant| Edition { stream, variant })
         })
+    }
+
+    /// The edition called `name`, such as `8.0` or `8.0-dev`.
+    #[must_use]
+    pub fn edition(&self, name: &str) -> Option<Edition<'_>> {
+        self.editions().find(|edition| edition.name() == name)
     }
 
     /// The text of the image's `apko.yaml` for one stream: `${version}` replaced by the stream's
@@ -227,20 +269,30 @@ fn suites(fields: &Fields<'_>, file: &str) -> Result<Suites, Error> {
     Ok(Suites { integrity: read("integrity")?, structure: read("structure")?, runtime: read("runtime")? })
 }
 
-fn tests(fields: &Fields<'_>, file: &str) -> Result<(String, String), Error> {
-    let defaults = ("tests/structure.yaml".to_owned(), "tests/runtime.yaml".to_owned());
+fn variant(node: &Node, file: &str, section: &str) -> Result<Variant, Error> {
+    let fields = Fields::open(node, file, section, &["name", "packages", "tests"])?;
+    let name = fields.required_text("name")?;
+    if !is_tag(&name) {
+        return Err(fields.invalid("name", &name, TAG));
+    }
+    let (structure_test, runtime_test) = tests(&fields, file, &fields.path("tests"))?;
+    Ok(Variant { name, packages: fields.texts("packages")?, structure_test, runtime_test })
+}
+
+/// The paths of the structure and the runtime test, where they are stated.
+fn tests(fields: &Fields<'_>, file: &str, section: &str) -> Result<(Option<String>, Option<String>), Error> {
     let Some(node) = fields.node("tests") else {
-        return Ok(defaults);
+        return Ok((None, None));
     };
-    let tests = Fields::open(node, file, "tests", &["structure", "runtime"])?;
-    let read = |key: &str, default: String| match tests.text(key)? {
-        None => Ok(default),
+    let tests = Fields::open(node, file, section, &["structure", "runtime"])?;
+    let read = |key: &str| match tests.text(key)? {
+        None => Ok(None),
         Some(path) if path.starts_with('/') || path.split('/').any(|part| part == ".." || part.is_empty()) => {
             Err(tests.invalid(key, &path, "a path inside the image's folder is expected"))
         }
-        Some(path) => Ok(path.value),
+        Some(path) => Ok(Some(path.value)),
     };
-    Ok((read("structure", defaults.0)?, read("runtime", defaults.1)?))
+    Ok((read("structure")?, read("runtime")?))
 }
 
 #[cfg(test)]
@@ -259,6 +311,19 @@ mod tests {
         assert_eq!(image.suites.runtime, Requirement::NotApplicable { reason: "nothing to start".to_owned() });
         assert_eq!(image.structure_test, "tests/structure.yaml");
         assert_eq!(ImageDefinition::expand("- redis${version}", &image.streams[0]), "- redis~8.0");
+    }
+
+    #[test]
+    fn each_stream_is_planned_plain_and_in_every_variant() {
+        let text = REDIS.replace("streams:\n", "streams:\n  - name: 7.2\n");
+        let image = ImageDefinition::parse(&text, "image.yaml").unwrap();
+        let names: Vec<String> = image.editions().map(|edition| edition.name()).collect();
+        assert_eq!(names, ["7.2", "7.2-dev", "8.0", "8.0-dev"]);
+        assert_eq!(image.edition("8.0-dev").unwrap().variant.unwrap().packages[0], "busybox");
+        assert!(image.edition("8.0-debug").is_none());
+        let clash = REDIS.replace("streams:\n", "streams:\n  - name: 8.0-dev\n");
+        let error = ImageDefinition::parse(&clash, "image.yaml").unwrap_err().to_string();
+        assert!(error.contains("two editions are called `8.0-dev`"), "{error}");
     }
 
     #[test]

@@ -43,7 +43,7 @@ mod variables;
 mod yaml;
 
 pub use bump::{NewChecksum, update_definition_text};
-pub use catalog::{ImageDefinition, Requirement, Stream, Suites, Variant};
+pub use catalog::{Edition, ImageDefinition, Requirement, Stream, Suites, Variant};
 pub use error::Error;
 pub use evaluate::{LibraryC, MissingPipelines, Options, evaluate};
 pub use graph::{Cycle, Graph, Link, LinkKind, Node, NodePackage};

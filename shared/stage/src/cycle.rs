@@ -7,10 +7,11 @@ use apk::Architecture;
 use ports::Transaction;
 use serde::Serialize;
 
+use crate::image_publish::{self, ReleaseStatus};
 use crate::packages::{Packages, Retry, Standing, send_due};
 use crate::record::{self, Release, RepositoryEntry};
 use crate::worker::{Count, Entry, Summary, drain};
-use crate::{Context, ImagePlan, Stage, StageError, UpstreamCheck, VulnerabilityScan, feed, repository};
+use crate::{Context, ImagePlan, Stage, StageError, UpstreamCheck, VulnerabilityScan, feed, repository, streams};
 
 /// What a cycle did.
 #[derive(Clone, Debug, Serialize)]
@@ -52,6 +53,8 @@ pub struct ImageRow {
     /// What is known of the build.
     #[serde(flatten)]
     pub release: Release,
+    /// What becomes of it.
+    pub status: ReleaseStatus,
     /// Findings of the last scan, or why there are none.
     pub vulnerabilities: String,
 }
@@ -108,6 +111,7 @@ pub async fn update_packages(context: &Arc<Context>, workers: usize) -> Result<S
 /// As [`cycle`].
 pub async fn update_images(context: &Arc<Context>, workers: usize) -> Result<Summary, StageError> {
     let mut total = Summary::default();
+    streams::propose(context).await?;
     phase(context, workers, image_plans(context), &mut total).await?;
     Ok(total)
 }
@@ -133,11 +137,7 @@ async fn phase<S: Stage>(
 /// A plan for every stream of every image of the catalog.
 pub fn image_plans(context: &Context) -> Vec<ImagePlan> {
     let streams = context.catalog.images.iter().flat_map(|(image, source)| {
-        source
-            .definition
-            .streams
-            .iter()
-            .map(|stream| ImagePlan { image: image.clone(), stream: stream.name.value.clone() })
+        source.definition.editions().map(|edition| ImagePlan { image: image.clone(), stream: edition.name() })
     });
     streams.collect()
 }
@@ -224,11 +224,13 @@ pub async fn releases(context: &Context) -> Result<Vec<ImageRow>, StageError> {
     let mut rows = Vec::new();
     for name in context.catalog.images.keys() {
         let documents = context.state.list_all(&record::image(name), "release#").await?;
+        let statuses = image_publish::statuses(context, name).await?;
         for document in documents {
             let release: Release = document.decode()?;
             if release.complete {
                 let vulnerabilities = crate::vulnerability_scan::summary(context, name, release.digest).await?;
-                rows.push(ImageRow { name: name.clone(), release, vulnerabilities });
+                let status = statuses.of(&release);
+                rows.push(ImageRow { name: name.clone(), release, status, vulnerabilities });
             }
         }
     }
@@ -241,15 +243,6 @@ pub async fn releases(context: &Context) -> Result<Vec<ImageRow>, StageError> {
 /// Every stream at its newest published build.
 async fn newest(context: &Context) -> Result<Vec<ImageRow>, StageError> {
     let mut rows = releases(context).await?;
-    let mut current = Vec::new();
-    for (name, source) in &context.catalog.images {
-        for stream in &source.definition.streams {
-            let key = ports::Key::new(record::image(name), format!("stream#{}", stream.name.value));
-            if let Some(document) = context.state.get(&key).await? {
-                current.push((name.clone(), document.decode::<record::Published>()?.digest));
-            }
-        }
-    }
-    rows.retain(|row| current.iter().any(|(name, digest)| *name == row.name && *digest == row.release.digest));
+    rows.retain(|row| matches!(row.status, ReleaseStatus::Current | ReleaseStatus::EndOfLife));
     Ok(rows)
 }

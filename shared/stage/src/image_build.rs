@@ -98,10 +98,7 @@ async fn build(context: &Context, digest: Digest, plan: &Plan) -> Result<BuildRe
     for (architecture, planned) in &plan.packages {
         packages.insert(*architecture, repository::files(context, planned).await?);
     }
-    let file = format!("images/{}/apko.yaml", plan.image);
-    let configuration =
-        ImageConfiguration::parse(&plan.configuration, &file).map_err(|error| StageError::Rejected(chain(&error)))?;
-    let settings = settings(context, plan, &configuration)?;
+    let settings = settings(context, plan, &plan.parsed()?)?;
     let (folder, source_date_epoch) = (scratch.path().join("layout"), context.settings.source_date_epoch);
     let made = {
         let (folder, settings) = (folder.clone(), settings);

@@ -5,7 +5,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use ports::{Condition, Digest, Key, Transaction};
-use recipe::{ImageConfiguration, ImageDefinition, Stream};
+use recipe::{Edition, ImageConfiguration, ImageDefinition, Text};
 use serde::{Deserialize, Serialize};
 
 use crate::catalog::ImageSource;
@@ -20,7 +20,7 @@ use crate::{Context, ImageBuild, Outcome, Stage, StageError, chain};
 pub struct ImagePlan {
     /// Image name.
     pub image: String,
-    /// Stream name.
+    /// Name of the stream, or of its edition in a variant, such as `8.0-dev`.
     pub stream: String,
 }
 
@@ -41,8 +41,14 @@ pub struct ImagePlanRecord {
 pub struct Plan {
     /// Image name.
     pub image: String,
-    /// Stream name.
+    /// Name of the stream, or of its edition in a variant.
     pub stream: String,
+    /// The variant, when it is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub variant: Option<PlannedVariant>,
+    /// Further tags that follow the stream.
+    #[serde(default)]
+    pub tags: Vec<String>,
     /// Digest of the image's definition and tests.
     pub definition: Digest,
     /// `apko.yaml` with the stream's constraint in place.
@@ -55,7 +61,32 @@ pub struct Plan {
     pub reason: String,
 }
 
+/// The variant that a plan builds.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PlannedVariant {
+    /// The suffix of its tags, without the hyphen.
+    pub name: String,
+    /// The packages that it adds to the configuration's.
+    pub packages: Vec<String>,
+}
+
 impl Plan {
+    /// The configuration, with the variant's packages.
+    ///
+    /// # Errors
+    /// [`StageError::Rejected`] when it can't be read.
+    pub fn parsed(&self) -> Result<ImageConfiguration, StageError> {
+        let file = format!("images/{}/apko.yaml", self.image);
+        let mut parsed = ImageConfiguration::parse(&self.configuration, &file)
+            .map_err(|error| StageError::Rejected(chain(&error)))?;
+        if let Some(variant) = &self.variant {
+            let added = variant.packages.iter().map(|want| Text { value: want.clone(), ..Text::default() });
+            parsed.contents.packages.extend(added);
+        }
+        Ok(parsed)
+    }
+
     /// The packages as a lock: name to version and checksum, which name content, not signatures.
     pub fn lock(&self) -> Lock {
         self.packages
@@ -133,15 +164,15 @@ impl ImagePlan {
             .images
             .get(&self.image)
             .ok_or_else(|| StageError::Rejected(format!("the catalog has no image `{}`", self.image)))?;
-        let stream =
-            source.definition.streams.iter().find(|stream| stream.name == self.stream.as_str()).ok_or_else(|| {
-                StageError::Rejected(format!("image `{}` has no stream `{}`", self.image, self.stream))
-            })?;
+        let edition = source
+            .definition
+            .edition(&self.stream)
+            .ok_or_else(|| StageError::Rejected(format!("image `{}` has no stream `{}`", self.image, self.stream)))?;
         let today = context.clock.now().to_zoned_datetime(TimeZone::UTC).date();
-        if let Some(end) = stream.end_of_life.filter(|end| *end < today) {
+        if let Some(end) = edition.stream.end_of_life.filter(|end| *end < today) {
             return Ok(Decision::NotDue(format!("the stream reached its end of life on {end}")));
         }
-        let mut plan = match self.solve(context, source, stream).await {
+        let mut plan = match self.solve(context, source, edition).await {
             Ok(Some(plan)) => plan,
             Ok(None) => return Ok(Decision::NotDue("none of its architectures is built here".to_owned())),
             Err(StageError::Rejected(reason)) => return Ok(Decision::Held(reason)),
@@ -168,33 +199,34 @@ impl ImagePlan {
         &self,
         context: &Context,
         source: &ImageSource,
-        stream: &Stream,
+        edition: Edition<'_>,
     ) -> Result<Option<Plan>, StageError> {
-        let configuration = ImageDefinition::expand(&source.configuration, stream);
-        let file = format!("images/{}/apko.yaml", self.image);
-        let parsed =
-            ImageConfiguration::parse(&configuration, &file).map_err(|error| StageError::Rejected(chain(&error)))?;
-        let wants: Vec<String> = parsed.contents.packages.iter().map(|want| want.value.clone()).collect();
-        let mut packages = BTreeMap::new();
+        let mut plan = Plan {
+            image: self.image.clone(),
+            stream: self.stream.clone(),
+            variant: edition.variant.map(|variant| PlannedVariant {
+                name: variant.name.value.clone(),
+                packages: variant.packages.iter().map(|want| want.value.clone()).collect(),
+            }),
+            tags: edition.stream.tags.iter().map(|tag| tag.value.clone()).collect(),
+            definition: source.digest,
+            configuration: ImageDefinition::expand(&source.configuration, edition.stream),
+            version: String::new(),
+            packages: BTreeMap::new(),
+            reason: String::new(),
+        };
+        let wants: Vec<String> = plan.parsed()?.contents.packages.iter().map(|want| want.value.clone()).collect();
         for architecture in
             source.definition.architectures.iter().filter(|one| context.settings.architectures.contains(one))
         {
             let resolved = repository::resolve(context, *architecture, &self.subject(), &wants).await?;
-            packages.insert(*architecture, resolved);
+            plan.packages.insert(*architecture, resolved);
         }
-        if packages.is_empty() {
+        if plan.packages.is_empty() {
             return Ok(None);
         }
-        let version = primary_version(&packages, &source.definition.primary.value)?;
-        Ok(Some(Plan {
-            image: self.image.clone(),
-            stream: self.stream.clone(),
-            definition: source.digest,
-            configuration,
-            version,
-            packages,
-            reason: String::new(),
-        }))
+        plan.version = primary_version(&plan.packages, &source.definition.primary.value)?;
+        Ok(Some(plan))
     }
 }
 

@@ -2,6 +2,7 @@ use std::collections::BTreeMap;
 
 use apk::Architecture;
 use async_trait::async_trait;
+use jiff::tz::TimeZone;
 use ports::{Condition, Digest, Document, Key, Transaction, Write};
 use registry::{Manifest, Reference, Repository, Tag, TagRule, bytes_stream};
 use serde::{Deserialize, Serialize};
@@ -43,14 +44,107 @@ struct Ownership {
     tags: BTreeMap<String, Digest>,
     /// The version that each stream is published at.
     streams: BTreeMap<String, String>,
+    /// The variant of those streams that are a variant's edition.
+    #[serde(default)]
+    variants: BTreeMap<String, String>,
+}
+
+/// The stream of an edition's name.
+fn stream_name<'a>(edition: &'a str, variant: Option<&str>) -> &'a str {
+    let stream = variant.and_then(|variant| edition.strip_suffix(variant)?.strip_suffix('-'));
+    stream.unwrap_or(edition)
 }
 
 impl Ownership {
-    /// Whether a release is the one that its version's tag names.
-    fn owns(&self, release: &Release) -> bool {
-        release.tags.first().and_then(|exact| self.tags.get(exact)) == Some(&release.digest)
-            && self.streams.get(&release.stream) == Some(&release.version)
+    /// The versions at which the other streams are published in the same variant.
+    fn others(&self, stream: &str, variant: Option<&str>) -> Vec<String> {
+        let same = |other: &String| self.variants.get(other).map(String::as_str) == variant;
+        let others = self.streams.iter().filter(|(other, _)| *other != stream && same(other));
+        others.map(|(_, version)| version.clone()).collect()
     }
+
+    /// Whether the tag of a release's version names it.
+    fn tagged(&self, release: &Release) -> bool {
+        release.tags.first().and_then(|exact| self.tags.get(exact)) == Some(&release.digest)
+    }
+
+    /// Whether a release is the one that its version's tag names, and its stream is at that version.
+    fn owns(&self, release: &Release) -> bool {
+        self.tagged(release) && self.streams.get(&release.stream) == Some(&release.version)
+    }
+}
+
+/// What becomes of a published digest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ReleaseStatus {
+    /// The newest of its stream: rebuilt when its packages change.
+    Current,
+    /// The newest of a stream that is no longer built.
+    EndOfLife,
+    /// The last build of an older version: its version tag still names it, and it is not rebuilt.
+    Frozen,
+    /// A newer build has taken all its tags but the timestamp.
+    Superseded,
+}
+
+impl ReleaseStatus {
+    /// The status as a word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Current => "current",
+            Self::EndOfLife => "end-of-life",
+            Self::Frozen => "frozen",
+            Self::Superseded => "superseded",
+        }
+    }
+}
+
+/// What the statuses of an image's releases follow from.
+pub(crate) struct Statuses {
+    ownership: Ownership,
+    /// The newest published digest of each stream, and whether the stream is still built.
+    streams: BTreeMap<String, (Digest, bool)>,
+}
+
+impl Statuses {
+    /// The status of a release of this image.
+    pub(crate) fn of(&self, release: &Release) -> ReleaseStatus {
+        match self.streams.get(&release.stream) {
+            Some((digest, true)) if *digest == release.digest => ReleaseStatus::Current,
+            Some((digest, false)) if *digest == release.digest => ReleaseStatus::EndOfLife,
+            _ if self.ownership.tagged(release) => ReleaseStatus::Frozen,
+            _ => ReleaseStatus::Superseded,
+        }
+    }
+}
+
+/// Reads what the statuses of an image's releases follow from.
+pub(crate) async fn statuses(context: &Context, image: &str) -> Result<Statuses, StageError> {
+    let partition = record::image(image);
+    let (ownership, _) = decoded::<Ownership>(context, &Key::new(partition.clone(), "tags")).await?;
+    let today = context.clock.now().to_zoned_datetime(TimeZone::UTC).date();
+    let mut streams = BTreeMap::new();
+    for document in context.state.list_all(&partition, "stream#").await? {
+        let published: Published = document.decode()?;
+        let name = document.key.sort.trim_start_matches("stream#").to_owned();
+        let edition = context.catalog.images.get(image).and_then(|source| source.definition.edition(&name));
+        let built = edition.is_some_and(|edition| edition.stream.end_of_life.is_none_or(|end| end >= today));
+        streams.insert(name, (published.digest, built));
+    }
+    Ok(Statuses { ownership: ownership.unwrap_or_default(), streams })
+}
+
+/// Every move of an image's tags, oldest first; of one tag when it is named.
+///
+/// # Errors
+/// When the state can't be read.
+pub async fn tag_history(context: &Context, image: &str, tag: Option<&str>) -> Result<Vec<TagMove>, StageError> {
+    let documents = context.state.list_all(&record::image(image), "history#").await?;
+    let mut moves = documents.iter().map(Document::decode).collect::<Result<Vec<TagMove>, _>>()?;
+    moves.retain(|moved| tag.is_none_or(|tag| moved.tag == tag));
+    moves.sort_by_key(|moved| moved.time);
+    Ok(moves)
 }
 
 #[async_trait]
@@ -112,16 +206,19 @@ impl ImagePublish {
         let now = context.clock.now();
         let moved_at = known.as_ref().filter(|known| !known.complete).map_or(now, |known| known.time);
         let time = known.as_ref().map_or(now, |known| known.time);
-        let others: Vec<String> = ownership
-            .streams
-            .iter()
-            .filter(|(stream, _)| **stream != self.stream)
-            .map(|(_, version)| version.clone())
-            .collect();
-        let moving = tags::moving(&self.stream, &plan.version, &others);
+        let variant = plan.variant.as_ref().map(|variant| variant.name.as_str());
+        let moving = tags::moving(
+            tags::Tagged {
+                stream: stream_name(&self.stream, variant),
+                further: &plan.tags,
+                variant,
+                version: &plan.version,
+            },
+            &ownership.others(&self.stream, variant),
+        );
         let timestamp_tag = match &known {
             Some(known) => known.timestamp_tag.clone(),
-            None => free_timestamp(&ownership, &plan.version, time),
+            None => free_timestamp(&ownership, &plan.version, variant, time),
         };
         let mut transaction = Transaction::default();
         for tag in moving.iter().chain([&timestamp_tag]) {
@@ -137,6 +234,9 @@ impl ImagePublish {
             }
         }
         ownership.streams.insert(self.stream.clone(), plan.version.clone());
+        if let Some(variant) = variant {
+            ownership.variants.insert(self.stream.clone(), variant.to_owned());
+        }
         let reports: Reports = read(context, self.report).await?;
         let release = Release {
             stream: self.stream.clone(),
@@ -261,11 +361,11 @@ impl ImagePublish {
 }
 
 /// The timestamp tag, of the first minute from `time` on that no other digest of the version has.
-fn free_timestamp(ownership: &Ownership, version: &str, time: jiff::Timestamp) -> String {
+fn free_timestamp(ownership: &Ownership, version: &str, variant: Option<&str>, time: jiff::Timestamp) -> String {
     let mut minutes = 0_i64;
     loop {
         let at = time.checked_add(jiff::SignedDuration::from_mins(minutes)).unwrap_or(time);
-        let tag = tags::timestamp(version, at);
+        let tag = tags::timestamp(version, variant, at);
         if !ownership.tags.contains_key(&tag) || minutes > 1_000_000 {
             return tag;
         }

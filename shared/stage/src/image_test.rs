@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use apk::Architecture;
 use async_trait::async_trait;
 use ports::{Condition, Digest, Key, Transaction};
-use recipe::Requirement;
+use recipe::{Edition, Requirement, Variant};
 use sandbox::Limits;
 use serde::{Deserialize, Serialize};
 use sign::predicate::{TestOutcome, TestResult};
@@ -97,9 +97,13 @@ impl Stage for ImageTest {
             .images
             .get(&self.image)
             .ok_or_else(|| StageError::Rejected(format!("the catalog has no image `{}`", self.image)))?;
+        let edition = source
+            .definition
+            .edition(&self.stream)
+            .ok_or_else(|| StageError::Rejected(format!("image `{}` has no stream `{}`", self.image, self.stream)))?;
         let mut platforms = BTreeMap::new();
         for (architecture, platform) in &build.platforms {
-            let report = match test(context, source, platform).await {
+            let report = match test(context, source, edition, platform).await {
                 Ok(report) => report,
                 Err(StageError::Rejected(reason)) => {
                     record_failure(context, &self.image, &self.stream, &reason, None).await?;
@@ -171,7 +175,12 @@ fn failed(error: verify::Error) -> StageError {
     if environment { StageError::environment("test the image")(&error) } else { StageError::Rejected(chain(&error)) }
 }
 
-async fn test(context: &Context, source: &ImageSource, platform: &Platform) -> Result<Report, StageError> {
+async fn test(
+    context: &Context,
+    source: &ImageSource,
+    edition: Edition<'_>,
+    platform: &Platform,
+) -> Result<Report, StageError> {
     let mut blobs = BTreeMap::new();
     for digest in platform.content.iter().map(|(digest, _)| *digest).chain([platform.manifest]) {
         blobs.insert(digest.to_string(), context.blobs.file(digest).await?);
@@ -186,6 +195,9 @@ async fn test(context: &Context, source: &ImageSource, platform: &Platform) -> R
         .map_err(ports::PortError::from)?
         .map_err(failed)?;
     let definition = &source.definition;
+    let own = |test: fn(&Variant) -> Option<&String>| edition.variant.and_then(test);
+    let structure_test = own(|variant| variant.structure_test.as_ref()).unwrap_or(&definition.structure_test);
+    let runtime_test = own(|variant| variant.runtime_test.as_ref()).unwrap_or(&definition.runtime_test);
     let mut suites = Vec::new();
     suites.push(match &definition.suites.integrity {
         Requirement::NotApplicable { reason } => SuiteReport::not_applicable(Suite::Integrity, reason),
@@ -199,22 +211,18 @@ async fn test(context: &Context, source: &ImageSource, platform: &Platform) -> R
     let limits = Limits { wall_time: WALL_TIME, ..Limits::default() };
     let scratch = scratch.path();
     let containers = &context.containers;
-    suites.push(match (&definition.suites.structure, text(source, &definition.structure_test)?) {
+    suites.push(match (&definition.suites.structure, text(source, structure_test)?) {
         (Requirement::NotApplicable { reason }, _) => SuiteReport::not_applicable(Suite::Structure, reason),
-        (Requirement::Required, None) => missing(Suite::Structure, &definition.structure_test),
+        (Requirement::Required, None) => missing(Suite::Structure, structure_test),
         (Requirement::Required, Some(text)) => {
-            verify::structure(&image, &text, &definition.structure_test, containers, &limits, scratch)
-                .await
-                .map_err(failed)?
+            verify::structure(&image, &text, structure_test, containers, &limits, scratch).await.map_err(failed)?
         }
     });
-    suites.push(match (&definition.suites.runtime, text(source, &definition.runtime_test)?) {
+    suites.push(match (&definition.suites.runtime, text(source, runtime_test)?) {
         (Requirement::NotApplicable { reason }, _) => SuiteReport::not_applicable(Suite::Runtime, reason),
-        (Requirement::Required, None) => missing(Suite::Runtime, &definition.runtime_test),
+        (Requirement::Required, None) => missing(Suite::Runtime, runtime_test),
         (Requirement::Required, Some(text)) => {
-            verify::runtime(&image, &text, &definition.runtime_test, containers, &limits, scratch)
-                .await
-                .map_err(failed)?
+            verify::runtime(&image, &text, runtime_test, containers, &limits, scratch).await.map_err(failed)?
         }
     });
     Ok(Report { digest: image.digest().to_owned(), platform: image.platform(), suites })

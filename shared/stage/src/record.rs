@@ -10,6 +10,7 @@
 //! | `repository#ARCH` | `NAME=VERSION` | [`RepositoryEntry`] |
 //! | `image#NAME` | `plan#STREAM` | [`crate::ImagePlanRecord`] |
 //! | `image#NAME` | `stream#STREAM` | [`Published`] |
+//! | `image#NAME` | `proposal#STREAM` | [`crate::ProposedStream`] |
 //! | `image#NAME` | `release#DIGEST` | [`Release`] |
 //! | `image#NAME` | `scan#DIGEST` | [`crate::Scan`] |
 //! | `feed` | `record#ID` | a vulnerability record |

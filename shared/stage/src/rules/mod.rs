@@ -1,4 +1,5 @@
 //! The rules of versions, tags and days: pure functions that every stage and command shares.
 
+pub mod streams;
 pub mod tags;
 pub mod version;

@@ -1,0 +1,167 @@
+//! Streams, their variants, and what becomes of what they have published.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+use tests::factory::{Answer, Factory, rows, text, texts};
+
+const MILL: &str = env!("CARGO_BIN_EXE_mill");
+
+/// A factory whose repository has `library` in these versions.
+fn with_versions(versions: &[&str]) -> Factory {
+    let factory = Factory::new(MILL);
+    for version in versions {
+        publish(&factory, version);
+    }
+    factory
+}
+
+fn publish(factory: &Factory, version: &str) {
+    factory.add_package("library", version, &[], "mkdir -p ${{targets.destdir}}/usr/share/library");
+    factory.cycle().expect_code(0);
+}
+
+/// The status of each published build of `library`, by timestamp tag.
+fn statuses(factory: &Factory) -> BTreeMap<String, String> {
+    let list = factory.run(&["image", "list"]);
+    list.expect_code(0);
+    let of_library = rows(&list.json).iter().filter(|row| row["name"] == "library");
+    of_library.map(|row| (text(&row["timestamp_tag"]).to_owned(), text(&row["status"]).to_owned())).collect()
+}
+
+fn plans(answer: &Answer) -> Vec<(&str, &str)> {
+    let of_library = rows(&answer.json).iter().filter(|row| row["image"] == "library");
+    of_library.map(|row| (text(&row["stream"]), text(&row["plan"]))).collect()
+}
+
+#[test]
+fn a_variant_adds_its_packages_under_its_own_tags() {
+    let factory = with_versions(&["1.0.0"]);
+    factory.add_package("tools", "5", &[], "mkdir -p ${{targets.destdir}}/usr/share/tools");
+    factory.add_image("library", "library", &[("1", "~1")]);
+    factory.edit("images/library/image.yaml", "    version: \"~1\"\n", "    version: \"~1\"\n    tags: [lts]\n");
+    factory.edit("images/library/image.yaml", "suites:", "variants:\n  - name: dev\n    packages: [tools]\nsuites:");
+    let cycle = factory.cycle();
+    cycle.expect_code(0);
+    let (plain, dev) = (cycle.image("library", "1"), cycle.image("library", "1-dev"));
+    assert_eq!(texts(&plain["tags"]), ["1.0.0", "1.0", "1", "lts", "latest"]);
+    assert_eq!(texts(&dev["tags"]), ["1.0.0-dev", "1.0-dev", "1-dev", "lts-dev", "latest-dev"]);
+    assert_eq!(dev["timestamp_tag"], "1.0.0-202603040600-dev");
+    assert_ne!(plain["digest"], dev["digest"]);
+    let (installed, world) = (files(&factory, plain), files(&factory, dev));
+    assert!(world.contains("P:tools\n") && !installed.contains("P:tools\n"), "{installed}\n{world}");
+
+    // An update of what only the variant has leaves the plain image alone.
+    factory.add_package("tools", "6", &[], "mkdir -p ${{targets.destdir}}/usr/share/tools");
+    let cycle = factory.cycle();
+    cycle.expect_code(0);
+    assert_eq!(cycle.image("library", "1")["digest"], plain["digest"]);
+    assert_eq!(cycle.image("library", "1-dev")["reason"], "tools 5-r0 -> 6-r0");
+    factory.run(&["verify", "library:latest-dev"]).expect_code(0);
+}
+
+/// The database of installed packages of an image's platform.
+fn files(factory: &Factory, row: &Value) -> String {
+    let layout = factory.layout("library");
+    let manifest = tests::layout::document(&layout, text(&row["platforms"]["x86_64"]));
+    let mut database = String::new();
+    for layer in rows(&manifest["layers"]) {
+        let path = layout.join("blobs").join(text(&layer["digest"]).replace(':', "/"));
+        let bytes = std::fs::read(path).unwrap();
+        let mut archive = tar::Archive::new(flate2::bufread::MultiGzDecoder::new(bytes.as_slice()));
+        for entry in archive.entries().unwrap() {
+            let mut entry = entry.unwrap();
+            if entry.path().unwrap().ends_with("lib/apk/db/installed") {
+                std::io::Read::read_to_string(&mut entry, &mut database).unwrap();
+            }
+        }
+    }
+    assert!(!database.is_empty(), "no layer has the package database");
+    database
+}
+
+#[test]
+fn an_older_version_is_frozen_and_its_rebuilds_are_superseded() {
+    let mut factory = with_versions(&["1.0.0"]);
+    factory.add_package("tools", "5", &[], "mkdir -p ${{targets.destdir}}/usr/share/tools");
+    factory.add_image("library", "library", &[("1", "~1")]);
+    factory.edit("images/library/apko.yaml", "- library${version}\n", "- library${version}\n    - tools\n");
+    factory.cycle().expect_code(0);
+    factory.at("2026-03-05T06:00:00Z");
+    factory.add_package("tools", "6", &[], "mkdir -p ${{targets.destdir}}/usr/share/tools");
+    factory.cycle().expect_code(0);
+    factory.at("2026-03-06T06:00:00Z");
+    publish(&factory, "1.1.0");
+    let expected =
+        [("1.0.0-202603040600", "superseded"), ("1.0.0-202603050600", "frozen"), ("1.1.0-202603060600", "current")];
+    assert_eq!(statuses(&factory), expected.map(|(tag, status)| (tag.to_owned(), status.to_owned())).into());
+
+    // What is frozen stays as it was when its packages change, and stays pullable.
+    let frozen = factory.contents().tags["library:1.0.0"].clone();
+    factory.add_package("tools", "7", &[], "mkdir -p ${{targets.destdir}}/usr/share/tools");
+    factory.at("2026-03-07T06:00:00Z");
+    factory.cycle().expect_code(0);
+    assert_eq!(factory.contents().tags["library:1.0.0"], frozen);
+    factory.run(&["verify", "library:1.0.0"]).expect_code(0);
+
+    let history = factory.run(&["image", "history", "library", "--tag", "1"]);
+    history.expect_code(0);
+    let moves = rows(&history.json);
+    let reasons: Vec<&str> = moves.iter().map(|moved| text(&moved["reason"])).collect();
+    let third = "library 1.0.0-r0 -> 1.1.0-r0";
+    assert_eq!(reasons, ["first build of the stream", "tools 5-r0 -> 6-r0", third, "tools 6-r0 -> 7-r0"]);
+    assert!(moves[0]["from"].is_null());
+    for pair in moves.windows(2) {
+        assert_eq!(pair[1]["from"], pair[0]["to"]);
+    }
+    assert_eq!(moves[1]["to"], frozen.as_str());
+    factory.run(&["image", "history", "library", "--tag", "nosuch"]).expect_code(1);
+}
+
+#[test]
+fn a_new_version_line_is_proposed_once() {
+    let mut factory = with_versions(&["9.0.1"]);
+    factory.add_image("library", "library", &[("9.0", "~9.0")]);
+    factory.cycle().expect_code(0);
+    assert_eq!(plans(&factory.run(&["image", "plan"])), [("9.0", "not due")]);
+    publish(&factory, "9.1.0");
+    factory.at("2026-03-05T06:00:00Z");
+    publish(&factory, "9.1.2");
+    let plan = factory.run(&["image", "plan"]);
+    plan.expect_code(0);
+    assert_eq!(plans(&plan), [("9.0", "not due"), ("9.1", "proposed")]);
+    let proposal = rows(&plan.json).iter().find(|row| row["plan"] == "proposed").unwrap();
+    assert!(text(&proposal["reason"]).contains("9.1.2"), "{proposal:#}");
+    let events = factory.documents("event", "");
+    let proposed = events.iter().filter(|(_, event)| event["kind"] == "image.stream-proposed");
+    assert_eq!(proposed.count(), 1, "{events:#?}");
+
+    factory.edit("images/library/image.yaml", "streams:\n", "streams:\n  - name: \"9.1\"\n    version: \"~9.1\"\n");
+    let cycle = factory.cycle();
+    cycle.expect_code(0);
+    assert_eq!(texts(&cycle.image("library", "9.1")["tags"]), ["9.1.2", "9.1", "9", "latest"]);
+    assert_eq!(plans(&factory.run(&["image", "plan"])), [("9.1", "not due"), ("9.0", "not due")]);
+}
+
+#[test]
+fn a_stream_is_not_built_after_its_end() {
+    let mut factory = with_versions(&["1.0.0"]);
+    factory.add_image("library", "library", &[("1", "~1")]);
+    let dated = "    version: \"~1\"\n    end-of-life: 2026-03-31\n";
+    factory.edit("images/library/image.yaml", "    version: \"~1\"\n", dated);
+    factory.at("2026-03-31T23:00:00Z");
+    factory.cycle().expect_code(0);
+    factory.at("2026-04-01T00:00:00Z");
+    publish(&factory, "1.1.0");
+    assert_eq!(
+        statuses(&factory).into_iter().collect::<Vec<_>>(),
+        [("1.0.0-202603312300".to_owned(), "end-of-life".to_owned())]
+    );
+    let plan = factory.run(&["image", "plan"]);
+    let row = rows(&plan.json).iter().find(|row| row["image"] == "library").unwrap();
+    assert_eq!(
+        (&row["plan"], &row["reason"]),
+        (&"not due".into(), &"the stream reached its end of life on 2026-03-31".into())
+    );
+}
