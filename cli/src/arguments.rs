@@ -196,6 +196,12 @@ pub enum Image {
     },
     /// Every published version
     List,
+    /// Take digests out of the registry that `[retention]` of mill.toml lets go
+    Prune {
+        /// Only tell what would go.
+        #[arg(long)]
+        dry_run: bool,
+    },
     /// Every move of an image's tags: when, from which digest to which, and why
     History {
         /// Image name.

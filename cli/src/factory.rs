@@ -9,6 +9,7 @@ use registry::Layouts;
 use sandbox::Bubblewrap;
 use serde::Deserialize;
 use sign::{LocalEcdsaKey, LocalRsaKey};
+use stage::rules::retention::Retention;
 use stage::{Catalog, Context, FolderRepository, LocalBuilder, Settings};
 use upstream::{EndpointSettings, Endpoints, Surroundings, Upstreams};
 
@@ -27,6 +28,8 @@ pub struct Configuration {
     pub endpoints: EndpointSettings,
     /// How images are signed.
     pub signing: Signing,
+    /// Which digests are kept beyond what tags need; all when it is not set.
+    pub retention: Option<Retention>,
 }
 
 /// `[signing]` of `mill.toml`.
@@ -132,6 +135,7 @@ impl Factory {
                 architectures: vec![Architecture::host().unwrap_or(Architecture::X86_64)],
                 source_date_epoch: source_date_epoch()?,
                 legacy_signatures: configuration.signing.legacy_tags,
+                retention: configuration.retention,
                 focus: focus.map(str::to_owned),
                 work,
             },

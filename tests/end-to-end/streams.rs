@@ -165,3 +165,66 @@ fn a_stream_is_not_built_after_its_end() {
         (&"not due".into(), &"the stream reached its end of life on 2026-03-31".into())
     );
 }
+
+#[test]
+fn retention_removes_only_what_no_tag_needs_and_keeps_its_record() {
+    let mut factory = with_versions(&["1.0.0"]);
+    for tools in ["5", "6", "7"] {
+        factory.add_package("tools", tools, &[], "mkdir -p ${{targets.destdir}}/usr/share/tools");
+        factory.cycle().expect_code(0);
+    }
+    factory.add_image("library", "library", &[("1", "~1")]);
+    let mut wanted = "- library${version}\n".to_owned();
+    let mut want = |factory: &Factory, tools: &str| {
+        let next = format!("- library${{version}}\n    - tools={tools}-r0\n");
+        factory.edit("images/library/apko.yaml", &wanted, &next);
+        wanted = next;
+    };
+    for (day, tools) in [("02", "5"), ("03", "6"), ("04", "7")] {
+        want(&factory, tools);
+        factory.at(&format!("2026-03-{day}T06:00:00Z"));
+        factory.cycle().expect_code(0);
+    }
+    let before = factory.contents();
+    factory.run(&["image", "prune"]).expect_code(2);
+
+    std::fs::write(factory.home().join("mill.toml"), "[retention]\ndigests = 1\ndays = 2\n").unwrap();
+    factory.at("2026-03-05T18:00:00Z");
+    let planned = factory.run(&["image", "prune", "--dry-run"]);
+    planned.expect_code(0);
+    let tags: Vec<&str> = rows(&planned.json).iter().map(|row| text(&row["timestamp_tag"])).collect();
+    assert_eq!(tags, ["1.0.0-202603020600", "1.0.0-202603030600"]);
+    assert_eq!(factory.contents(), before);
+
+    let cycle = factory.cycle();
+    cycle.expect_code(0);
+    assert_eq!(cycle.texts("done", "retention", "library").len(), 2, "{:#}", cycle.json["done"]);
+    let after = factory.contents();
+    for (tag, digest) in &before.tags {
+        let gone = tags.iter().any(|gone| *tag == format!("library:{gone}"));
+        assert_eq!(after.tags.get(tag), Some(digest).filter(|_| !gone), "{tag}");
+    }
+    for tag in ["1.0.0", "1", "latest"] {
+        factory.run(&["verify", &format!("library:{tag}")]).expect_code(0);
+    }
+    let removed = before.tags["library:1.0.0-202603020600"].clone();
+    factory.run(&["verify", &format!("library@{removed}")]).expect_code(1);
+    let blob = factory.layout("library").join("blobs").join(removed.replace(':', "/"));
+    assert!(!blob.exists(), "{}", blob.display());
+    assert_eq!(statuses(&factory)["1.0.0-202603020600"], "removed");
+    let history = factory.run(&["image", "history", "library", "--tag", "1.0.0-202603020600"]);
+    let moves = rows(&history.json);
+    assert_eq!((moves.len(), &moves[1]["from"], &moves[1]["to"]), (2, &removed.as_str().into(), &Value::Null));
+    assert_eq!(rows(&factory.run(&["image", "prune"]).json), [] as [Value; 0]);
+
+    // The same digest may come back: it is pushed, signed and tagged anew.
+    want(&factory, "5");
+    factory.at("2026-03-06T06:00:00Z");
+    let cycle = factory.cycle();
+    cycle.expect_code(0);
+    let again = cycle.image("library", "1");
+    assert_eq!((&again["digest"], &again["status"]), (&removed.as_str().into(), &"current".into()));
+    assert_eq!(again["timestamp_tag"], "1.0.0-202603060600");
+    factory.run(&["verify", "library:1.0.0-202603060600"]).expect_code(0);
+    assert_eq!(factory.contents().tags["library:latest"], removed);
+}

@@ -19,6 +19,7 @@ pub async fn run(global: &Global, command: Image) -> Result<u8, Failure> {
     match command {
         Image::Plan => plan(global, context).await,
         Image::List => list(global, context).await,
+        Image::Prune { dry_run } => prune(global, &factory, dry_run).await,
         Image::History { name, tag } => history(global, context, &name, tag.as_deref()).await,
         Image::Solve { file, arch } => solve(global, context, &file, arch).await,
         Image::Build { name, output } => build(global, context, &name, &output).await,
@@ -97,6 +98,28 @@ async fn list(global: &Global, context: &Context) -> Result<u8, Failure> {
     Ok(0)
 }
 
+async fn prune(global: &Global, factory: &Factory, dry_run: bool) -> Result<u8, Failure> {
+    let _lock = factory.lock().await?;
+    let context = &factory.context;
+    let Some(retention) = context.settings.retention else {
+        return Err(Failure::usage(
+            "nothing says what may go; write `[retention]` with `digests` and `days` into mill.toml",
+        ));
+    };
+    let removals = stage::prune(context, retention, dry_run).await.map_err(Failure::of_stage)?;
+    match global.format {
+        Format::Json => output::json(&removals)?,
+        Format::Text => {
+            let rows: Vec<Vec<String>> = removals
+                .into_iter()
+                .map(|gone| vec![gone.image, gone.timestamp_tag, gone.digest.to_string(), gone.published.to_string()])
+                .collect();
+            output::text(table(&["IMAGE", "TIMESTAMP TAG", "DIGEST", "PUBLISHED"], &rows))?;
+        }
+    }
+    Ok(0)
+}
+
 async fn history(global: &Global, context: &Context, name: &str, tag: Option<&str>) -> Result<u8, Failure> {
     let moves = tag_history(context, name, tag).await.or_environment()?;
     if moves.is_empty() {
@@ -109,8 +132,9 @@ async fn history(global: &Global, context: &Context, name: &str, tag: Option<&st
             let rows: Vec<Vec<String>> = moves
                 .into_iter()
                 .map(|moved| {
-                    let from = moved.from.map_or_else(|| "-".to_owned(), |from| from.to_string());
-                    vec![moved.time.to_string(), moved.tag, from, moved.to.to_string(), moved.reason]
+                    let named =
+                        |digest: Option<ports::Digest>| digest.map_or_else(|| "-".to_owned(), |one| one.to_string());
+                    vec![moved.time.to_string(), moved.tag, named(moved.from), named(moved.to), moved.reason]
                 })
                 .collect();
             output::text(table(&["TIME", "TAG", "FROM", "TO", "WHY"], &rows))?;

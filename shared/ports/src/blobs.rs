@@ -22,4 +22,8 @@ pub trait Blobs: Send + Sync {
 
     /// Whether the blob is stored.
     async fn contains(&self, digest: Digest) -> Result<bool, PortError>;
+
+    /// Removes a blob; one that is not there is removed already. The caller sees to it that nobody
+    /// needs it.
+    async fn remove(&self, digest: Digest) -> Result<(), PortError>;
 }

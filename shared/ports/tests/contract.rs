@@ -168,6 +168,11 @@ async fn blobs_are_addressed_by_content_and_damage_is_named() {
     assert!(!world.blobs.contains(missing).await.unwrap());
     assert!(matches!(world.blobs.file(missing).await.unwrap_err(), PortError::NoBlob(found) if found == missing));
     std::fs::write(world.root.join(&digest.hex()[..2]).join(&digest.hex()[2..]), b"hellp").unwrap();
+    let other = world.blobs.put(b"other".to_vec()).await.unwrap();
+    for _ in 0..2 {
+        world.blobs.remove(other).await.unwrap();
+        assert!(!world.blobs.contains(other).await.unwrap());
+    }
     let error = world.blobs.get(digest, 5).await.unwrap_err();
     assert!(error.to_string().starts_with(&format!("blob {digest} is damaged: its bytes hash to sha256:")), "{error}");
     assert!(matches!(world.blobs.file(digest).await.unwrap_err(), PortError::Damaged { .. }));

@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 use sign::Signer;
 use upstream::Upstreams;
 
+use crate::rules::retention::Retention;
 use crate::{Builder, Catalog, PackageRepository, Progress, StageError};
 
 /// What the stages work with: made once, lent to every run.
@@ -79,6 +80,8 @@ pub struct Settings {
     pub focus: Option<String>,
     /// Also sign under the older tag `sha256-HEX.sig`, which every signing rewrites.
     pub legacy_signatures: bool,
+    /// Which digests are kept beyond what tags need; all when it is not set.
+    pub retention: Option<Retention>,
     /// Scratch space; what a stage makes there it removes.
     pub work: PathBuf,
 }

@@ -7,11 +7,13 @@ use apk::Architecture;
 use ports::Transaction;
 use serde::Serialize;
 
-use crate::image_publish::{self, ReleaseStatus};
 use crate::packages::{Packages, Retry, Standing, send_due};
 use crate::record::{self, Release, RepositoryEntry};
+use crate::releases::{self, ReleaseStatus};
 use crate::worker::{Count, Entry, Summary, drain};
-use crate::{Context, ImagePlan, Stage, StageError, UpstreamCheck, VulnerabilityScan, feed, repository, streams};
+use crate::{
+    Context, ImagePlan, Stage, StageError, UpstreamCheck, VulnerabilityScan, feed, repository, retention, streams,
+};
 
 /// What a cycle did.
 #[derive(Clone, Debug, Serialize)]
@@ -69,6 +71,7 @@ pub async fn cycle(context: &Arc<Context>, workers: usize) -> Result<CycleReport
     total.merge(update_packages(context, workers).await?);
     total.merge(update_images(context, workers).await?);
     total.merge(scan(context, None, workers).await?.0);
+    remove_old(context, &mut total).await?;
     for problem in &context.catalog.problems {
         total.failed.push(Entry {
             stage: "catalog".to_owned(),
@@ -134,6 +137,21 @@ async fn phase<S: Stage>(
     Ok(())
 }
 
+/// Removes what retention lets go, unless work waits to be tried again.
+async fn remove_old(context: &Context, total: &mut Summary) -> Result<(), StageError> {
+    let Some(retention) = context.settings.retention.filter(|_| total.failed.is_empty()) else { return Ok(()) };
+    if context.queue.pending().await? > 0 {
+        return Ok(());
+    }
+    let removals = retention::prune(context, retention, false).await?;
+    total.done.extend(removals.into_iter().map(|removal| Entry {
+        stage: "retention".to_owned(),
+        subject: removal.image,
+        text: format!("{} ({}) removed", removal.digest, removal.timestamp_tag),
+    }));
+    Ok(())
+}
+
 /// A plan for every stream of every image of the catalog.
 pub fn image_plans(context: &Context) -> Vec<ImagePlan> {
     let streams = context.catalog.images.iter().flat_map(|(image, source)| {
@@ -160,7 +178,8 @@ async fn import_catalog_feed(context: &Context, total: &mut Summary) -> Result<(
 /// A scan of every published version, so that each has a current report.
 async fn scans(context: &Context) -> Result<Vec<VulnerabilityScan>, StageError> {
     let rows = releases(context).await?;
-    Ok(rows.into_iter().map(|row| VulnerabilityScan { image: row.name, digest: row.release.digest }).collect())
+    let kept = rows.into_iter().filter(|row| row.status != ReleaseStatus::Removed);
+    Ok(kept.map(|row| VulnerabilityScan { image: row.name, digest: row.release.digest }).collect())
 }
 
 /// Names what could not be built because of something else.
@@ -224,7 +243,7 @@ pub async fn releases(context: &Context) -> Result<Vec<ImageRow>, StageError> {
     let mut rows = Vec::new();
     for name in context.catalog.images.keys() {
         let documents = context.state.list_all(&record::image(name), "release#").await?;
-        let statuses = image_publish::statuses(context, name).await?;
+        let statuses = releases::statuses(context, name).await?;
         for document in documents {
             let release: Release = document.decode()?;
             if release.complete {

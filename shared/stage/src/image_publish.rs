@@ -2,8 +2,7 @@ use std::collections::BTreeMap;
 
 use apk::Architecture;
 use async_trait::async_trait;
-use jiff::tz::TimeZone;
-use ports::{Condition, Digest, Document, Key, Transaction, Write};
+use ports::{Condition, Digest, Key, Transaction, Write};
 use registry::{Manifest, Reference, Repository, Tag, TagRule, bytes_stream};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -13,6 +12,7 @@ use crate::image_build::BuildRecord;
 use crate::image_plan::Plan;
 use crate::image_test::Reports;
 use crate::record::{self, Event, Published, Release, TagMove};
+use crate::releases::{Ownership, decoded};
 use crate::rules::tags;
 use crate::{Context, Outcome, Stage, StageError, VulnerabilityScan, provenance};
 
@@ -34,117 +34,6 @@ pub struct ImagePublish {
     pub build: Digest,
     /// The test report.
     pub report: Digest,
-}
-
-/// Who owns each tag of an image. Changed only under a revision, so that two streams published at
-/// once agree on the tags they share.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-struct Ownership {
-    /// What each tag names.
-    tags: BTreeMap<String, Digest>,
-    /// The version that each stream is published at.
-    streams: BTreeMap<String, String>,
-    /// The variant of those streams that are a variant's edition.
-    #[serde(default)]
-    variants: BTreeMap<String, String>,
-}
-
-/// The stream of an edition's name.
-fn stream_name<'a>(edition: &'a str, variant: Option<&str>) -> &'a str {
-    let stream = variant.and_then(|variant| edition.strip_suffix(variant)?.strip_suffix('-'));
-    stream.unwrap_or(edition)
-}
-
-impl Ownership {
-    /// The versions at which the other streams are published in the same variant.
-    fn others(&self, stream: &str, variant: Option<&str>) -> Vec<String> {
-        let same = |other: &String| self.variants.get(other).map(String::as_str) == variant;
-        let others = self.streams.iter().filter(|(other, _)| *other != stream && same(other));
-        others.map(|(_, version)| version.clone()).collect()
-    }
-
-    /// Whether the tag of a release's version names it.
-    fn tagged(&self, release: &Release) -> bool {
-        release.tags.first().and_then(|exact| self.tags.get(exact)) == Some(&release.digest)
-    }
-
-    /// Whether a release is the one that its version's tag names, and its stream is at that version.
-    fn owns(&self, release: &Release) -> bool {
-        self.tagged(release) && self.streams.get(&release.stream) == Some(&release.version)
-    }
-}
-
-/// What becomes of a published digest.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum ReleaseStatus {
-    /// The newest of its stream: rebuilt when its packages change.
-    Current,
-    /// The newest of a stream that is no longer built.
-    EndOfLife,
-    /// The last build of an older version: its version tag still names it, and it is not rebuilt.
-    Frozen,
-    /// A newer build has taken all its tags but the timestamp.
-    Superseded,
-}
-
-impl ReleaseStatus {
-    /// The status as a word.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Current => "current",
-            Self::EndOfLife => "end-of-life",
-            Self::Frozen => "frozen",
-            Self::Superseded => "superseded",
-        }
-    }
-}
-
-/// What the statuses of an image's releases follow from.
-pub(crate) struct Statuses {
-    ownership: Ownership,
-    /// The newest published digest of each stream, and whether the stream is still built.
-    streams: BTreeMap<String, (Digest, bool)>,
-}
-
-impl Statuses {
-    /// The status of a release of this image.
-    pub(crate) fn of(&self, release: &Release) -> ReleaseStatus {
-        match self.streams.get(&release.stream) {
-            Some((digest, true)) if *digest == release.digest => ReleaseStatus::Current,
-            Some((digest, false)) if *digest == release.digest => ReleaseStatus::EndOfLife,
-            _ if self.ownership.tagged(release) => ReleaseStatus::Frozen,
-            _ => ReleaseStatus::Superseded,
-        }
-    }
-}
-
-/// Reads what the statuses of an image's releases follow from.
-pub(crate) async fn statuses(context: &Context, image: &str) -> Result<Statuses, StageError> {
-    let partition = record::image(image);
-    let (ownership, _) = decoded::<Ownership>(context, &Key::new(partition.clone(), "tags")).await?;
-    let today = context.clock.now().to_zoned_datetime(TimeZone::UTC).date();
-    let mut streams = BTreeMap::new();
-    for document in context.state.list_all(&partition, "stream#").await? {
-        let published: Published = document.decode()?;
-        let name = document.key.sort.trim_start_matches("stream#").to_owned();
-        let edition = context.catalog.images.get(image).and_then(|source| source.definition.edition(&name));
-        let built = edition.is_some_and(|edition| edition.stream.end_of_life.is_none_or(|end| end >= today));
-        streams.insert(name, (published.digest, built));
-    }
-    Ok(Statuses { ownership: ownership.unwrap_or_default(), streams })
-}
-
-/// Every move of an image's tags, oldest first; of one tag when it is named.
-///
-/// # Errors
-/// When the state can't be read.
-pub async fn tag_history(context: &Context, image: &str, tag: Option<&str>) -> Result<Vec<TagMove>, StageError> {
-    let documents = context.state.list_all(&record::image(image), "history#").await?;
-    let mut moves = documents.iter().map(Document::decode).collect::<Result<Vec<TagMove>, _>>()?;
-    moves.retain(|moved| tag.is_none_or(|tag| moved.tag == tag));
-    moves.sort_by_key(|moved| moved.time);
-    Ok(moves)
 }
 
 #[async_trait]
@@ -180,30 +69,24 @@ fn registry_failed(action: &str) -> impl FnOnce(registry::Error) -> StageError {
     move |error| StageError::environment(action)(&error)
 }
 
-async fn decoded<T: serde::de::DeserializeOwned>(
-    context: &Context,
-    key: &Key,
-) -> Result<(Option<T>, Condition), StageError> {
-    let document: Option<Document> = context.state.get(key).await?;
-    let condition = document.as_ref().map_or(Condition::Absent, |document| Condition::Revision(document.revision));
-    Ok((document.map(|document| document.decode()).transpose()?, condition))
-}
-
 impl ImagePublish {
     /// Records what is to happen, once: a run after a crash takes up the same time and tags.
     async fn intend(&self, context: &Context, build: &BuildRecord, plan: &Plan) -> Result<Release, StageError> {
         let partition = record::image(&self.image);
         let key = Key::new(partition.clone(), format!("release#{}", build.index));
         let (known, condition) = decoded::<Release>(context, &key).await?;
+        let removed = known.as_ref().is_some_and(|known| known.removed.is_some());
         let (ownership, ownership_condition) =
             decoded::<Ownership>(context, &Key::new(partition.clone(), "tags")).await?;
         let mut ownership = ownership.unwrap_or_default();
         if let Some(known) = &known
+            && !removed
             && (!known.complete || ownership.owns(known))
         {
             return Ok(known.clone());
         }
         let now = context.clock.now();
+        let known = known.filter(|_| !removed);
         let moved_at = known.as_ref().filter(|known| !known.complete).map_or(now, |known| known.time);
         let time = known.as_ref().map_or(now, |known| known.time);
         let variant = plan.variant.as_ref().map(|variant| variant.name.as_str());
@@ -224,8 +107,13 @@ impl ImagePublish {
         for tag in moving.iter().chain([&timestamp_tag]) {
             let from = ownership.tags.insert(tag.clone(), build.index);
             if from != Some(build.index) {
-                let moved =
-                    TagMove { tag: tag.clone(), from, to: build.index, time: moved_at, reason: plan.reason.clone() };
+                let moved = TagMove {
+                    tag: tag.clone(),
+                    from,
+                    to: Some(build.index),
+                    time: moved_at,
+                    reason: plan.reason.clone(),
+                };
                 transaction.put(
                     Key::new(partition.clone(), format!("history#{moved_at}#{tag}#{}", build.index)),
                     Condition::Any,
@@ -257,6 +145,7 @@ impl ImagePublish {
             report: self.report,
             tests: reports.summary(),
             complete: known.is_some_and(|known| known.complete),
+            removed: None,
         };
         transaction.put(key, condition, &release)?;
         transaction.put(Key::new(partition, "tags"), ownership_condition, &ownership)?;
@@ -358,6 +247,12 @@ impl ImagePublish {
         transaction.send(VulnerabilityScan { image: self.image.clone(), digest: release.digest }.envelope()?);
         Ok(context.state.commit(transaction).await?)
     }
+}
+
+/// The stream of an edition's name.
+fn stream_name<'a>(edition: &'a str, variant: Option<&str>) -> &'a str {
+    let stream = variant.and_then(|variant| edition.strip_suffix(variant)?.strip_suffix('-'));
+    stream.unwrap_or(edition)
 }
 
 /// The timestamp tag, of the first minute from `time` on that no other digest of the version has.

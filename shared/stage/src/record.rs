@@ -132,6 +132,9 @@ pub struct Release {
     pub tests: String,
     /// Signatures, attestations and tags are all in the registry.
     pub complete: bool,
+    /// When retention took it out of the registry.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub removed: Option<Timestamp>,
 }
 
 /// A tag that began to name another digest.
@@ -141,8 +144,8 @@ pub struct TagMove {
     pub tag: String,
     /// What it named before.
     pub from: Option<Digest>,
-    /// What it names now.
-    pub to: Digest,
+    /// What it names now; nothing when retention took it away.
+    pub to: Option<Digest>,
     /// When.
     pub time: Timestamp,
     /// Why.

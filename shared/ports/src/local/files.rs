@@ -126,4 +126,14 @@ impl Blobs for FileBlobs {
     async fn contains(&self, digest: Digest) -> Result<bool, PortError> {
         Ok(self.path(digest).exists())
     }
+
+    async fn remove(&self, digest: Digest) -> Result<(), PortError> {
+        let path = self.path(digest);
+        match fs::remove_file(&path) {
+            Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+                Err(PortError::File { action: "remove", path, source })
+            }
+            _ => Ok(()),
+        }
+    }
 }

@@ -1,5 +1,6 @@
 //! The rules of versions, tags and days: pure functions that every stage and command shares.
 
+pub mod retention;
 pub mod streams;
 pub mod tags;
 pub mod version;
