@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use futures_util::future::BoxFuture;
+use futures_util::{StreamExt, TryStreamExt, future::BoxFuture, stream};
 use sign::Digest;
 
 use crate::{
@@ -14,8 +14,11 @@ use crate::{
 /// The deepest nesting of indexes and referrers followed.
 const MAX_DEPTH: usize = 8;
 
+/// How often a blob's transfer is begun anew after its upload was lost.
+const TRIES: usize = 3;
+
 /// What a copy takes along and leaves behind.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct CopyOptions {
     /// Also the referrers of every manifest copied: signatures, SBOMs, provenance.
     pub referrers: bool,
@@ -23,6 +26,16 @@ pub struct CopyOptions {
     pub tag: Option<Tag>,
     /// What to do where that tag stands for something else.
     pub rule: TagRule,
+    /// A repository of the destination that may have blobs already; these are taken from there.
+    pub mount_from: Option<Repository>,
+    /// How many blobs are transferred at once; at least 1.
+    pub parallel: usize,
+}
+
+impl Default for CopyOptions {
+    fn default() -> Self {
+        Self { referrers: false, tag: None, rule: TagRule::Move, mount_from: None, parallel: 4 }
+    }
 }
 
 /// What a copy did.
@@ -34,6 +47,8 @@ pub struct CopyReport {
     pub blobs: usize,
     /// The size of these blobs in bytes.
     pub bytes: u64,
+    /// Blobs that were taken from another repository of the destination.
+    pub mounted: usize,
     /// Manifests that were put, referrers among them.
     pub manifests: usize,
 }
@@ -55,9 +70,9 @@ pub async fn copy(
     let mut copying = Copying {
         source,
         destination,
-        referrers: options.referrers,
+        options,
         seen: HashSet::new(),
-        report: CopyReport { digest, blobs: 0, bytes: 0, manifests: 0 },
+        report: CopyReport { digest, blobs: 0, bytes: 0, mounted: 0, manifests: 0 },
     };
     copying.manifest(manifest.clone(), 0).await?;
     if let Some(tag) = &options.tag {
@@ -69,7 +84,7 @@ pub async fn copy(
 struct Copying<'a> {
     source: (&'a dyn Registry, &'a Repository),
     destination: (&'a dyn Registry, &'a Repository),
-    referrers: bool,
+    options: &'a CopyOptions,
     seen: HashSet<Digest>,
     report: CopyReport,
 }
@@ -88,17 +103,20 @@ impl Copying<'_> {
                 let child = self.read(digest_of(child)?).await?;
                 self.manifest(child, depth + 1).await?;
             }
+            let mut blobs = Vec::new();
             for blob in facts.blobs() {
-                if blob.urls().as_ref().is_none_or(Vec::is_empty) {
-                    self.blob(digest_of(blob)?).await?;
+                let digest = digest_of(blob)?;
+                if blob.urls().as_ref().is_none_or(Vec::is_empty) && self.seen.insert(digest) {
+                    blobs.push(digest);
                 }
             }
+            self.blobs(blobs).await?;
             let (destination, repository) = self.destination;
             if destination.resolve(repository, &manifest.digest.into()).await?.is_none() {
                 destination.put_manifest(repository, &manifest, None, TagRule::Move).await?;
                 self.report.manifests += 1;
             }
-            if self.referrers {
+            if self.options.referrers {
                 let (source, repository) = self.source;
                 for referrer in source.referrers(repository, manifest.digest, None).await? {
                     let referrer = self.read(digest_of(&referrer)?).await?;
@@ -113,16 +131,57 @@ impl Copying<'_> {
         expect_manifest(self.source.0, self.source.1, &digest.into()).await
     }
 
-    async fn blob(&mut self, digest: Digest) -> Result<()> {
-        let (destination, repository) = self.destination;
-        if !self.seen.insert(digest) || destination.blob_size(repository, digest).await?.is_some() {
-            return Ok(());
+    async fn blobs(&mut self, digests: Vec<Digest>) -> Result<()> {
+        let (source, destination, mount_from) = (self.source, self.destination, self.options.mount_from.as_ref());
+        let mut transfers = stream::iter(digests)
+            .map(|digest| blob(source, destination, mount_from, digest))
+            .buffer_unordered(self.options.parallel.max(1));
+        while let Some(transfer) = transfers.try_next().await? {
+            match transfer {
+                Transfer::Known => {}
+                Transfer::Mounted => self.report.mounted += 1,
+                Transfer::Sent(size) => {
+                    self.report.blobs += 1;
+                    self.report.bytes += size;
+                }
+            }
         }
-        let blob = expect_blob(self.source.0, self.source.1, digest).await?;
-        let size = blob.size;
-        destination.put_blob(repository, digest, size, blob.stream).await?;
-        self.report.blobs += 1;
-        self.report.bytes += size;
         Ok(())
+    }
+}
+
+enum Transfer {
+    Known,
+    Mounted,
+    Sent(u64),
+}
+
+async fn blob(
+    (source, source_repository): (&dyn Registry, &Repository),
+    (destination, repository): (&dyn Registry, &Repository),
+    mount_from: Option<&Repository>,
+    digest: Digest,
+) -> Result<Transfer> {
+    if destination.blob_size(repository, digest).await?.is_some() {
+        return Ok(Transfer::Known);
+    }
+    if let Some(from) = mount_from
+        && destination.mount_blob(repository, digest, from).await?
+    {
+        return Ok(Transfer::Mounted);
+    }
+    let mut tries = 0;
+    loop {
+        let blob = expect_blob(source, source_repository, digest).await?;
+        let size = blob.size;
+        tries += 1;
+        match destination.put_blob(repository, digest, size, blob.stream).await {
+            Ok(()) => return Ok(Transfer::Sent(size)),
+            // The destination has lost the upload, which only the source's first byte can cure.
+            Err(error @ Error::Status { status: 404, .. }) if tries < TRIES => {
+                tracing::debug!(%repository, %digest, %error, "an upload was lost, beginning anew");
+            }
+            Err(error) => return Err(error),
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! What can go wrong with registries.
 
-use std::{io, path::PathBuf};
+use std::{io, path::PathBuf, time::Duration};
 
 use sign::Digest;
 
@@ -106,6 +106,14 @@ pub enum Error {
         /// What it should have stood for.
         wanted: Digest,
     },
+    /// A pattern for tags that is none.
+    #[error("`{pattern}` is not a pattern for tags: {reason}")]
+    TagPattern {
+        /// The regular expression as given.
+        pattern: String,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// An address that would carry credentials or images in the clear.
     #[error("`{url}` is not https; plain http is for loopback, or where `allow_http` is set")]
     Insecure {
@@ -141,6 +149,26 @@ pub enum Error {
         status: u16,
         /// The error codes and messages in the answer, or the start of it.
         message: String,
+        /// How long the registry asked to wait.
+        retry_after: Option<Duration>,
+    },
+    /// A file of credentials that can't be used.
+    #[error("credentials file `{}`: {reason}", path.display())]
+    CredentialsFile {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A program that keeps credentials did not give them.
+    #[error("credential helper `{program}` for `{registry}`: {reason}")]
+    CredentialHelper {
+        /// The program.
+        program: String,
+        /// The registry asked for.
+        registry: String,
+        /// What went wrong.
+        reason: String,
     },
     /// A registry's answer that breaks the distribution spec.
     #[error("{url}: the registry's answer is wrong: {reason}")]

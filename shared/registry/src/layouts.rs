@@ -5,6 +5,7 @@ use std::{
     io::{Read, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
+    time::SystemTime,
 };
 
 use async_trait::async_trait;
@@ -98,9 +99,22 @@ impl Layouts {
         Ok(repositories)
     }
 
+    /// Removes what uploads that nobody continues have left.
+    ///
+    /// # Errors
+    /// As [`Layouts::list`], or [`Error::Io`].
+    pub fn clean(&self, now: SystemTime) -> Result<()> {
+        for repository in self.list()? {
+            if let Some(layout) = self.open(&repository)? {
+                layout.clean(now)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Does `work` with the repository's layout on a thread for blocking work; none if there is
     /// no such repository.
-    async fn with<T: Send + 'static>(
+    pub(crate) async fn with<T: Send + 'static>(
         &self,
         repository: &Repository,
         work: impl FnOnce(&Layout) -> Result<T> + Send + 'static,
@@ -322,6 +336,24 @@ impl Upload {
 
     pub(crate) async fn size(&self) -> Result<u64> {
         self.with(|writer| writer.as_ref().map(BlobWriter::size).ok_or_else(ended)).await
+    }
+
+    /// Gives the upload up and removes what it has written.
+    pub(crate) async fn discard(&self) -> Result<()> {
+        self.with(|writer| {
+            if let Some(writer) = writer.take() {
+                writer.discard();
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// The same, at once.
+    pub(crate) fn discard_now(&self) {
+        if let Some(writer) = self.0.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            writer.discard();
+        }
     }
 
     pub(crate) async fn finish(&self, digest: Digest) -> Result<u64> {

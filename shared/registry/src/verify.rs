@@ -2,7 +2,7 @@
 
 use futures_util::TryStreamExt;
 use serde::Serialize;
-use sign::{BUNDLE_MEDIA_TYPE, Bundle, Digest, MAX_BUNDLE_BYTES, PublicKey, Statement, predicate, verify_bundle};
+use sign::{BUNDLE_MEDIA_TYPE, Bundle, Digest, MAX_BUNDLE_BYTES, Statement, Trust, predicate};
 
 use crate::{
     Error, Manifest, Reference, Registry, Repository, Result,
@@ -144,7 +144,7 @@ fn label(predicate_type: &str) -> &str {
 }
 
 /// Looks at an image and everything it consists of: each manifest's statements, found as its
-/// referrers and checked with `key`, and each blob's bytes against its digest. What is missing or
+/// referrers and checked by `trust` (a public key, several, an identity), and each blob's bytes against its digest. What is missing or
 /// bad stands in the report; an error is only what stopped the looking.
 ///
 /// # Errors
@@ -153,10 +153,10 @@ pub async fn verify_image(
     registry: &dyn Registry,
     repository: &Repository,
     reference: &Reference,
-    key: &PublicKey,
+    trust: &dyn Trust,
     expectations: &Expectations,
 ) -> Result<Report> {
-    let verifying = Verifying { registry, repository, key };
+    let verifying = Verifying { registry, repository, trust };
     let image = expect_manifest(registry, repository, reference).await?;
     let facts = image.facts()?;
     let mut manifests = Vec::new();
@@ -209,7 +209,7 @@ fn corrupt(error: Error) -> Result<Outcome> {
 struct Verifying<'a> {
     registry: &'a dyn Registry,
     repository: &'a Repository,
-    key: &'a PublicKey,
+    trust: &'a dyn Trust,
 }
 
 struct FoundBundle {
@@ -255,7 +255,7 @@ impl Verifying<'_> {
                 continue;
             }
             let checked = bundle.bytes.as_ref().map_err(Clone::clone).and_then(|bytes| {
-                verify_bundle(bytes, self.key, subject, predicate_type).map_err(|error| error.to_string())
+                self.trust.statement(bytes, subject, predicate_type).map_err(|error| error.to_string())
             });
             match checked {
                 Ok(_) => return Outcome::Good { bundle: Some(bundle.digest) },

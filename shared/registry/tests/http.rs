@@ -414,7 +414,7 @@ async fn credentials_are_asked_for_and_given() {
 
 #[tokio::test]
 async fn immutable_tags_conflict_over_http() {
-    let options = RouterOptions { tag_rule: TagRule::Immutable, ..open_to_all() };
+    let options = RouterOptions { immutable_tags: registry::ImmutableTags::new([""]).unwrap(), ..open_to_all() };
     let fixture = Fixture::new(options).await;
     let name = repository("a");
     let (one, _) = push_platform(&fixture.layouts, &name, "amd64", "one").await;

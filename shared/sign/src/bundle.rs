@@ -1,7 +1,8 @@
-//! Sigstore bundles: an envelope with a hint at the key, in the JSON form that `cosign` attaches
-//! to images.
+//! Sigstore bundles: an envelope with a hint at the key, or with a certificate and the entries of a
+//! transparency log, in the JSON form that `cosign` attaches to images.
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use crate::{
     Digest, Error, PublicKey, Result, Signer, Statement,
@@ -14,7 +15,7 @@ pub const BUNDLE_MEDIA_TYPE: &str = "application/vnd.dev.sigstore.bundle.v0.3+js
 /// The largest bundle accepted, in bytes; an SBOM of 20 MB fits.
 pub const MAX_BUNDLE_BYTES: usize = 32 << 20;
 
-/// A sigstore bundle v0.3 signed with a plain key: no certificate, no transparency log entries.
+/// A sigstore bundle v0.3.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Bundle {
@@ -30,8 +31,12 @@ pub struct Bundle {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct VerificationMaterial {
-    /// The key.
-    pub public_key: PublicKeyIdentifier,
+    /// The key; none where a certificate holds it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub public_key: Option<PublicKeyIdentifier>,
+    /// Certificate, log entries and timestamps, as they were read.
+    #[serde(flatten)]
+    pub rest: Map<String, Value>,
 }
 
 /// Names a key without holding it.
@@ -52,7 +57,8 @@ impl Bundle {
         Ok(Self {
             media_type: BUNDLE_MEDIA_TYPE.to_owned(),
             verification_material: VerificationMaterial {
-                public_key: PublicKeyIdentifier { hint: signer.key_id().to_owned() },
+                public_key: Some(PublicKeyIdentifier { hint: signer.key_id().to_owned() }),
+                rest: Map::new(),
             },
             dsse_envelope: envelope,
         })
@@ -102,10 +108,11 @@ fn within_limit(bytes: &[u8]) -> Result<()> {
 /// [`Error::BadSignature`], [`Error::WrongSubject`], [`Error::WrongPredicateType`].
 pub fn verify_bundle(bytes: &[u8], key: &PublicKey, subject: Digest, predicate_type: &str) -> Result<Statement> {
     let bundle = Bundle::parse(bytes)?;
-    let hint = &bundle.verification_material.public_key.hint;
+    let hint = bundle.verification_material.public_key.as_ref().map(|named| named.hint.as_str());
     let payload = match bundle.dsse_envelope.verify(key, IN_TOTO_PAYLOAD_TYPE) {
-        Err(Error::BadSignature { .. }) if hint != key.id() => {
-            return Err(Error::WrongKey { expected: key.id().to_owned(), found: hint.chars().take(200).collect() });
+        Err(Error::BadSignature { .. }) if hint != Some(key.id()) => {
+            let found = hint.unwrap_or("a certificate instead of a key").chars().take(200).collect();
+            return Err(Error::WrongKey { expected: key.id().to_owned(), found });
         }
         other => other?,
     };

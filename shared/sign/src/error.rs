@@ -101,6 +101,18 @@ pub enum Error {
         /// The id of the trusted key.
         key: String,
     },
+    /// None of the trusted keys made the signature.
+    #[error("none of the {} trusted keys made the signature: {}", reasons.len(), reasons.join("; "))]
+    NoTrustedKey {
+        /// What is wrong with it under each key.
+        reasons: Vec<String>,
+    },
+    /// A signature without a key whose certificate, identity or log entry is not good.
+    #[error("the signer is not trusted: {reason}")]
+    Identity {
+        /// What is wrong.
+        reason: String,
+    },
     /// The signed statement is about something else.
     #[error("the statement is about {found}, expected {expected}")]
     WrongSubject {

@@ -76,6 +76,25 @@ impl PublicKey {
         }
     }
 
+    /// Reads a DER `SubjectPublicKeyInfo` (PKIX), as key management services give it.
+    ///
+    /// # Errors
+    /// [`Error::PublicKey`] says what is wrong with the bytes.
+    pub fn from_der(der: &[u8]) -> Result<Self> {
+        match VerifyingKey::from_public_key_der(der) {
+            Ok(key) => Self::p256(key),
+            Err(not_p256) => match rsa::PublicKey::from_public_key_der(der) {
+                Ok(key) => Self::rsa(key),
+                Err(not_rsa) => Err(Error::PublicKey { reason: format!("as P-256: {not_p256}; as RSA: {not_rsa}") }),
+            },
+        }
+    }
+
+    /// Whether this is an RSA key, not one of P-256.
+    pub fn is_rsa(&self) -> bool {
+        matches!(self.kind, Kind::Rsa(_))
+    }
+
     pub(crate) fn p256(key: VerifyingKey) -> Result<Self> {
         Self::new(&key, Kind::P256(key))
     }

@@ -178,7 +178,7 @@ async fn every_changed_byte_of_what_is_signed_is_noticed() {
     assert!(matches!(check(&changed), Err(Error::Malformed { .. })));
     // Not signed, so no matter for the verdict.
     let mut changed = bundle.clone();
-    changed.verification_material.public_key.hint = "another".into();
+    changed.verification_material.public_key.as_mut().unwrap().hint = "another".into();
     assert!(check(&changed).is_ok());
     // As JSON text: no flipped bit of the file may give another statement.
     let bytes = bundle.to_bytes().unwrap();

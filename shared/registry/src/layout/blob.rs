@@ -51,6 +51,34 @@ impl Layout {
         })
     }
 
+    /// Starts a blob whose writing a later process may go on with, by this id, which no other
+    /// upload has.
+    pub(crate) fn begin_upload(&self, id: &str) -> Result<BlobWriter> {
+        Ok(BlobWriter {
+            layout: self.clone(),
+            file: BufWriter::with_capacity(BUFFER, self.kept_partial(id)?),
+            hasher: Sha256::new(),
+            size: 0,
+        })
+    }
+
+    /// Goes on with an upload whose process is gone; none if there is no such upload.
+    pub(crate) fn resume_upload(&self, id: &str) -> Result<Option<BlobWriter>> {
+        let Some(mut file) = self.open_partial(id)? else { return Ok(None) };
+        let (mut hasher, mut size) = (Sha256::new(), 0);
+        let mut buffer = vec![0; BUFFER];
+        loop {
+            let count = file.as_file_mut().read(&mut buffer).map_err(Error::io(file.path(), "read"))?;
+            if count == 0 {
+                break;
+            }
+            hasher.update(buffer.get(..count).unwrap_or_default());
+            size += count as u64;
+        }
+        let file = BufWriter::with_capacity(BUFFER, file);
+        Ok(Some(BlobWriter { layout: self.clone(), file, hasher, size }))
+    }
+
     /// Writes a blob that is in memory.
     ///
     /// # Errors
@@ -140,6 +168,13 @@ impl BlobWriter {
         self.size
     }
 
+    /// Gives up the blob and removes what was written of it.
+    pub(crate) fn discard(mut self) {
+        self.file.get_mut().disable_cleanup(false);
+        // What is still to be written is not worth writing.
+        let _ = self.file.into_parts();
+    }
+
     /// Puts the blob in place; its digest and its size in bytes.
     ///
     /// # Errors
@@ -155,7 +190,8 @@ impl BlobWriter {
     /// # Errors
     /// [`Error::Corrupt`] if it has another digest; [`Error::Io`].
     pub fn finish_as(self, digest: Digest) -> Result<u64> {
-        let Self { layout, file, hasher, size } = self;
+        let Self { layout, mut file, hasher, size } = self;
+        file.get_mut().disable_cleanup(false);
         let found = Digest::from_bytes(hasher.finalize().into());
         if found != digest {
             return Err(Error::Corrupt { what: "the uploaded content".into(), expected: digest, found });

@@ -145,6 +145,42 @@ impl Layout {
         make().map_err(Error::io(&folder, "write in"))
     }
 
+    /// A file that stays when its process ends, for another to go on with.
+    fn kept_partial(&self, id: &str) -> Result<tempfile::NamedTempFile> {
+        let folder = self.folder.join(PARTIAL);
+        let make = || {
+            fs::create_dir_all(&folder)?;
+            let file = tempfile::Builder::new()
+                .prefix(id)
+                .rand_bytes(0)
+                .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644))
+                .disable_cleanup(true)
+                .tempfile_in(&folder)?;
+            file.as_file().lock()?;
+            Ok(file)
+        };
+        make().map_err(Error::io(&folder, "write in"))
+    }
+
+    /// Such a file, if it is there and its process is gone.
+    fn open_partial(&self, id: &str) -> Result<Option<tempfile::NamedTempFile>> {
+        let path = self.folder.join(PARTIAL).join(id);
+        let open = || {
+            let file = File::options().read(true).append(true).open(&path)?;
+            if file.try_lock().is_err() {
+                return Ok(None);
+            }
+            let mut file = tempfile::NamedTempFile::from_parts(file, tempfile::TempPath::try_from_path(&path)?);
+            file.disable_cleanup(true);
+            Ok(Some(file))
+        };
+        let opened: io::Result<_> = open();
+        match opened {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            other => other.map_err(Error::io(&path, "open")),
+        }
+    }
+
     /// Puts a file of the layout in place as a whole.
     fn replace(&self, name: &str, content: &[u8]) -> Result<()> {
         let path = self.folder.join(name);

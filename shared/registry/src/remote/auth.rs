@@ -7,7 +7,7 @@ use std::{
 };
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use reqwest::Url;
+use reqwest::{Url, header};
 use serde::Deserialize;
 
 use super::{
@@ -34,7 +34,15 @@ impl fmt::Debug for Credentials {
     }
 }
 
+/// The user that stands for an identity token in the files of container clients.
+const TOKEN_USER: &str = "<token>";
+
 impl Credentials {
+    /// An identity token, which a token service takes in place of user and password.
+    pub fn identity_token(token: impl Into<String>) -> Self {
+        Self { user: TOKEN_USER.to_owned(), password: token.into() }
+    }
+
     /// The value of an `Authorization` header.
     pub(crate) fn basic(&self) -> String {
         format!("Basic {}", STANDARD.encode(format!("{}:{}", self.user, self.password)))
@@ -91,16 +99,34 @@ impl Remote {
         let mut url =
             Url::parse(realm).map_err(|error| Error::Endpoint { url: realm.to_owned(), reason: error.to_string() })?;
         check_scheme(&url, self.options.allow_http)?;
-        {
-            let mut query = url.query_pairs_mut();
-            query.extend_pairs(service.map(|service| ("service", service)));
-            let scope = if scope.is_empty() { asked.unwrap_or_default() } else { scope };
-            query.extend_pairs(scope.split(' ').filter(|scope| !scope.is_empty()).map(|scope| ("scope", scope)));
-        }
-        let mut request = self.client.get(url.clone());
-        if let Some(credentials) = &self.options.credentials {
-            request = request.basic_auth(&credentials.user, Some(&credentials.password));
-        }
+        let scope = if scope.is_empty() { asked.unwrap_or_default() } else { scope };
+        let scopes = scope.split(' ').filter(|scope| !scope.is_empty());
+        let request = match &self.options.credentials {
+            Some(Credentials { user, password }) if user == TOKEN_USER => {
+                let mut form = url.clone();
+                form.query_pairs_mut()
+                    .clear()
+                    .append_pair("grant_type", "refresh_token")
+                    .append_pair("refresh_token", password)
+                    .append_pair("client_id", "minimill")
+                    .append_pair("scope", scope)
+                    .extend_pairs(service.map(|service| ("service", service)));
+                self.client
+                    .post(url.clone())
+                    .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
+                    .body(form.query().unwrap_or_default().to_owned())
+            }
+            credentials => {
+                url.query_pairs_mut()
+                    .extend_pairs(service.map(|service| ("service", service)))
+                    .extend_pairs(scopes.map(|scope| ("scope", scope)));
+                let request = self.client.get(url.clone());
+                match credentials {
+                    Some(Credentials { user, password }) => request.basic_auth(user, Some(password)),
+                    None => request,
+                }
+            }
+        };
         let answer = self.sent(request, &reqwest::Method::GET, &url).await?.expect(&[200]).await?;
         let bytes = answer.bytes(MAX_TOKEN_BYTES).await?;
         let token: Token = serde_json::from_slice(&bytes)

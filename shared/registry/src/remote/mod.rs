@@ -1,21 +1,21 @@
 //! A registry reached over HTTP (distribution spec 1.1).
 
 mod auth;
+mod docker_config;
+mod download;
 mod request;
 mod upload;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use bytes::Bytes;
-use futures_util::{StreamExt, TryStreamExt, stream};
 use oci_spec::image::Descriptor;
 use reqwest::{Method, StatusCode, Url, header};
 use serde::Deserialize;
-use sha2::{Digest as _, Sha256};
 use sign::Digest;
 
 pub use auth::Credentials;
+pub use docker_config::DockerConfig;
 pub use request::Retry;
 
 use crate::{
@@ -40,8 +40,10 @@ pub struct RemoteOptions {
     pub credentials: Option<Credentials>,
     /// Whether plain http is accepted beyond loopback.
     pub allow_http: bool,
-    /// Blobs up to this size go in one request, larger ones in pieces of this size; bytes. The
-    /// piece is in memory while it is sent.
+    /// Certificates (PEM, any number) of authorities trusted beside the system's.
+    pub certificates: Vec<u8>,
+    /// Blobs up to this size go in one request, larger ones in pieces of this size; bytes. Two
+    /// pieces are in memory: one being sent, one being read.
     pub piece: usize,
     /// When and how often failed requests are repeated.
     pub retry: Retry,
@@ -56,6 +58,7 @@ impl Default for RemoteOptions {
         Self {
             credentials: None,
             allow_http: false,
+            certificates: Vec::new(),
             piece: 16 << 20,
             retry: Retry::default(),
             connect_timeout: Duration::from_secs(20),
@@ -64,13 +67,13 @@ impl Default for RemoteOptions {
     }
 }
 
-/// A registry reached over HTTP.
-#[derive(Debug)]
+/// A registry reached over HTTP. Clones share connections and tokens.
+#[derive(Debug, Clone)]
 pub struct Remote {
     client: reqwest::Client,
     base: Url,
     options: RemoteOptions,
-    tokens: auth::Tokens,
+    tokens: Arc<auth::Tokens>,
 }
 
 impl Remote {
@@ -113,14 +116,20 @@ impl Remote {
                 attempt.follow()
             }
         });
-        let client = reqwest::Client::builder()
+        let certificates = reqwest::Certificate::from_pem_bundle(&options.certificates)
+            .map_err(|error| invalid(format!("the certificates given for it: {error}")))?;
+        let mut builder = reqwest::Client::builder();
+        for certificate in certificates {
+            builder = builder.add_root_certificate(certificate);
+        }
+        let client = builder
             .user_agent(concat!("minimill/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(options.connect_timeout)
             .read_timeout(options.read_timeout)
             .redirect(redirects)
             .build()
             .map_err(|error| invalid(error.to_string()))?;
-        Ok(Self { client, base, options, tokens: auth::Tokens::default() })
+        Ok(Self { client, base, options, tokens: Arc::default() })
     }
 
     /// Whether the registry answers as one, with these credentials.
@@ -153,12 +162,15 @@ impl Remote {
                 let reason = format!("a list of more than {MAX_PAGES} pages");
                 return Err(Error::Answer { url: url.to_string(), reason });
             }
-            let answer = self.send(Method::GET, url.clone(), scope, |request| request).await?;
-            if answer.status() == StatusCode::NOT_FOUND && page == 0 {
-                return Ok(false);
-            }
-            let answer = answer.expect(&[200]).await?;
-            next = match answer.header("link").and_then(next_link) {
+            let Some((bytes, headers)) = self.read(&url, scope, MAX_PAGE_BYTES, |request| request).await? else {
+                if page == 0 {
+                    return Ok(false);
+                }
+                let reason = "the next page of a list is not there".into();
+                return Err(Error::Answer { url: url.to_string(), reason });
+            };
+            let link = headers.get(header::LINK).and_then(|link| link.to_str().ok());
+            next = match link.and_then(next_link) {
                 Some(link) => {
                     let link = url.join(link).map_err(|error| Error::Answer {
                         url: url.to_string(),
@@ -175,7 +187,6 @@ impl Remote {
                 }
                 None => None,
             };
-            let bytes = answer.bytes(MAX_PAGE_BYTES).await?;
             let value = serde_json::from_slice(&bytes)
                 .map_err(|error| Error::Answer { url: url.to_string(), reason: error.to_string() })?;
             add(value);
@@ -248,13 +259,14 @@ impl Registry for Remote {
 
     async fn blob(&self, repository: &Repository, digest: Digest) -> Result<Option<Blob>> {
         let url = self.url(repository, &format!("blobs/{digest}"))?;
-        let answer = self.send(Method::GET, url.clone(), &pull_scope(repository), |request| request).await?;
+        let scope = pull_scope(repository);
+        let answer = self.send(Method::GET, url.clone(), &scope, |request| request).await?;
         if answer.status() == StatusCode::NOT_FOUND {
             return Ok(None);
         }
         let answer = answer.expect(&[200]).await?;
         let size = answer.length()?;
-        Ok(Some(Blob { size, stream: checked(answer.stream(), url.to_string(), digest, size) }))
+        Ok(Some(Blob { size, stream: self.download(answer, url, &scope, digest, size) }))
     }
 
     async fn put_blob(&self, repository: &Repository, digest: Digest, size: u64, stream: ByteStream) -> Result<()> {
@@ -277,8 +289,7 @@ impl Registry for Remote {
             return Ok(true);
         }
         // An upload was begun instead; the blob is put later, in one of its own.
-        let location = self.location(&answer)?;
-        self.send(Method::DELETE, location, &push_scope(repository), |request| request).await?;
+        self.cancel(&answer, &push_scope(repository)).await?;
         Ok(false)
     }
 
@@ -306,13 +317,9 @@ impl Registry for Remote {
 
     async fn manifest(&self, repository: &Repository, reference: &Reference) -> Result<Option<Manifest>> {
         let url = self.url(repository, &format!("manifests/{reference}"))?;
-        let answer = self
-            .send(Method::GET, url.clone(), &pull_scope(repository), |request| request.header(header::ACCEPT, ACCEPT))
-            .await?;
-        if answer.status() == StatusCode::NOT_FOUND {
-            return Ok(None);
-        }
-        let bytes = answer.expect(&[200]).await?.bytes(MAX_MANIFEST_BYTES).await?;
+        let scope = pull_scope(repository);
+        let read = self.read(&url, &scope, MAX_MANIFEST_BYTES, |request| request.header(header::ACCEPT, ACCEPT));
+        let Some((bytes, _)) = read.await? else { return Ok(None) };
         let found = Digest::of(&bytes);
         if let Reference::Digest(expected) = reference
             && found != *expected
@@ -428,44 +435,6 @@ impl Registry for Remote {
         let answer = answer.expect(&[200, 202, 204, 404]).await?;
         Ok(answer.status() != StatusCode::NOT_FOUND)
     }
-}
-
-/// Lets the last piece through only once size and digest are right.
-fn checked(stream: ByteStream, url: String, digest: Digest, size: u64) -> ByteStream {
-    struct State {
-        stream: ByteStream,
-        hasher: Sha256,
-        held: Option<Bytes>,
-        found: u64,
-        ended: bool,
-    }
-    let state = State { stream, hasher: Sha256::new(), held: None, found: 0, ended: false };
-    stream::try_unfold((state, url), move |(mut state, url)| async move {
-        if state.ended {
-            return Ok(None);
-        }
-        while let Some(piece) = state.stream.try_next().await? {
-            state.hasher.update(&piece);
-            state.found += piece.len() as u64;
-            if state.found > size {
-                return Err(Error::Size { what: url, expected: size, found: state.found });
-            }
-            if let Some(before) = state.held.replace(piece) {
-                return Ok(Some((before, (state, url))));
-            }
-        }
-        let found = Digest::from_bytes(state.hasher.finalize_reset().into());
-        if state.found != size {
-            return Err(Error::Size { what: url, expected: size, found: state.found });
-        }
-        if found != digest {
-            return Err(Error::Corrupt { what: url, expected: digest, found });
-        }
-        state.ended = true;
-        Ok(state.held.take().map(|last| (last, (state, url))))
-    })
-    .fuse()
-    .boxed()
 }
 
 #[cfg(test)]

@@ -1,10 +1,16 @@
 //! Requests: authorised, repeated when that may help, answers bounded.
 
-use std::{net::IpAddr, time::Duration};
+use std::{
+    net::IpAddr,
+    time::{Duration, SystemTime},
+};
 
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt};
-use reqwest::{Method, RequestBuilder, Response, StatusCode, Url, header};
+use reqwest::{
+    Method, RequestBuilder, Response, StatusCode, Url,
+    header::{self, HeaderMap},
+};
 use serde::Deserialize;
 
 use super::Remote;
@@ -15,13 +21,13 @@ const MAX_ERROR_BYTES: usize = 64 << 10;
 /// How much of an error's text is shown, in characters.
 const MAX_MESSAGE: usize = 500;
 
-/// When failed requests are repeated: on connection failures, 429, and 5xx.
+/// When failed requests are repeated: on connection failures, broken answers, 429, and 5xx.
 #[derive(Debug, Clone, Copy)]
 pub struct Retry {
     /// How many times at most a request is sent.
     pub tries: u32,
-    /// How long to wait before the second try; doubles each time. A `Retry-After` in seconds is
-    /// heeded instead where it is longer.
+    /// How long to wait before the second try; doubles each time. A `Retry-After` is heeded
+    /// instead where it is longer.
     pub wait: Duration,
     /// The longest wait.
     pub longest: Duration,
@@ -71,29 +77,60 @@ impl Remote {
         scope: &str,
         build: impl Fn(RequestBuilder) -> RequestBuilder,
     ) -> Result<Answer> {
-        let mut attempt = 0;
+        let mut tries = 0;
         loop {
             let answer = self.send_once(&method, &url, scope, &build).await;
-            attempt += 1;
             let after = match &answer {
                 Ok(answer) if !is_passing(answer.status()) => None,
                 Ok(answer) => Some(answer.retry_after()),
-                Err(Error::Http { source, .. })
-                    if source.is_connect() || source.is_timeout() || source.is_request() =>
-                {
-                    Some(None)
-                }
-                Err(_) => None,
+                Err(error) => passing(error),
             };
             match after {
-                Some(after) if attempt < self.options.retry.tries => {
-                    let pause = self.options.retry.pause(attempt - 1, after);
-                    tracing::debug!(%method, url = %shown(&url), attempt, ?pause, "request failed, trying again");
-                    tokio::time::sleep(pause).await;
-                }
+                Some(after) if self.again(&mut tries, after).await => {}
                 _ => return answer,
             }
         }
+    }
+
+    /// Sends a request and reads its answer whole, repeating both where that may help.
+    ///
+    /// # Errors
+    /// [`Error::Status`] for any status but 200 and 404; none for the latter.
+    pub(super) async fn read(
+        &self,
+        url: &Url,
+        scope: &str,
+        limit: u64,
+        build: impl Fn(RequestBuilder) -> RequestBuilder,
+    ) -> Result<Option<(Bytes, HeaderMap)>> {
+        let mut tries = 0;
+        loop {
+            let answer = self.send(Method::GET, url.clone(), scope, &build).await?;
+            if answer.status() == StatusCode::NOT_FOUND {
+                return Ok(None);
+            }
+            let answer = answer.expect(&[200]).await?;
+            let headers = answer.response.headers().clone();
+            match answer.bytes(limit).await {
+                Ok(bytes) => return Ok(Some((bytes, headers))),
+                Err(error) => match passing(&error) {
+                    Some(after) if self.again(&mut tries, after).await => {}
+                    _ => return Err(error),
+                },
+            }
+        }
+    }
+
+    /// Waits before another try; false, at once, if there have been enough.
+    pub(super) async fn again(&self, tries: &mut u32, after: Option<Duration>) -> bool {
+        *tries += 1;
+        if *tries >= self.options.retry.tries {
+            return false;
+        }
+        let pause = self.options.retry.pause(*tries - 1, after);
+        tracing::debug!(registry = %self.base, tries, ?pause, "a request failed, trying again");
+        tokio::time::sleep(pause).await;
+        true
     }
 
     /// Sends a request once; a second time where the registry asks for a token first.
@@ -116,7 +153,9 @@ impl Remote {
             return send(None).await;
         }
         let answer = send(self.tokens.get(scope)).await?;
-        if answer.status() != StatusCode::UNAUTHORIZED {
+        // A place that the registry redirects to may not ask for its credentials.
+        let redirected = answer.response.url().origin() != self.base.origin();
+        if answer.status() != StatusCode::UNAUTHORIZED || redirected {
             return Ok(answer);
         }
         match self.authorize(&answer, scope).await? {
@@ -137,6 +176,17 @@ impl Remote {
 /// Whether a later try may go better.
 fn is_passing(status: StatusCode) -> bool {
     status == StatusCode::TOO_MANY_REQUESTS || (status.is_server_error() && status != StatusCode::NOT_IMPLEMENTED)
+}
+
+/// Whether a later try may go better than one that failed like this, and the wait that was asked for.
+pub(super) fn passing(error: &Error) -> Option<Option<Duration>> {
+    match error {
+        Error::Http { source, .. } if !source.is_builder() && !source.is_redirect() => Some(None),
+        Error::Status { status, retry_after, .. } => {
+            StatusCode::from_u16(*status).is_ok_and(is_passing).then_some(*retry_after)
+        }
+        _ => None,
+    }
 }
 
 /// An address without its query, which may hold secrets.
@@ -164,7 +214,7 @@ impl Answer {
     }
 
     fn retry_after(&self) -> Option<Duration> {
-        self.header("retry-after")?.parse().ok().map(Duration::from_secs)
+        retry_after(self.header("retry-after")?, SystemTime::now())
     }
 
     /// The `Content-Length`, which a registry must give for blobs.
@@ -180,7 +230,7 @@ impl Answer {
             return Ok(self);
         }
         let (method, url) = (self.method.to_string(), self.url.clone());
-        let status = self.status().as_u16();
+        let (status, retry_after) = (self.status().as_u16(), self.retry_after());
         let mut bytes = Vec::new();
         let mut stream = self.response.bytes_stream();
         while bytes.len() < MAX_ERROR_BYTES {
@@ -190,7 +240,7 @@ impl Answer {
                 Ok(None) | Err(_) => break,
             }
         }
-        Err(Error::Status { method, url, status, message: message(&bytes) })
+        Err(Error::Status { method, url, status, message: message(&bytes), retry_after })
     }
 
     /// The body, of at most `limit` bytes.
@@ -220,6 +270,14 @@ impl Answer {
                 source: source.without_url(),
             })
             .boxed()
+    }
+}
+
+/// A `Retry-After` header, in seconds or as a date (RFC 9110, 10.2.3).
+fn retry_after(text: &str, now: SystemTime) -> Option<Duration> {
+    match text.trim().parse() {
+        Ok(seconds) => Some(Duration::from_secs(seconds)),
+        Err(_) => Some(httpdate::parse_http_date(text).ok()?.duration_since(now).unwrap_or_default()),
     }
 }
 
@@ -264,6 +322,19 @@ mod tests {
         assert_eq!(retry.pause(40, None), Duration::from_secs(1));
         assert_eq!(retry.pause(0, Some(Duration::from_millis(700))), Duration::from_millis(700));
         assert_eq!(retry.pause(0, Some(Duration::from_secs(9999))), Duration::from_secs(1));
+    }
+
+    #[test]
+    fn waits_are_given_in_seconds_or_as_a_date() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_770);
+        for (text, expected) in [
+            ("7", Some(7)),
+            ("Sun, 06 Nov 1994 08:49:37 GMT", Some(7)),
+            ("Sun, 06 Nov 1994 08:49:00 GMT", Some(0)),
+            ("soon", None),
+        ] {
+            assert_eq!(retry_after(text, now), expected.map(Duration::from_secs), "{text}");
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Answers, good and bad (distribution spec, "Error Codes").
 
-use std::fmt;
+use std::{fmt, io};
 
 use axum::{
     body::Body,
@@ -27,6 +27,7 @@ pub(super) enum Code {
     SizeInvalid,
     Unauthorized,
     Denied,
+    TagInvalid,
     Unsupported,
     #[serde(rename = "TOOMANYREQUESTS")]
     TooManyRequests,
@@ -96,9 +97,14 @@ impl From<Error> for Failure {
             Error::ManifestInvalid { .. } => (bad, Code::ManifestInvalid),
             Error::ContentMissing { .. } => (bad, Code::ManifestBlobUnknown),
             Error::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, Code::SizeInvalid),
-            Error::TagConflict { .. } => (StatusCode::CONFLICT, Code::Denied),
+            Error::TagConflict { .. } => (StatusCode::CONFLICT, Code::TagInvalid),
             Error::ManifestUnknown { .. } => (StatusCode::NOT_FOUND, Code::ManifestUnknown),
             Error::BlobUnknown { .. } => (StatusCode::NOT_FOUND, Code::BlobUnknown),
+            Error::Io { source, .. }
+                if matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) =>
+            {
+                (StatusCode::INSUFFICIENT_STORAGE, Code::Unknown)
+            }
             _ => (StatusCode::INTERNAL_SERVER_ERROR, Code::Unknown),
         };
         let detail = match &error {

@@ -22,7 +22,7 @@ use self::{
     route::Route,
     sessions::Sessions,
 };
-use crate::{Credentials, Layouts, TagRule};
+use crate::{Credentials, ImmutableTags, Layouts};
 
 /// What a [`router`] allows.
 #[derive(Debug, Clone)]
@@ -31,8 +31,8 @@ pub struct RouterOptions {
     pub push: bool,
     /// Whether clients may delete; refused as `UNSUPPORTED` otherwise.
     pub delete: bool,
-    /// Whether a tag that exists may be moved by a push.
-    pub tag_rule: TagRule,
+    /// Which tags a push may not move; refused as `TAG_INVALID`, as ECR does.
+    pub immutable_tags: ImmutableTags,
     /// Who may push and delete; none lets everyone who reaches the server.
     pub credentials: Option<Credentials>,
     /// Whether pulling works without these credentials.
@@ -51,7 +51,7 @@ impl Default for RouterOptions {
         Self {
             push: false,
             delete: false,
-            tag_rule: TagRule::Move,
+            immutable_tags: ImmutableTags::none(),
             credentials: None,
             anonymous_pull: true,
             max_blob: 20 << 30,

@@ -1,5 +1,7 @@
 //! Pushing and deleting.
 
+use std::sync::Arc;
+
 use axum::{
     body::Body,
     http::{HeaderName, HeaderValue, StatusCode, header},
@@ -8,6 +10,7 @@ use axum::{
 use bytes::BytesMut;
 use futures_util::TryStreamExt;
 use sign::Digest;
+use tokio::sync::Mutex;
 
 use super::{
     Asked, Server,
@@ -27,18 +30,23 @@ impl Server {
             return created_blob(name, digest);
         }
         let expected = asked.parameter("digest").map(route::digest).transpose()?;
-        let writer = self.layouts.with_new(name, |layout| layout.begin_blob()).await?;
         if let Some(digest) = expected {
-            let upload = Upload::new(writer);
+            let upload = Upload::new(self.layouts.with_new(name, |layout| layout.begin_blob()).await?);
             self.receive(&upload, body, length(asked)).await?;
             return finish(name, &upload, digest).await;
         }
-        let id = self.sessions.begin(name, writer)?;
+        let id = uuid::Uuid::new_v4().to_string();
+        self.sessions.room()?;
+        let writer = self.layouts.with_new(name, {
+            let id = id.clone();
+            move |layout| layout.begin_upload(&id)
+        });
+        self.sessions.begin(name, &id, writer.await?);
         upload_answer(StatusCode::ACCEPTED, name, &id, 0)
     }
 
     pub(super) async fn upload_status(&self, name: &Repository, id: &str) -> Result<Response, Failure> {
-        let upload = self.sessions.get(name, id)?;
+        let upload = self.upload(name, id).await?;
         let size = upload.lock().await.size().await?;
         upload_answer(StatusCode::NO_CONTENT, name, id, size)
     }
@@ -50,10 +58,10 @@ impl Server {
         asked: &Asked,
         body: Body,
     ) -> Result<Response, Failure> {
-        let upload = self.sessions.get(name, id)?;
+        let upload = self.upload(name, id).await?;
         let upload = upload.lock().await;
         let announced = self.piece(name, id, &upload, asked).await?;
-        let size = self.receive(&upload, body, announced).await?;
+        let size = self.receive_in_session(id, &upload, body, announced).await?;
         upload_answer(StatusCode::ACCEPTED, name, id, size)
     }
 
@@ -69,19 +77,59 @@ impl Server {
             Failure::new(bad, Code::DigestInvalid, "the parameter `digest` is needed")
         })?;
         let digest = route::digest(digest)?;
-        let upload = self.sessions.get(name, id)?;
+        let upload = self.upload(name, id).await?;
         let upload = upload.lock().await;
         let announced = self.piece(name, id, &upload, asked).await?;
-        self.receive(&upload, body, announced).await?;
+        self.receive_in_session(id, &upload, body, announced).await?;
         let response = finish(name, &upload, digest).await;
         self.sessions.end(id);
         response
     }
 
     pub(super) async fn cancel_upload(&self, name: &Repository, id: &str) -> Result<Response, Failure> {
-        self.sessions.get(name, id)?;
+        self.upload(name, id).await?.lock().await.discard().await?;
         self.sessions.end(id);
         answer::plain(StatusCode::NO_CONTENT, [], Body::empty())
+    }
+
+    /// An upload under way; one that a server before this one began is taken up again.
+    async fn upload(&self, name: &Repository, id: &str) -> Result<Arc<Mutex<Upload>>, Failure> {
+        let unknown =
+            || Failure::not_found(Code::BlobUploadUnknown, format!("`{name}` has no upload `{id}`; begin anew"));
+        if let Some(upload) = self.sessions.get(name, id) {
+            return Ok(upload);
+        }
+        let id: uuid::Uuid = id.parse().map_err(|_| unknown())?;
+        let id = id.to_string();
+        let _one_at_a_time = self.sessions.resuming.lock().await;
+        if let Some(upload) = self.sessions.get(name, &id) {
+            return Ok(upload);
+        }
+        self.sessions.room()?;
+        let writer = self.layouts.with(name, {
+            let id = id.clone();
+            move |layout| layout.resume_upload(&id)
+        });
+        match writer.await?.flatten() {
+            Some(writer) => Ok(self.sessions.begin(name, &id, writer)),
+            None => Err(unknown()),
+        }
+    }
+
+    /// Writes a body to an upload; where the disk is full, ends it, so that it takes no room.
+    async fn receive_in_session(
+        &self,
+        id: &str,
+        upload: &Upload,
+        body: Body,
+        announced: Option<u64>,
+    ) -> Result<u64, Failure> {
+        let received = self.receive(upload, body, announced).await;
+        if received.as_ref().is_err_and(|failure| failure.status() == StatusCode::INSUFFICIENT_STORAGE) {
+            upload.discard().await?;
+            self.sessions.end(id);
+        }
+        received
     }
 
     /// The length of a piece that may come next, where it says so.
@@ -181,7 +229,8 @@ impl Server {
             }
         };
         let place = tag.as_ref().map(ToString::to_string);
-        let put = self.layouts.put(name, bytes, tag, self.options.tag_rule).await?;
+        let rule = tag.as_ref().map(|tag| self.options.immutable_tags.rule(tag)).unwrap_or_default();
+        let put = self.layouts.put(name, bytes, tag, rule).await?;
         let place = place.unwrap_or_else(|| put.digest.to_string());
         let headers =
             [(header::LOCATION, format!("/v2/{name}/manifests/{place}")), (CONTENT_DIGEST, put.digest.to_string())];

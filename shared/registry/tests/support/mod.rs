@@ -133,11 +133,16 @@ impl Drop for Running {
 
 /// Debian's docker-registry over `folder`; none where it is not installed.
 pub async fn docker_registry(folder: &Path) -> Option<(Running, String)> {
+    docker_registry_with(folder, "", "").await
+}
+
+/// The same with further settings: of its `http` section, and sections of their own.
+pub async fn docker_registry_with(folder: &Path, http: &str, sections: &str) -> Option<(Running, String)> {
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let address = format!("127.0.0.1:{port}");
     let config = folder.join("config.yml");
     let text = format!(
-        "version: 0.1\nlog: {{level: error}}\nstorage:\n  filesystem: {{rootdirectory: {}}}\n  delete: {{enabled: true}}\nhttp: {{addr: \"{address}\"}}\n",
+        "version: 0.1\nlog: {{level: error}}\nstorage:\n  filesystem: {{rootdirectory: {}}}\n  delete: {{enabled: true}}\nhttp: {{addr: \"{address}\"{http}}}\n{sections}",
         folder.join("storage").display()
     );
     std::fs::write(&config, text).unwrap();
