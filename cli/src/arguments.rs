@@ -108,6 +108,9 @@ pub enum Catalog {
         /// Folders of further pipelines.
         #[arg(long, value_name = "DIR")]
         pipeline_dirs: Vec<PathBuf>,
+        /// Fail on findings of severity warning or error too; by default only definitions that can't be built fail.
+        #[arg(long)]
+        deny_warnings: bool,
     },
     /// Build order of the packages
     Graph {

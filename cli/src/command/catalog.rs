@@ -1,8 +1,10 @@
 use std::path::{Path, PathBuf};
 
 use apk::Architecture;
+use recipe::lint::{Finding, Severity};
 use recipe::{
-    Graph, ImageConfiguration, ImageDefinition, MissingPipelines, Node, Options, PackageDefinition, Pipelines, evaluate,
+    BuildPlan, Graph, ImageConfiguration, ImageDefinition, MissingPipelines, Node, Options, PackageDefinition,
+    Pipelines, evaluate,
 };
 use serde::Serialize;
 
@@ -14,7 +16,35 @@ struct Report {
     ok: usize,
     failed: usize,
     failures: Vec<Problem>,
-    warnings: Vec<Problem>,
+    warnings: Vec<Warning>,
+}
+
+/// Something that a definition can be built with, though it should not stay.
+#[derive(Serialize)]
+struct Warning {
+    file: String,
+    line: usize,
+    rule: String,
+    severity: Severity,
+    error: String,
+}
+
+impl Warning {
+    fn line(&self) -> String {
+        format!("{}: {}:{}: {} [{}]", self.severity, self.file, self.line, self.error, self.rule)
+    }
+}
+
+impl From<Finding> for Warning {
+    fn from(finding: Finding) -> Self {
+        Self {
+            file: finding.location.file,
+            line: finding.location.line,
+            rule: finding.rule.to_owned(),
+            severity: finding.severity,
+            error: finding.message,
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -36,12 +66,12 @@ impl Problem {
 
 pub fn run(global: &Global, command: Catalog) -> Result<u8, Failure> {
     match command {
-        Catalog::Check { packages, images, pipeline_dirs } => {
+        Catalog::Check { packages, images, pipeline_dirs, deny_warnings } => {
             let only_packages = packages.is_some() && images.is_none();
             let only_images = images.is_some() && packages.is_none();
             let packages = (!only_images).then(|| packages.unwrap_or_else(|| global.catalog.join("packages")));
             let images = (!only_packages).then(|| images.unwrap_or_else(|| global.catalog.join("images")));
-            check(global, packages.as_deref(), images.as_deref(), &pipeline_dirs)
+            check(global, packages.as_deref(), images.as_deref(), &pipeline_dirs, deny_warnings)
         }
         Catalog::Graph { packages, pipeline_dirs } => {
             graph(global, &packages.unwrap_or_else(|| global.catalog.join("packages")), &pipeline_dirs)
@@ -73,37 +103,65 @@ fn read(path: &Path) -> Result<String, Failure> {
     std::fs::read_to_string(path).map_err(|error| Failure::bad(format!("read `{}`: {error}", path.display())))
 }
 
-/// The resolved plans of a folder, and what is wrong with the rest.
+/// The definitions of a folder with their resolved plans, and what is wrong with the rest.
 struct Plans {
-    nodes: Vec<Node>,
+    plans: Vec<(PackageDefinition, BuildPlan)>,
     failures: Vec<Problem>,
-    warnings: Vec<Problem>,
 }
 
 fn plans(global: &Global, folder: &Path, pipeline_folders: &[PathBuf]) -> Result<Plans, Failure> {
     let pipelines = pipelines(global, pipeline_folders)?;
-    let mut plans = Plans { nodes: Vec::new(), failures: Vec::new(), warnings: Vec::new() };
+    let mut plans = Plans { plans: Vec::new(), failures: Vec::new() };
     let mut options = Options::new(Architecture::host().unwrap_or(Architecture::X86_64), &pipelines);
     options.missing_pipelines = MissingPipelines::Report;
-    for path in
-        listing(folder)?.into_iter().filter(|path| path.extension().is_some_and(|extension| extension == "yaml"))
-    {
+    for path in listing(folder)?.into_iter().filter(|path| is_definition(path)) {
         let label = path.display().to_string();
-        let plan =
-            PackageDefinition::parse(&read(&path)?, &label).and_then(|definition| evaluate(&definition, &options));
-        match plan {
-            Ok(plan) => {
-                plans.warnings.extend(plan.missing_pipelines.iter().map(|missing| Problem {
-                    file: label.clone(),
-                    line: Some(missing.location.line),
-                    error: format!("pipeline `{}` is not found; name its folder with --pipeline-dirs", missing.name),
-                }));
-                plans.nodes.push(Node::from_plan(&plan));
+        let text = match std::fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) => {
+                plans.failures.push(Problem { file: label, line: None, error: format!("read: {error}") });
+                continue;
             }
+        };
+        let plan = PackageDefinition::parse(&text, &label)
+            .and_then(|definition| evaluate(&definition, &options).map(|plan| (definition, plan)));
+        match plan {
+            Ok(plan) => plans.plans.push(plan),
             Err(error) => plans.failures.push(Problem::of(&path, &error)),
         }
     }
     Ok(plans)
+}
+
+/// A file `NAME.yaml`; hidden ones are settings of editors and tools.
+fn is_definition(path: &Path) -> bool {
+    let hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+    !hidden && path.extension().is_some_and(|extension| extension == "yaml")
+}
+
+fn warnings(plans: &[(PackageDefinition, BuildPlan)]) -> Vec<Warning> {
+    let mut warnings: Vec<Warning> = Vec::new();
+    for (definition, plan) in plans {
+        warnings.extend(plan.missing_pipelines.iter().map(|missing| Warning {
+            file: missing.location.file.clone(),
+            line: missing.location.line,
+            rule: "unknown-pipeline".to_owned(),
+            severity: Severity::Warning,
+            error: format!("pipeline `{}` is not found; name its folder with --pipeline-dirs", missing.name),
+        }));
+        warnings.extend(plan.unknown_inputs.iter().map(|unknown| Warning {
+            file: unknown.location.file.clone(),
+            line: unknown.location.line,
+            rule: "unknown-input".to_owned(),
+            severity: Severity::Warning,
+            error: unknown.to_string(),
+        }));
+        warnings.extend(recipe::lint::lint(definition).into_iter().map(Warning::from));
+    }
+    let definitions: Vec<&PackageDefinition> = plans.iter().map(|(definition, _)| definition).collect();
+    warnings.extend(recipe::lint::lint_together(&definitions).into_iter().map(Warning::from));
+    warnings.sort_by(|a, b| (&a.file, a.line).cmp(&(&b.file, b.line)));
+    warnings
 }
 
 fn check(
@@ -111,13 +169,14 @@ fn check(
     packages: Option<&Path>,
     images: Option<&Path>,
     pipeline_folders: &[PathBuf],
+    deny_warnings: bool,
 ) -> Result<u8, Failure> {
     let mut report = Report { ok: 0, failed: 0, failures: Vec::new(), warnings: Vec::new() };
     if let Some(folder) = packages {
         let plans = plans(global, folder, pipeline_folders)?;
-        report.ok += plans.nodes.len();
+        report.ok += plans.plans.len();
+        report.warnings = warnings(&plans.plans);
         report.failures.extend(plans.failures);
-        report.warnings.extend(plans.warnings);
     }
     for folder in images.map(listing).transpose()?.unwrap_or_default().into_iter().filter(|path| path.is_dir()) {
         match check_image(&folder)? {
@@ -129,14 +188,14 @@ fn check(
     match global.format {
         Format::Json => output::json(&report)?,
         Format::Text => {
-            let mut lines: Vec<String> =
-                report.warnings.iter().map(|problem| format!("warning: {}", line(problem))).collect();
+            let mut lines: Vec<String> = report.warnings.iter().map(Warning::line).collect();
             lines.extend(report.failures.iter().map(line));
             lines.push(format!("{} ok, {} failed, {} warnings", report.ok, report.failed, report.warnings.len()));
             output::text(lines.join("\n"))?;
         }
     }
-    Ok(u8::from(report.failed > 0))
+    let denied = deny_warnings && report.warnings.iter().any(|warning| warning.severity >= Severity::Warning);
+    Ok(u8::from(report.failed > 0 || denied))
 }
 
 fn line(problem: &Problem) -> String {
@@ -174,9 +233,10 @@ fn graph(global: &Global, folder: &Path, pipeline_folders: &[PathBuf]) -> Result
         sandbox::Bootstrap::default()
     };
     let nodes: Vec<Node> = plans
-        .nodes
-        .into_iter()
-        .map(|mut node| {
+        .plans
+        .iter()
+        .map(|(_, plan)| {
+            let mut node = Node::from_plan(plan);
             node.build.retain(|want| !bootstrap.provides(want));
             node
         })

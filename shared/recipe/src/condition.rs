@@ -1,4 +1,5 @@
-//! `if:` conditions: `==`, `!=`, `&&`, `||`, parentheses and quoted texts.
+//! `if:` conditions: `==`, `!=`, `&&`, `||`, parentheses and quoted texts, as melange reads them: `&&` and
+//! `||` bind alike, from left to right.
 
 use crate::error::Error;
 use crate::substitute::{Origin, Scope, substitute};
@@ -35,7 +36,7 @@ pub(crate) fn holds(condition: &Text, origin: Origin<'_>, scope: &Scope<'_>) -> 
         });
     }
     let mut parser = Parser { tokens: &tokens, depth: 0 };
-    let result = parser.either().map_err(wrong)?;
+    let result = parser.expression().map_err(wrong)?;
     if parser.tokens.is_empty() {
         Ok(result)
     } else {
@@ -56,9 +57,8 @@ fn tokenize(text: &str) -> Result<Vec<Token>, &'static str> {
             ('(', _) => (Token::Open, 1),
             (')', _) => (Token::Close, 1),
             ('"' | '\'', _) => {
-                let inner = rest.get(1..).unwrap_or_default();
-                let end = inner.find(first).ok_or("a quoted text has no end")?;
-                (Token::Value(inner.get(..end).unwrap_or_default().to_owned()), end + 2)
+                let (value, length) = quoted(rest, first).ok_or("a quoted text has no end")?;
+                (Token::Value(value), length)
             }
             _ => {
                 let length = bare_length(rest).ok_or("`${{` has no `}}`")?;
@@ -72,6 +72,26 @@ fn tokenize(text: &str) -> Result<Vec<Token>, &'static str> {
         rest = rest.get(length..).unwrap_or_default().trim_start();
     }
     Ok(tokens)
+}
+
+/// The content of the quoted text at the start of `text`, and its bytes with the quotes. A backslash
+/// escapes a quote, itself, `n` and `t`.
+fn quoted(text: &str, quote: char) -> Option<(String, usize)> {
+    let mut value = String::new();
+    let mut characters = text.char_indices().skip(1);
+    while let Some((index, character)) = characters.next() {
+        match character {
+            _ if character == quote => return Some((value, index + 1)),
+            '\\' => match characters.next()?.1 {
+                escaped @ ('\\' | '\'' | '"') => value.push(escaped),
+                'n' => value.push('\n'),
+                't' => value.push('\t'),
+                other => value.extend(['\\', other]),
+            },
+            _ => value.push(character),
+        }
+    }
+    None
 }
 
 /// Bytes of the unquoted word at the start of `text`, `${{ ... }}` counting as part of it.
@@ -110,20 +130,17 @@ impl Parser<'_> {
         is
     }
 
-    fn either(&mut self) -> Result<bool, &'static str> {
-        let mut result = self.both()?;
-        while self.next_is(&Token::Or) {
-            result |= self.both()?;
-        }
-        Ok(result)
-    }
-
-    fn both(&mut self) -> Result<bool, &'static str> {
+    fn expression(&mut self) -> Result<bool, &'static str> {
         let mut result = self.comparison()?;
-        while self.next_is(&Token::And) {
-            result &= self.comparison()?;
+        loop {
+            if self.next_is(&Token::And) {
+                result &= self.comparison()?;
+            } else if self.next_is(&Token::Or) {
+                result |= self.comparison()?;
+            } else {
+                return Ok(result);
+            }
         }
-        Ok(result)
     }
 
     fn comparison(&mut self) -> Result<bool, &'static str> {
@@ -132,7 +149,7 @@ impl Parser<'_> {
             if self.depth > MAXIMUM_DEPTH {
                 return Err("more than 32 nested parentheses");
             }
-            let result = self.either()?;
+            let result = self.expression()?;
             self.depth -= 1;
             return if self.next_is(&Token::Close) { Ok(result) } else { Err("a `(` has no `)`") };
         }
@@ -177,6 +194,13 @@ mod tests {
             ("'a' == 'b' && ('a' == 'a' || 'c' == 'c')", false),
             ("${{odd}} == 'a'", false),
             ("'' == ''", true),
+            // From left to right: melange gives neither operator precedence.
+            ("'a' == 'a' || 'a' == 'a' && 'a' == 'b'", false),
+            ("'a' == 'a' || ('a' == 'a' && 'a' == 'b')", true),
+            (r#"'it\'s' == "it's""#, true),
+            (r#"'a\n' != 'a\\n' && 'a\q' == "a\q""#, true),
+            ("1.10 == '1.10' && 12 != 13", true),
+            ("  (( ${{ build.arch }}=='x86_64' ))\n", true),
         ] {
             assert_eq!(check(condition), Ok(expected), "{condition}");
         }

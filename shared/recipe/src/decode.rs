@@ -192,6 +192,14 @@ pub(crate) fn wrong(file: &str, node: &Node, path: &str, expected: &'static str)
     }
 }
 
+/// A float without a fraction, such as `1.0` or `2e3`, which YAML readers take for a number of its value.
+fn whole(digits: &str) -> Option<u64> {
+    let number = digits.parse::<f64>().ok().filter(|_| digits.starts_with(|first: char| first.is_ascii_digit()))?;
+    // Up to 2^53 floats count exactly.
+    let exact = number.fract() == 0.0 && (0.0..=9_007_199_254_740_992.0).contains(&number);
+    exact.then_some(number as u64)
+}
+
 /// Numbers as YAML 1.2 writes them (`12`, `0o14`, `0xc`), and 1.1's leading zero for octal, which
 /// file modes are still written in.
 fn unsigned(text: &str) -> Option<u64> {
@@ -208,5 +216,8 @@ fn unsigned(text: &str) -> Option<u64> {
     } else {
         (digits, 10)
     };
-    if digits.starts_with(['+', '-']) { None } else { u64::from_str_radix(digits, radix).ok() }
+    if digits.starts_with(['+', '-']) {
+        return None;
+    }
+    u64::from_str_radix(digits, radix).ok().or_else(|| whole(digits))
 }

@@ -157,6 +157,18 @@ pub enum Error {
         /// The pipeline.
         pipeline: String,
     },
+    /// `assertions.required-steps` does not hold.
+    #[error(
+        "{location}: `assertions.required-steps` is {required}, but {held} of the steps run by their conditions; let one condition hold or change the number"
+    )]
+    RequiredSteps {
+        /// Where the step starts.
+        location: Location,
+        /// Steps that must run.
+        required: u64,
+        /// Steps whose conditions hold.
+        held: u64,
+    },
     /// Pipelines that use each other without end.
     #[error("{location}: pipelines use each other more than {limit} deep: {chain}")]
     PipelineDepth {
@@ -219,6 +231,7 @@ impl Error {
             | Self::UnknownInput { location, .. }
             | Self::MissingInput { location, .. }
             | Self::MissingChecksum { location, .. }
+            | Self::RequiredSteps { location, .. }
             | Self::PipelineDepth { location, .. } => Some(location),
             Self::DuplicatePackage { .. } | Self::Cycle(_) | Self::NothingToUpdate { .. } | Self::Read { .. } => None,
         }

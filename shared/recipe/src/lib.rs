@@ -32,6 +32,7 @@ mod error;
 mod evaluate;
 mod graph;
 mod image;
+pub mod lint;
 mod package;
 mod pipelines;
 mod plan;

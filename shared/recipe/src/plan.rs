@@ -1,5 +1,7 @@
 //! What a build does and makes: a definition with everything resolved.
 
+use std::fmt;
+
 use apk::Architecture;
 use serde::{Deserialize, Serialize};
 
@@ -50,6 +52,23 @@ pub struct BuildPlan {
     /// Pipelines that were not found; empty unless
     /// [`Options::missing_pipelines`](crate::Options::missing_pipelines) asks to go on without.
     pub missing_pipelines: Vec<MissingPipeline>,
+    /// Inputs that were given to pipelines without being declared by them; empty unless
+    /// [`Options::missing_pipelines`](crate::Options::missing_pipelines) asks to go on without.
+    #[serde(default)]
+    pub unknown_inputs: Vec<UnknownInput>,
+}
+
+/// An input that a pipeline does not declare, so that it has no effect.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnknownInput {
+    /// Where `with:` gives it.
+    pub location: Location,
+    /// The pipeline.
+    pub pipeline: String,
+    /// The input.
+    pub input: String,
+    /// Similar inputs that the pipeline has.
+    pub nearest: Vec<String>,
 }
 
 /// A pipeline that no folder has.
@@ -61,6 +80,16 @@ pub struct MissingPipeline {
     pub name: String,
     /// Whether it is used by tests only, so that the build does not need it.
     pub test_only: bool,
+}
+
+impl fmt::Display for UnknownInput {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "pipeline `{}` has no input `{}`", self.pipeline, self.input)?;
+        match self.nearest.first() {
+            Some(nearest) => write!(formatter, "; did you mean `{nearest}`?"),
+            None => formatter.write_str("; it has no effect, take it out"),
+        }
+    }
 }
 
 /// What a build or test runs in.
@@ -146,7 +175,9 @@ pub struct Output {
     pub url: String,
     /// Commit of the definition, where it says one.
     pub commit: String,
-    /// Licences, as the definition lists them.
+    /// One SPDX expression for all the licences.
+    pub licence: String,
+    /// Licences, as the definition lists them, those of groups one by one.
     pub licences: Vec<Licence>,
     /// Dependencies that the definition states; the automatic ones are found in the files.
     pub dependencies: OutputDependencies,
@@ -168,18 +199,10 @@ pub struct Output {
 }
 
 impl Output {
-    /// One SPDX expression for all the licences, joined by `AND`.
+    /// One SPDX expression for all the licences; empty where the definition has none.
     #[must_use]
     pub fn licence_expression(&self) -> String {
-        let mut expressions: Vec<String> = Vec::new();
-        for licence in &self.licences {
-            let simple = !licence.expression.contains(" OR ") || self.licences.len() == 1;
-            let expression = if simple { licence.expression.clone() } else { format!("({})", licence.expression) };
-            if !expressions.contains(&expression) {
-                expressions.push(expression);
-            }
-        }
-        expressions.join(" AND ")
+        self.licence.clone()
     }
 }
 

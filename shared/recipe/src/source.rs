@@ -28,14 +28,14 @@ pub(crate) fn read(
     };
     let digest = |name: &str, length: usize| match get(name) {
         None => Ok(None),
-        Some(value) if value.len() == length && value.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')) => {
-            Ok(Some(value.to_owned()))
+        Some(value) if value.len() == length && value.bytes().all(|byte| byte.is_ascii_hexdigit()) => {
+            Ok(Some(value.to_ascii_lowercase()))
         }
         Some(value) => Err(Error::Invalid {
             location: place(name),
             field: format!("with.{name}"),
             value: value.to_owned(),
-            reason: format!("{length} lower-case hexadecimal digits are expected, this has {}", value.len()),
+            reason: format!("{length} hexadecimal digits are expected, this has {}", value.len()),
         }),
     };
     let missing = |input: &str| Error::MissingInput {

@@ -149,13 +149,14 @@ impl Builder<'_> {
     fn event(&mut self, event: Event<'_>, start: Position) -> Result<(), Error> {
         match event {
             Event::Nothing | Event::StreamStart | Event::StreamEnd | Event::DocumentEnd => Ok(()),
-            Event::DocumentStart(_) => match self.root {
-                None => Ok(()),
-                Some(_) => Err(self.yaml(start, "a second document; a definition is one document")),
-            },
-            Event::Scalar(text, style, anchor, _) => {
+            Event::DocumentStart(_) => Ok(()),
+            Event::Scalar(text, style, anchor, tag) => {
                 self.count(1, start)?;
-                let plain = style == ScalarStyle::Plain;
+                // `!!str` keeps a number or null a text; `!!int "1"` makes a quoted one plain again.
+                let plain = match tag.as_ref().filter(|tag| tag.is_yaml_core_schema()) {
+                    Some(tag) => matches!(tag.suffix.as_str(), "int" | "float" | "bool" | "null"),
+                    None => style == ScalarStyle::Plain,
+                };
                 let node = Node { position: start, value: Value::Scalar { text: text.into_owned(), plain } };
                 self.place(node, anchor)
             }
@@ -236,7 +237,14 @@ impl Builder<'_> {
             self.anchors.insert(anchor, node.clone());
         }
         match self.open.last_mut() {
-            None => self.root = Some(node),
+            None => match &self.root {
+                // A trailing `---` starts a document with nothing in it.
+                Some(first) if !first.is_null() && node.is_null() => {}
+                Some(first) if !first.is_null() => {
+                    return Err(self.yaml(node.position, "a second document; a definition is one document"));
+                }
+                _ => self.root = Some(node),
+            },
             Some(Open::Sequence { items, .. }) => items.push(node),
             Some(Open::Mapping { entries, seen, key, merges, .. }) => match key.take() {
                 Some(name) if name.value == "<<" => merges.push(node),

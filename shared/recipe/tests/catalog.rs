@@ -28,6 +28,8 @@ fn packages_evaluate_and_have_an_order() {
         }
         let text = fs::read_to_string(&path).unwrap();
         let definition = PackageDefinition::parse(&text, &path.display().to_string()).unwrap();
+        let findings = recipe::lint::lint(&definition);
+        assert!(findings.is_empty(), "{}", findings.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"));
         for architecture in Architecture::ALL {
             let plan = evaluate(&definition, &Options::new(architecture, &pipelines)).unwrap();
             assert!(plan.sources.iter().all(|source| source.expected != recipe::Expected::None), "{}", path.display());

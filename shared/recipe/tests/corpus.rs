@@ -2,30 +2,14 @@
 //! can read.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::indexing_slicing)]
 
+mod support;
+
 use std::collections::BTreeMap;
 use std::io::Write;
-use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use recipe::{Graph, LibraryC, MissingPipelines, Node, Options, PackageDefinition, Pipelines, evaluate};
-
-fn definitions() -> Option<Vec<(String, String)>> {
-    let root = std::env::var("MINIMILL_CORPUS")
-        .unwrap_or_else(|_| concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/corpus").to_owned());
-    let folder = PathBuf::from(root).join("wolfi-packages");
-    let Ok(entries) = std::fs::read_dir(&folder) else {
-        println!("not run: no corpus at {}", folder.display());
-        return None;
-    };
-    let mut files: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
-    files.retain(|path| path.extension().is_some_and(|extension| extension == "yaml"));
-    files.sort();
-    assert!(!files.is_empty(), "no definitions in {}", folder.display());
-    let read = |path: PathBuf| {
-        (path.file_name().unwrap().to_string_lossy().into_owned(), std::fs::read_to_string(path).unwrap())
-    };
-    Some(files.into_iter().map(read).collect())
-}
+use support::corpus;
 
 fn shell_reads(script: &str) -> Result<(), String> {
     let mut shell = Command::new("sh").arg("-n").stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
@@ -36,7 +20,7 @@ fn shell_reads(script: &str) -> Result<(), String> {
 
 #[test]
 fn all_of_the_corpus_parses_and_resolves() {
-    let Some(definitions) = definitions() else {
+    let Some(definitions) = corpus() else {
         return;
     };
     let pipelines = Pipelines::built_in().unwrap();
@@ -86,7 +70,7 @@ fn all_of_the_corpus_parses_and_resolves() {
 
 #[test]
 fn every_script_of_the_corpus_is_one_that_a_shell_can_read() {
-    let Some(definitions) = definitions() else {
+    let Some(definitions) = corpus() else {
         return;
     };
     let pipelines = Pipelines::built_in().unwrap();
@@ -113,7 +97,7 @@ fn every_script_of_the_corpus_is_one_that_a_shell_can_read() {
 
 #[test]
 fn the_corpus_has_an_order_or_its_cycles_are_told() {
-    let Some(definitions) = definitions() else { return };
+    let Some(definitions) = corpus() else { return };
     let pipelines = Pipelines::built_in().unwrap();
     let nodes: Vec<Node> = definitions
         .iter()

@@ -213,6 +213,61 @@ fn licences_are_joined_to_one_expression() {
 }
 
 #[test]
+fn groups_of_licences_keep_their_operators() {
+    let grouped = |groups: &str| {
+        let plan = plan(&format!("{HEAD}  copyright: {groups}\n"));
+        (plan.outputs[0].licence_expression(), plan.outputs[0].licences.len())
+    };
+    let or = "{operator: OR, licenses: [{license: MIT, attestation: by me}, {license: Zlib, license-path: COPYING}]}";
+    assert_eq!(grouped(&format!("[{or}]")), ("MIT OR Zlib".to_owned(), 2));
+    assert_eq!(grouped(&format!("[{or}, {{license: ISC}}]")), ("(MIT OR Zlib) AND ISC".to_owned(), 3));
+    assert_eq!(
+        grouped(&format!("[{or}, {{operator: OR, licenses: [{{license: ISC}}]}}]")),
+        ("MIT OR Zlib OR ISC".to_owned(), 3)
+    );
+    assert_eq!(grouped(&format!("[{{licenses: [{or}, {{license: ISC}}]}}]")), ("(MIT OR Zlib) AND ISC".to_owned(), 3));
+}
+
+#[test]
+fn folders_of_other_packages_have_names() {
+    let plan = plan(&format!(
+        "{HEAD}data: [{{name: d, items: {{b: two, a: one}}}}]
+pipeline: [{{runs: 'ls ${{{{targets.package.hello-a}}}} ${{{{targets.package.hello}}}}'}}]
+subpackages:
+  - {{name: 'hello-${{{{range.key}}}}', range: d, if: \"${{{{range.key}}}} == 'b'\", pipeline: [{{runs: 'mv ${{{{targets.package.hello-a}}}}'}}]}}
+"
+    ));
+    assert_eq!(plan.outputs.len(), 2);
+    assert!(
+        plan.script.contains("ls /home/build/melange-out/hello-a /home/build/melange-out/hello\n"),
+        "{}",
+        plan.script
+    );
+    assert!(plan.script.contains("mv /home/build/melange-out/hello-a\n"));
+}
+
+#[test]
+fn required_steps_are_counted_by_their_conditions() {
+    let steps = |required: u8| {
+        format!(
+            "{HEAD}pipeline:\n  - assertions: {{required-steps: {required}}}\n    label: choice\n    pipeline:\n      - if: ${{{{build.arch}}}} == 'x86_64'\n        runs: one\n      - if: ${{{{build.arch}}}} == 'aarch64'\n        runs: two\n"
+        )
+    };
+    assert!(plan(&steps(1)).script.contains("one\n"));
+    assert!(error(&steps(2)).starts_with("p.yaml:6:5: `assertions.required-steps` is 2, but 1 of the steps run"));
+}
+
+#[test]
+fn unknown_inputs_can_be_reported_in_place_of_refused() {
+    let text = format!("{HEAD}pipeline: [{{uses: strip, with: {{opt: -s}}}}]\n");
+    let plan = plan_with(&text, |options| options.missing_pipelines = MissingPipelines::Report).unwrap();
+    let unknown = &plan.unknown_inputs[0];
+    assert_eq!((unknown.pipeline.as_str(), unknown.input.as_str(), unknown.location.line), ("strip", "opt", 5));
+    assert_eq!(unknown.to_string(), "pipeline `strip` has no input `opt`; did you mean `opts`?");
+    assert!(!plan.script.contains("-s"));
+}
+
+#[test]
 fn a_plan_is_a_message_and_its_digest_follows_the_recipe() {
     let text = format!("{HEAD}pipeline: [{{uses: strip}}]\n");
     let first = plan(&text);
@@ -284,7 +339,7 @@ fn wrong_pipelines_and_inputs_are_named() {
         ),
         (
             "  - uses: fetch\n    with: {uri: x, expected-sha256: ABC}",
-            "p.yaml:7:37: `with.expected-sha256` is `ABC`: 64 lower-case hexadecimal digits are expected, this has 3",
+            "p.yaml:7:37: `with.expected-sha256` is `ABC`: 64 hexadecimal digits are expected, this has 3",
         ),
         ("  - uses: strip\n    runs: x", "p.yaml:7:11: `runs` is `x`: a step has `uses` or `runs`, not both"),
         ("  - if: build.arch\n    runs: x", "p.yaml:6:9: condition `build.arch`: a value must be compared"),

@@ -46,8 +46,16 @@ fn mistakes_are_named_with_line_and_column() {
             "p.yaml:3:12: `update.enabled` must be `true` or `false`, found `maybe`",
         ),
         (
-            "package: {name: x, version: 1}\nupdate:\n  schedule: {period: hourly}\n",
-            "p.yaml:3:22: `update.schedule.period` is `hourly`",
+            "package:\n  name: x\n  version: 1\n  copyright: [{license: MIT, licenses: [{license: MIT}]}]\n",
+            "p.yaml:4:25: `package.copyright[0].license` is `MIT`: an entry has `license` or `licenses`",
+        ),
+        (
+            "package:\n  name: x\n  version: 1\n  copyright: [{operator: XOR, licenses: [{license: MIT}]}]\n",
+            "p.yaml:4:26: `package.copyright[0].operator` is `XOR`: must be `AND` or `OR`",
+        ),
+        (
+            "package:\n  name: x\n  version: 1\n  copyright: [{operator: OR}]\n",
+            "p.yaml:4:15: `package.copyright[0]` needs `license`",
         ),
         (
             "package: {name: x, version: 1}\nenvironment:\n  contents:\n    package: [y]\n",
@@ -55,7 +63,7 @@ fn mistakes_are_named_with_line_and_column() {
         ),
         ("package: {name: x\n", "p.yaml:2:1: not valid YAML"),
         ("package:\n\tname: x\n", "p.yaml:2:"),
-        ("package: {name: x, version: 1}\n---\npackage: {name: y, version: 1}\n", "p.yaml:2:"),
+        ("package: {name: x, version: 1}\n---\npackage: {name: y, version: 1}\n", "p.yaml:3:"),
         ("package: *nowhere\n", "p.yaml:1:10: not valid YAML"),
         ("? [a]\n: b\n", "p.yaml:1:3: not valid YAML: a key must be a plain name"),
     ] {
@@ -83,7 +91,7 @@ fn yaml_is_read_as_the_field_reads_it() {
     assert_eq!(definition.pipeline[1].environment.len(), 4);
     assert_eq!(definition.update.enabled, Some(true));
     assert!(definition.update.git.is_some());
-    assert_eq!(definition.update.schedule.unwrap().period, SchedulePeriod::Weekly);
+    assert_eq!(definition.update.schedule.unwrap().period, Some(SchedulePeriod::Weekly));
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! From a definition to a build plan.
 
+mod licences;
 mod steps;
 
 use std::collections::BTreeMap;
@@ -14,8 +15,8 @@ use crate::package::{
 };
 use crate::pipelines::{Pipeline, Pipelines};
 use crate::plan::{
-    BuildPlan, Environment, FileCapability, Licence, MissingPipeline, OUTPUT_ROOT, Output, OutputDependencies,
-    OutputScriptlets, PlannedResources, Source, TestPlan,
+    BuildPlan, Environment, FileCapability, MissingPipeline, OUTPUT_ROOT, Output, OutputDependencies, OutputScriptlets,
+    PlannedResources, Source, TestPlan, UnknownInput,
 };
 use crate::script::render;
 use crate::substitute::{Origin, Scope, substitute};
@@ -33,14 +34,14 @@ pub enum LibraryC {
     Glibc,
 }
 
-/// What to do about `uses:` of a pipeline that is not known.
+/// What to do about `uses:` of a pipeline that is not known, and about inputs that a pipeline does not declare.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum MissingPipelines {
     /// An error.
     #[default]
     Refuse,
-    /// Leave the step out and list it in [`BuildPlan::missing_pipelines`]. The script of such a plan must
-    /// not be run.
+    /// Leave the step or input out and list it in [`BuildPlan::missing_pipelines`] or
+    /// [`BuildPlan::unknown_inputs`]. The script of such a plan must not be run.
     Report,
 }
 
@@ -92,6 +93,7 @@ pub fn evaluate(definition: &PackageDefinition, options: &Options<'_>) -> Result
         used: BTreeMap::new(),
         sources: Vec::new(),
         missing: Vec::new(),
+        unknown_inputs: Vec::new(),
     };
     evaluator.plan(&scope)
 }
@@ -104,6 +106,7 @@ struct Evaluator<'a> {
     used: BTreeMap<String, &'a Pipeline>,
     sources: Vec<Source>,
     missing: Vec<MissingPipeline>,
+    unknown_inputs: Vec<UnknownInput>,
 }
 
 impl<'a> Evaluator<'a> {
@@ -111,6 +114,7 @@ impl<'a> Evaluator<'a> {
         let definition = self.definition;
         let package = &definition.package;
         let mut build = Flat::default();
+        let scope = &self.with_package_folders(scope)?;
         let directory = format!("{OUTPUT_ROOT}/{}", package.name);
         let mut main = Scope::within(scope);
         main.set("context.name", package.name.as_str());
@@ -146,6 +150,7 @@ impl<'a> Evaluator<'a> {
             timeout_seconds: package.timeout_seconds,
             resources: self.resources(&package.resources, scope)?,
             missing_pipelines: std::mem::take(&mut self.missing),
+            unknown_inputs: std::mem::take(&mut self.unknown_inputs),
         })
     }
 
@@ -156,6 +161,7 @@ impl<'a> Evaluator<'a> {
             description: self.text(&package.description, scope)?,
             url: self.text(&package.url, scope)?,
             commit: self.text(&package.commit, scope)?,
+            licence: self.licence_expression(scope)?,
             licences: self.licences(scope)?,
             dependencies: self.dependencies(&package.dependencies, scope)?,
             options: package.options,
@@ -176,10 +182,17 @@ impl<'a> Evaluator<'a> {
         build: &mut Flat,
         outputs: &mut Vec<Output>,
     ) -> Result<(), Error> {
-        let Some(range) = &subpackage.range else {
-            return self.one_subpackage(subpackage, scope, None, build, outputs);
+        let items = self.items(subpackage)?;
+        items.into_iter().try_for_each(|item| self.one_subpackage(subpackage, scope, item, build, outputs))
+    }
+
+    /// What a subpackage is made once for: the items of its range by key, or nothing.
+    fn items(&self, subpackage: &'a Subpackage) -> Result<Vec<Option<&'a (Text, Text)>>, Error> {
+        let Some(range) = subpackage.range.as_ref().filter(|range| !range.is_empty()) else {
+            return Ok(vec![None]);
         };
-        let Some(data) = self.definition.data.iter().find(|data| data.name == *range) else {
+        // The last block of a name wins, as it does for melange.
+        let Some(data) = self.definition.data.iter().rev().find(|data| data.name == *range) else {
             let known = nearest(range, self.definition.data.iter().map(|data| data.name.as_str()));
             let known = known.first().map_or_else(String::new, |name| format!("; did you mean `{name}`?"));
             return Err(Error::Invalid {
@@ -191,7 +204,31 @@ impl<'a> Evaluator<'a> {
         };
         let mut items: Vec<&(Text, Text)> = data.items.iter().collect();
         items.sort_by(|a, b| a.0.value.cmp(&b.0.value));
-        items.into_iter().try_for_each(|item| self.one_subpackage(subpackage, scope, Some(item), build, outputs))
+        Ok(items.into_iter().map(Some).collect())
+    }
+
+    fn within_range<'s>(&self, scope: &'s Scope<'s>, item: Option<&(Text, Text)>) -> Result<Scope<'s>, Error> {
+        let mut ranged = Scope::within(scope);
+        if let Some((key, value)) = item {
+            ranged.set("range.key", self.text(key, scope)?);
+            ranged.set("range.value", self.text(value, scope)?);
+        }
+        Ok(ranged)
+    }
+
+    /// The scope with `targets.package.NAME` for the main package and every subpackage, those that a
+    /// condition leaves out included.
+    fn with_package_folders<'s>(&self, scope: &'s Scope<'s>) -> Result<Scope<'s>, Error> {
+        let main = self.definition.package.name.as_str();
+        let mut folders = Scope::within(scope);
+        folders.set(format!("targets.package.{main}"), format!("{OUTPUT_ROOT}/{main}"));
+        for subpackage in &self.definition.subpackages {
+            for item in self.items(subpackage)? {
+                let name = self.text(&subpackage.name, &self.within_range(scope, item)?)?;
+                folders.set(format!("targets.package.{name}"), format!("{OUTPUT_ROOT}/{name}"));
+            }
+        }
+        Ok(folders)
     }
 
     fn one_subpackage(
@@ -202,11 +239,7 @@ impl<'a> Evaluator<'a> {
         build: &mut Flat,
         outputs: &mut Vec<Output>,
     ) -> Result<(), Error> {
-        let mut ranged = Scope::within(scope);
-        if let Some((key, value)) = item {
-            ranged.set("range.key", self.text(key, scope)?);
-            ranged.set("range.value", self.text(value, scope)?);
-        }
+        let ranged = self.within_range(scope, item)?;
         let name = self.text(&subpackage.name, &ranged)?;
         let problem = if !valid_name(&name) {
             Some("a name has letters, digits and `._+-`, and starts with a letter or digit")
@@ -243,6 +276,7 @@ impl<'a> Evaluator<'a> {
             description: self.text(or_main(&subpackage.description, &package.description), &inner)?,
             url: self.text(or_main(&subpackage.url, &package.url), &inner)?,
             commit: self.text(or_main(&subpackage.commit, &package.commit), &inner)?,
+            licence: self.licence_expression(&inner)?,
             licences: self.licences(&inner)?,
             dependencies: self.dependencies(&subpackage.dependencies, &inner)?,
             options: subpackage.options,
@@ -285,22 +319,6 @@ impl<'a> Evaluator<'a> {
             }
         }
         Ok(packages)
-    }
-
-    fn licences(&self, scope: &Scope<'_>) -> Result<Vec<Licence>, Error> {
-        let optional = |text: &Option<Text>| text.as_ref().map(|text| self.text(text, scope)).transpose();
-        self.definition
-            .package
-            .copyright
-            .iter()
-            .map(|copyright| {
-                Ok(Licence {
-                    expression: self.text(&copyright.license, scope)?,
-                    path: optional(&copyright.license_path)?,
-                    attestation: optional(&copyright.attestation)?,
-                })
-            })
-            .collect()
     }
 
     fn dependencies(&self, dependencies: &Dependencies, scope: &Scope<'_>) -> Result<OutputDependencies, Error> {

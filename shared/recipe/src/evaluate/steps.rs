@@ -7,7 +7,7 @@ use crate::condition;
 use crate::error::{Error, nearest};
 use crate::package::Step;
 use crate::pipelines::Pipeline;
-use crate::plan::{MissingPipeline, SOURCE_ROOT, WORKSPACE};
+use crate::plan::{MissingPipeline, SOURCE_ROOT, UnknownInput, WORKSPACE};
 use crate::script::Action;
 use crate::source;
 use crate::substitute::{Origin, Scope, substitute};
@@ -120,21 +120,23 @@ impl Inherited<'_> {
 }
 
 impl<'a> Evaluator<'a> {
+    /// Adds what the steps do, and returns how many of them hold by their conditions.
     pub(super) fn steps(
         &mut self,
         steps: &'a [Step],
         at: At<'a, '_>,
         inherited: &Inherited<'a>,
         out: &mut Flat,
-    ) -> Result<(), Error> {
+    ) -> Result<u64, Error> {
+        let mut held = 0;
         for (index, step) in steps.iter().enumerate() {
             let number = match inherited.number.as_str() {
                 "" => (index + 1).to_string(),
                 outer => format!("{outer}.{}", index + 1),
             };
-            self.step(step, at, Inherited { number, ..inherited.clone() }, out)?;
+            held += u64::from(self.step(step, at, Inherited { number, ..inherited.clone() }, out)?);
         }
-        Ok(())
+        Ok(held)
     }
 
     fn step(
@@ -143,24 +145,25 @@ impl<'a> Evaluator<'a> {
         at: At<'a, '_>,
         mut inherited: Inherited<'a>,
         out: &mut Flat,
-    ) -> Result<(), Error> {
+    ) -> Result<bool, Error> {
         let own = inherited.scope(at.scope);
         if let Some(condition) = &step.condition
             && !condition::holds(condition, at.origin, &own)?
         {
-            return Ok(());
+            return Ok(false);
         }
         let here = At { scope: &own, ..at };
         let given = resolve_pairs(&step.with, at.origin, &own)?;
         // What the step gives wins over what the steps around it were given.
         inherited.inputs.extend(given);
         match &step.uses {
-            Some(uses) => self.uses(step, uses, here, inherited, out),
+            Some(uses) => self.uses(step, uses, here, inherited, out)?,
             None => {
                 inherited.defaults(step, "this step", here)?;
-                self.body(step, at, inherited, out)
+                self.body(step, at, inherited, out)?;
             }
         }
+        Ok(true)
     }
 
     fn uses(
@@ -188,7 +191,7 @@ impl<'a> Evaluator<'a> {
         if inherited.chain.len() > MAXIMUM_DEPTH {
             return Err(Error::PipelineDepth { location, limit: MAXIMUM_DEPTH, chain: inherited.chain.join(" -> ") });
         }
-        check_inputs(step, &name, pipeline, at.origin, &inherited)?;
+        self.check_inputs(step, &name, pipeline, at.origin, &inherited)?;
         let inside = Origin { file: &pipeline.file, source: &pipeline.text };
         inherited.defaults(&pipeline.step, &name, At { origin: inside, ..at })?;
         inherited.enter(step, at)?;
@@ -260,34 +263,49 @@ impl<'a> Evaluator<'a> {
                 runs: here.text(runs)?,
             });
         }
-        self.steps(&step.pipeline, at, &inherited, out)
+        let held = self.steps(&step.pipeline, at, &inherited, out)?;
+        match step.required_steps {
+            Some(required) if required != held => {
+                Err(Error::RequiredSteps { location: Location::new(at.origin.file, step.position), required, held })
+            }
+            _ => Ok(()),
+        }
     }
-}
 
-/// Refuses inputs that the pipeline does not declare, and the lack of those that it requires.
-fn check_inputs(
-    step: &Step,
-    name: &str,
-    pipeline: &Pipeline,
-    origin: Origin<'_>,
-    inherited: &Inherited<'_>,
-) -> Result<(), Error> {
-    let declared = &pipeline.step.inputs;
-    if let Some((key, _)) = step.with.iter().find(|(key, _)| !declared.iter().any(|input| input.name == *key)) {
-        return Err(Error::UnknownInput {
-            location: Location::new(origin.file, key.position),
-            pipeline: name.to_owned(),
-            input: key.value.clone(),
-            nearest: nearest(key, declared.iter().map(|input| input.name.as_str())),
-        });
-    }
-    match declared.iter().find(|input| input.required && input.default.is_none() && !inherited.has(&input.name)) {
-        None => Ok(()),
-        Some(input) => Err(Error::MissingInput {
-            location: Location::new(origin.file, step.position),
-            pipeline: name.to_owned(),
-            input: input.name.value.clone(),
-        }),
+    /// Refuses or reports inputs that the pipeline does not declare, and refuses the lack of those that it
+    /// requires.
+    fn check_inputs(
+        &mut self,
+        step: &Step,
+        name: &str,
+        pipeline: &Pipeline,
+        origin: Origin<'_>,
+        inherited: &Inherited<'_>,
+    ) -> Result<(), Error> {
+        let declared = &pipeline.step.inputs;
+        for (key, _) in step.with.iter().filter(|(key, _)| !declared.iter().any(|input| input.name == *key)) {
+            let unknown = UnknownInput {
+                location: Location::new(origin.file, key.position),
+                pipeline: name.to_owned(),
+                input: key.value.clone(),
+                nearest: nearest(key, declared.iter().map(|input| input.name.as_str())),
+            };
+            match self.options.missing_pipelines {
+                MissingPipelines::Report => self.unknown_inputs.push(unknown),
+                MissingPipelines::Refuse => {
+                    let UnknownInput { location, pipeline, input, nearest } = unknown;
+                    return Err(Error::UnknownInput { location, pipeline, input, nearest });
+                }
+            }
+        }
+        match declared.iter().find(|input| input.required && input.default.is_none() && !inherited.has(&input.name)) {
+            None => Ok(()),
+            Some(input) => Err(Error::MissingInput {
+                location: Location::new(origin.file, step.position),
+                pipeline: name.to_owned(),
+                input: input.name.value.clone(),
+            }),
+        }
     }
 }
 

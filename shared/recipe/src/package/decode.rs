@@ -3,8 +3,8 @@
 use super::pipeline::{StepKeys, decode_capabilities, decode_steps};
 use super::update::decode_update;
 use super::{
-    BuildOption, Capability, Copyright, Cpe, Dependencies, Package, PackageDefinition, PackageOptions, RangeData,
-    Resources, Scriptlets, Subpackage, Test, VariableTransform,
+    BuildOption, Capability, Copyright, Cpe, Dependencies, LicenceOperator, Package, PackageDefinition, PackageOptions,
+    RangeData, Resources, Scriptlets, Subpackage, Test, VariableTransform,
 };
 use crate::decode::Fields;
 use crate::error::Error;
@@ -132,6 +132,7 @@ fn package(node: &Node, file: &str) -> Result<Package, Error> {
         name,
         version,
         epoch: fields.integer("epoch")?.unwrap_or(0),
+        epoch_position: fields.node("epoch").map(|node| node.position),
         description: fields.text("description")?.unwrap_or_default(),
         url: fields.text("url")?.unwrap_or_default(),
         commit: fields.text("commit")?.unwrap_or_default(),
@@ -179,14 +180,33 @@ fn subpackage(node: &Node, file: &str, section: &str) -> Result<Subpackage, Erro
 }
 
 fn copyright(node: &Node, file: &str, section: &str) -> Result<Copyright, Error> {
-    let known = &["paths", "attestation", "license", "license-path", "detection-override"];
+    let known = &["paths", "attestation", "license", "license-path", "detection-override", "operator", "licenses"];
     let fields = Fields::open(node, file, section, known)?;
+    let license = fields.text("license")?.filter(|text| !text.is_empty());
+    let licenses = fields.list("licenses", |node, path| copyright(node, file, path))?;
+    let operator = match fields.text("operator")? {
+        Some(text) if text == "OR" => LicenceOperator::Or,
+        Some(text) if !text.is_empty() && text != "AND" => {
+            return Err(fields.invalid("operator", &text, "must be `AND` or `OR`"));
+        }
+        _ => LicenceOperator::And,
+    };
+    match &license {
+        Some(license) if !licenses.is_empty() => {
+            return Err(fields.invalid("license", license, "an entry has `license` or `licenses`, not both"));
+        }
+        None if licenses.is_empty() => return Err(fields.missing("license")),
+        _ => {}
+    }
     Ok(Copyright {
+        position: fields.position(),
         paths: fields.text_or_texts("paths")?,
         attestation: fields.text("attestation")?,
-        license: fields.required_text("license")?,
+        license,
         license_path: fields.text("license-path")?,
         detection_override: fields.text("detection-override")?,
+        operator,
+        licenses,
     })
 }
 

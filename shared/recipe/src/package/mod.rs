@@ -58,8 +58,10 @@ pub struct Package {
     pub name: Text,
     /// `version`, the text as written (`1.10` is not `1.1`).
     pub version: Text,
-    /// `epoch`: the revision of this version, `-rEPOCH`.
+    /// `epoch`: the revision of this version, `-rEPOCH`; 0 when not said.
     pub epoch: u64,
+    /// Where `epoch` is said.
+    pub epoch_position: Option<Position>,
     /// `description`.
     pub description: Text,
     /// `url`.
@@ -92,19 +94,35 @@ pub struct Package {
     pub test_resources: Resources,
 }
 
-/// One entry of `copyright`.
+/// One entry of `copyright`: a licence, or a group of entries under one operator.
 #[derive(Debug, Clone)]
 pub struct Copyright {
+    /// Where it starts.
+    pub position: Position,
     /// `paths` that it covers.
     pub paths: Vec<Text>,
     /// `attestation`: the copyright statement.
     pub attestation: Option<Text>,
-    /// `license`: SPDX expression.
-    pub license: Text,
+    /// `license`: SPDX expression; `None` for a group.
+    pub license: Option<Text>,
     /// `license-path`: the licence's text in the source.
     pub license_path: Option<Text>,
     /// `detection-override`.
     pub detection_override: Option<Text>,
+    /// `operator` of a group: `AND` or `OR`.
+    pub operator: LicenceOperator,
+    /// `licenses` of a group; empty for a single licence.
+    pub licenses: Vec<Copyright>,
+}
+
+/// What joins the licences of a group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LicenceOperator {
+    /// `AND`: all of them hold.
+    #[default]
+    And,
+    /// `OR`: any of them may be chosen.
+    Or,
 }
 
 /// `dependencies` of a package.

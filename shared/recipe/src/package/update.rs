@@ -2,7 +2,7 @@
 
 use crate::decode::Fields;
 use crate::error::Error;
-use crate::text::Text;
+use crate::text::{Position, Text};
 use crate::yaml::Node;
 
 /// `update`.
@@ -53,8 +53,12 @@ pub struct Replacement {
 /// `schedule`.
 #[derive(Debug, Clone)]
 pub struct Schedule {
-    /// `period`.
-    pub period: SchedulePeriod,
+    /// Where it starts.
+    pub position: Position,
+    /// `period`; `None` where it is absent or none of the three, which is no error of the definition's form.
+    pub period: Option<SchedulePeriod>,
+    /// `period` as written.
+    pub written_period: Text,
     /// `reason`.
     pub reason: Option<Text>,
 }
@@ -202,14 +206,14 @@ pub(super) fn decode_update(node: &Node, file: &str) -> Result<Update, Error> {
 
 fn schedule(node: &Node, file: &str) -> Result<Schedule, Error> {
     let fields = Fields::open(node, file, "update.schedule", &["period", "reason"])?;
-    let text = fields.required_text("period")?;
-    let period = match text.as_str() {
-        "daily" => SchedulePeriod::Daily,
-        "weekly" => SchedulePeriod::Weekly,
-        "monthly" => SchedulePeriod::Monthly,
-        _ => return Err(fields.invalid("period", &text, "must be `daily`, `weekly` or `monthly`")),
+    let written_period = fields.text("period")?.unwrap_or_default();
+    let period = match written_period.as_str() {
+        "daily" => Some(SchedulePeriod::Daily),
+        "weekly" => Some(SchedulePeriod::Weekly),
+        "monthly" => Some(SchedulePeriod::Monthly),
+        _ => None,
     };
-    Ok(Schedule { period, reason: fields.text("reason")? })
+    Ok(Schedule { position: fields.position(), period, written_period, reason: fields.text("reason")? })
 }
 
 fn github(node: &Node, file: &str) -> Result<GitHubMonitor, Error> {

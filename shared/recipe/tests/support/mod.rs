@@ -113,3 +113,22 @@ pub fn have(tools: &[&str]) -> bool {
 pub fn set(names: &[&str]) -> BTreeSet<String> {
     names.iter().map(|name| (*name).to_owned()).collect()
 }
+
+/// Names and texts of the corpus's definitions; `None`, having said so, where there is no corpus.
+pub fn corpus() -> Option<Vec<(String, String)>> {
+    let root = std::env::var("MINIMILL_CORPUS")
+        .unwrap_or_else(|_| concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/corpus").to_owned());
+    let folder = PathBuf::from(root).join("wolfi-packages");
+    let Ok(entries) = std::fs::read_dir(&folder) else {
+        println!("not run: no corpus at {}", folder.display());
+        return None;
+    };
+    let mut files: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+    files.retain(|path| path.extension().is_some_and(|extension| extension == "yaml"));
+    files.sort();
+    assert!(!files.is_empty(), "no definitions in {}", folder.display());
+    let read = |path: PathBuf| {
+        (path.file_name().unwrap().to_string_lossy().into_owned(), std::fs::read_to_string(path).unwrap())
+    };
+    Some(files.into_iter().map(read).collect())
+}
