@@ -6,6 +6,5 @@ mod release;
 mod sources;
 mod version;
 
-pub use keyring::{Keyring, Signer};
 pub use provider::{Debian, DebianOptions};
 pub use version::DebianVersion;

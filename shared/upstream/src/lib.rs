@@ -23,7 +23,7 @@ mod store;
 mod upstreams;
 
 pub use crates::Crates;
-pub use debian::{Debian, DebianOptions, DebianVersion, Keyring, Signer};
+pub use debian::{Debian, DebianOptions, DebianVersion};
 pub use direct::Direct;
 pub use endpoints::{DebianArchive, EndpointSettings, Endpoints, Surroundings, Token};
 pub use error::{Error, Result};

@@ -4,10 +4,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use authenticity::Signer;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::debian::Signer;
 use crate::endpoints::Endpoints;
 use crate::error::Result;
 use crate::fetcher::Fetcher;

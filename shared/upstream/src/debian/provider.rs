@@ -6,10 +6,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use authenticity::{Keyring, Signer};
 use jiff::Timestamp;
 use tokio::sync::{Mutex, OnceCell};
 
-use super::keyring::{Keyring, Signer};
+use super::keyring;
 use super::release::{Listed, Release};
 use super::sources::{SourceArchive, SourceIndex};
 use super::version::DebianVersion;
@@ -151,7 +152,7 @@ impl Debian {
         let now = (self.context.clock)();
         let keyring = self.keyring(archive).await?;
         let (bytes, of) = (document.bytes, url.clone());
-        let verified = run_blocking(move || keyring.verify(&of, &bytes, now)).await?;
+        let verified = run_blocking(move || keyring::verify(&keyring, &of, &bytes, now)).await?;
         let honour_expiry = !self.options.allow_expired;
         let release = Release::parse(&url, &verified.text, name, now, honour_expiry)?;
         let seen = self.folder().join(format!("seen-{}", sha256_hex(url.as_bytes())));
@@ -181,7 +182,7 @@ impl Debian {
 
     async fn keyring(&self, archive: &DebianArchive) -> Result<Arc<Keyring>> {
         let paths = archive.keyrings.clone();
-        let load = || run_blocking(move || Keyring::load(&paths).map(Arc::new));
+        let load = || run_blocking(move || keyring::load(&paths).map(Arc::new));
         self.keyring.get_or_try_init(load).await.cloned()
     }
 
