@@ -30,6 +30,8 @@ pub struct Configuration {
     pub signing: Signing,
     /// Which digests are kept beyond what tags need; all when it is not set.
     pub retention: Option<Retention>,
+    /// How sources must be proved.
+    pub authenticity: Authenticity,
 }
 
 /// `[signing]` of `mill.toml`.
@@ -38,6 +40,15 @@ pub struct Configuration {
 pub struct Signing {
     /// Also sign under the older tag `sha256-HEX.sig`, for clients that do not look for bundles.
     pub legacy_tags: bool,
+}
+
+/// `[authenticity]` of `mill.toml`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+pub struct Authenticity {
+    /// What does for packages without a policy file: `pinned` (a stated digest, or the proof of the source's
+    /// ecosystem) or `ecosystem` (that proof alone).
+    pub default: stage::DefaultPolicy,
 }
 
 /// A factory in this process.
@@ -137,6 +148,7 @@ impl Factory {
                 legacy_signatures: configuration.signing.legacy_tags,
                 retention: configuration.retention,
                 focus: focus.map(str::to_owned),
+                authenticity: configuration.authenticity.default,
                 work,
             },
         };

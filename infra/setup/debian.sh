@@ -8,7 +8,8 @@ python3:python3 pkg-config:pkg-config xz-utils:xz patch:patch util-linux:prlimit
 ca-certificates:/etc/ssl/certs/ca-certificates.crt debian-archive-keyring:/usr/share/keyrings/debian-archive-keyring.gpg
 openssl:openssl bzip2:bzip2"
 test="$run skopeo:skopeo umoci:umoci docker.io:dockerd docker-registry:docker-registry
-busybox-static:/usr/share/doc/busybox-static"
+busybox-static:/usr/share/doc/busybox-static gnupg:gpg minisign:minisign signify-openbsd:signify-openbsd
+openssh-client:ssh-keygen git:git"
 
 case "${1:-}" in
 run) wanted=$run ;;

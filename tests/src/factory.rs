@@ -135,6 +135,11 @@ impl Factory {
         drop(self.server.take());
     }
 
+    /// Address under which upstream serves what is put into the archive.
+    pub fn upstream(&self) -> &str {
+        &self.base
+    }
+
     /// `HOME`, which the first command makes.
     pub fn home(&self) -> PathBuf {
         self.folder.path().join("home")

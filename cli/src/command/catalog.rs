@@ -184,6 +184,9 @@ fn check(
             Some(problem) => report.failures.push(problem),
         }
     }
+    if packages.is_some() && images.is_some() && global.catalog.join("authenticity").is_dir() {
+        report.failures.extend(policy_problems(&global.catalog)?);
+    }
     report.failed = report.failures.len();
     match global.format {
         Format::Json => output::json(&report)?,
@@ -196,6 +199,13 @@ fn check(
     }
     let denied = deny_warnings && report.warnings.iter().any(|warning| warning.severity >= Severity::Warning);
     Ok(u8::from(report.failed > 0 || denied))
+}
+
+/// What is wrong with the catalog's authenticity policies.
+fn policy_problems(catalog: &Path) -> Result<Vec<Problem>, Failure> {
+    let problems = stage::Catalog::load(catalog).or_bad()?.problems;
+    let problems = problems.into_iter().filter(|problem| problem.file.starts_with("authenticity/"));
+    Ok(problems.map(|problem| Problem { file: problem.file, line: problem.line, error: problem.error }).collect())
 }
 
 fn line(problem: &Problem) -> String {

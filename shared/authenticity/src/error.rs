@@ -45,7 +45,9 @@ pub enum Error {
         listed: usize,
     },
     /// A checksum file lists the file by a digest that proves nothing.
-    #[error("the checksum file lists `{file}` only by {algorithm}, which is too weak; SHA-256, SHA-384 or SHA-512 is needed")]
+    #[error(
+        "the checksum file lists `{file}` only by {algorithm}, which is too weak; SHA-256, SHA-384 or SHA-512 is needed"
+    )]
     WeakDigest {
         /// Name of the file.
         file: String,

@@ -347,15 +347,8 @@ fn time_of_option(text: &str) -> Result<i64, String> {
     }
     let part = |range: std::ops::Range<usize>| digits.get(range).and_then(|part| part.parse::<i16>().ok()).unwrap_or(0);
     let small = |range: std::ops::Range<usize>| i8::try_from(part(range)).unwrap_or(0);
-    let time = jiff::civil::DateTime::new(
-        part(0..4),
-        small(4..6),
-        small(6..8),
-        small(8..10),
-        small(10..12),
-        small(12..14),
-        0,
-    );
+    let time =
+        jiff::civil::DateTime::new(part(0..4), small(4..6), small(6..8), small(8..10), small(10..12), small(12..14), 0);
     let time = time.and_then(|time| jiff::tz::Offset::UTC.to_timestamp(time)).map_err(|_| wrong())?;
     Ok(time.as_second())
 }

@@ -70,12 +70,7 @@ pub fn verify_detached(
 /// # Errors
 /// [`Error::Malformed`] when it is none or too long for one, [`Error::Signature`] with the reason
 /// for each signature.
-pub fn verify_clear_signed(
-    keyring: &Keyring,
-    document: &[u8],
-    judged: Judged,
-    now: Timestamp,
-) -> Result<ClearSigned> {
+pub fn verify_clear_signed(keyring: &Keyring, document: &[u8], judged: Judged, now: Timestamp) -> Result<ClearSigned> {
     let text = std::str::from_utf8(document).map_err(|_| Error::malformed(CLEAR, "it is not text"))?;
     if text.len() > LONGEST_DOCUMENT || text.lines().count() > MOST_LINES {
         return Err(Error::malformed(CLEAR, "it is longer than such a file may be"));

@@ -123,9 +123,10 @@ struct Subject {
 fn statement(payload: &[u8], sha256: &str, file: Option<&str>) -> Result<String> {
     let statement: Statement =
         serde_json::from_slice(payload).map_err(|error| Error::malformed("in-toto statement", error))?;
-    let mut about = statement.subject.iter().filter(|subject| {
-        subject.digest.get("sha256").is_some_and(|found| found.eq_ignore_ascii_case(sha256))
-    });
+    let mut about = statement
+        .subject
+        .iter()
+        .filter(|subject| subject.digest.get("sha256").is_some_and(|found| found.eq_ignore_ascii_case(sha256)));
     let named = match file {
         None => about.next().is_some(),
         Some(file) => about.any(|subject| normalized(&subject.name) == normalized(file)),

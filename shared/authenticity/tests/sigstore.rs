@@ -141,8 +141,7 @@ fn a_change_anywhere_breaks_it() {
 
 #[test]
 fn authorities_other_than_the_pinned_ones_do_not_count() {
-    let mut root: Value =
-        serde_json::from_str(sigstore_verify::trust_root::SIGSTORE_PRODUCTION_TRUSTED_ROOT).unwrap();
+    let mut root: Value = serde_json::from_str(sigstore_verify::trust_root::SIGSTORE_PRODUCTION_TRUSTED_ROOT).unwrap();
     let verify = |root: &Value| {
         let roots = Roots::parse("root.json", &root.to_string()).unwrap();
         let bytes = &attestations(GITHUB).unwrap()[0];

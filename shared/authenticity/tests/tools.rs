@@ -122,6 +122,17 @@ fn gpg_signs_and_every_change_shows() {
 }
 
 #[test]
+fn keys_that_can_be_broken_are_refused() {
+    for kind in ["rsa1024", "dsa2048"] {
+        let Some((folder, key)) = gpg_key("weak@example.org", kind) else { return };
+        let signature = gpg(folder.path(), &["--digest-algo", "SHA512", "--detach-sign"], DATA).unwrap();
+        end_agent(folder.path());
+        let error = check(&ring(&key), &signature, DATA).unwrap_err().to_string();
+        assert!(error.contains("too weak") || error.contains("not trusted"), "{kind}: {error}");
+    }
+}
+
+#[test]
 fn gpg_clear_signs_checksums() {
     let Some((folder, key)) = gpg_key("up@example.org", "ed25519") else { return };
     let folder = folder.path();
@@ -151,20 +162,16 @@ fn an_expired_key_counts_for_what_it_signed_before() {
     let generate = ["--quick-generate-key", "old@example.org", "ed25519", "sign", "seconds=1000000"];
     gpg(folder, &[&at(old)[..], &generate].concat(), b"").unwrap();
     let key = gpg(folder, &["--armor", "--export", "old@example.org"], b"").unwrap();
-    let sign = |time| gpg(folder, &[&at(time)[..], &["-u", "old@example.org", "--detach-sign"]].concat(), DATA).unwrap();
+    let sign =
+        |time| gpg(folder, &[&at(time)[..], &["-u", "old@example.org", "--detach-sign"]].concat(), DATA).unwrap();
     let signature = sign("20200102T000000");
     check(&ring(&key), &signature, DATA).unwrap();
     let now = verify_detached(&ring(&key), &signature, DATA, Judged::Now, Timestamp::now());
     assert!(now.unwrap_err().to_string().contains("expired"));
     let early = verify_detached(&ring(&key), &signature, DATA, Judged::Now, "2020-01-03T00:00:00Z".parse().unwrap());
     early.unwrap();
-    let future = verify_detached(
-        &ring(&key),
-        &signature,
-        DATA,
-        Judged::AtSigning,
-        "2019-01-03T00:00:00Z".parse().unwrap(),
-    );
+    let future =
+        verify_detached(&ring(&key), &signature, DATA, Judged::AtSigning, "2019-01-03T00:00:00Z".parse().unwrap());
     assert!(future.unwrap_err().to_string().contains("future"));
     end_agent(folder);
 }
@@ -183,7 +190,17 @@ fn a_revoked_key_counts_only_if_it_was_put_away_and_only_before() {
         let answers = format!("y\n{reason}\n\ny\n");
         let revoke = [
             &at("20200601T000000")[..],
-            &["--no-batch", "--no-tty", "--command-fd", "0", "--status-fd", "2", "--output", "revocation", "--gen-revoke"],
+            &[
+                "--no-batch",
+                "--no-tty",
+                "--command-fd",
+                "0",
+                "--status-fd",
+                "2",
+                "--output",
+                "revocation",
+                "--gen-revoke",
+            ],
             &["old@example.org"],
         ];
         gpg(folder, &revoke.concat(), answers.as_bytes()).unwrap();
@@ -323,7 +340,9 @@ fn judge_repository(tag: &[u8], commit: &[u8], id: &str, keys: &GitKeys, none: &
 #[test]
 fn git_signs_with_openpgp() {
     let Some((folder, key)) = gpg_key("up@example.org", "ed25519") else { return };
-    let Some((tag, commit, id)) = repository(folder.path(), "sha1", &["-c", "user.signingkey=up@example.org"]) else { return };
+    let Some((tag, commit, id)) = repository(folder.path(), "sha1", &["-c", "user.signingkey=up@example.org"]) else {
+        return;
+    };
     end_agent(folder.path());
     let keys = GitKeys { openpgp: Some(ring(&key)), ssh: None };
     judge_repository(&tag, &commit, &id, &keys, &GitKeys::default());

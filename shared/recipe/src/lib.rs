@@ -24,6 +24,7 @@
 //! # Ok::<(), recipe::Error>(())
 //! ```
 
+mod authenticity;
 mod bump;
 mod catalog;
 mod condition;
@@ -43,6 +44,7 @@ mod text;
 mod variables;
 mod yaml;
 
+pub use authenticity::{AuthenticityPolicy, Ecosystem, OpenPgpKeys, Proof, PublisherPin, SignedBy};
 pub use bump::{NewChecksum, update_definition_text};
 pub use catalog::{Edition, ImageDefinition, Requirement, Stream, Suites, Variant};
 pub use error::Error;

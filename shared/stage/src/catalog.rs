@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use ports::Digest;
-use recipe::{ImageDefinition, PackageDefinition, Pipelines};
+use recipe::{AuthenticityPolicy, ImageDefinition, PackageDefinition, Pipelines};
 use sandbox::Bootstrap;
 
 use crate::chain;
@@ -13,8 +13,8 @@ const MAXIMUM_DEFINITION_BYTES: u64 = 1 << 20;
 const MAXIMUM_FOLDER_BYTES: u64 = 64 << 20;
 const MAXIMUM_FOLDER_DEPTH: usize = 16;
 
-/// The definitions that a factory builds: `packages/NAME.yaml`, `images/NAME/`, `pipelines/` and
-/// `bootstrap/` of one folder.
+/// The definitions that a factory builds: `packages/NAME.yaml`, `images/NAME/`,
+/// `authenticity/NAME.yaml`, `pipelines/` and `bootstrap/` of one folder.
 #[derive(Debug)]
 pub struct Catalog {
     root: PathBuf,
@@ -22,6 +22,8 @@ pub struct Catalog {
     pub packages: BTreeMap<String, PackageSource>,
     /// Image definitions by name.
     pub images: BTreeMap<String, ImageSource>,
+    /// How the sources of packages must be proved, by name; most have no policy of their own.
+    pub authenticity: BTreeMap<String, AuthenticityPolicy>,
     /// The built-in pipelines and the catalog's own.
     pub pipelines: Pipelines,
     /// What the host's tool chain stands in for.
@@ -121,6 +123,7 @@ impl Catalog {
         let mut catalog = Self {
             packages: BTreeMap::new(),
             images: BTreeMap::new(),
+            authenticity: BTreeMap::new(),
             pipelines,
             bootstrap,
             problems: Vec::new(),
@@ -128,12 +131,18 @@ impl Catalog {
         };
         catalog.load_packages(&package_folder)?;
         catalog.load_images(&image_folder)?;
+        catalog.load_authenticity(&catalog.root.join("authenticity"))?;
         Ok(catalog)
     }
 
     /// The folder seen as `/opt/minimill` in builds.
     pub fn bootstrap_folder(&self) -> PathBuf {
         self.root.join("bootstrap")
+    }
+
+    /// The keys that authenticity policies name.
+    pub fn key_folder(&self) -> PathBuf {
+        self.root.join("authenticity/keys")
     }
 
     /// Vulnerability records that the catalog ships.
@@ -157,6 +166,39 @@ impl Catalog {
                     self.packages.insert(name, PackageSource { definition, folder, folder_digest });
                 }
                 Err(error) => self.problem(stem(&path), label, &error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads the policies. A package whose policy is wrong can't be built: it is taken out, since
+    /// without the policy it would be built unproved.
+    fn load_authenticity(&mut self, folder: &Path) -> Result<()> {
+        for path in entries(folder)? {
+            if path.extension().is_none_or(|extension| extension != "yaml") {
+                continue;
+            }
+            let (name, label) = (stem(&path), self.label(&path));
+            let refused = match AuthenticityPolicy::parse(&text(&path)?, &label) {
+                Err(error) => Some((error.location().map(|location| location.line), chain(&error))),
+                Ok(policy) => {
+                    let files = policy.proofs.iter().flat_map(recipe::Proof::key_files);
+                    let absent = files.into_iter().find(|file| !self.key_folder().join(file.as_str()).is_file());
+                    let absent = absent.map(|file| {
+                        let reason = format!("no key file `authenticity/keys/{file}`");
+                        (Some(file.position.line), reason)
+                    });
+                    if absent.is_none() && !self.packages.contains_key(&name) {
+                        Some((None, format!("it is about `{name}`, which is no usable package of the catalog")))
+                    } else {
+                        self.authenticity.insert(name.clone(), policy);
+                        absent
+                    }
+                }
+            };
+            if let Some((line, error)) = refused {
+                self.packages.remove(&name);
+                self.problems.push(Problem { name, file: label, line, error });
             }
         }
         Ok(())

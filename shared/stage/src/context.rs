@@ -82,6 +82,8 @@ pub struct Settings {
     pub legacy_signatures: bool,
     /// Which digests are kept beyond what tags need; all when it is not set.
     pub retention: Option<Retention>,
+    /// What does for packages without an authenticity policy.
+    pub authenticity: crate::DefaultPolicy,
     /// Scratch space; what a stage makes there it removes.
     pub work: PathBuf,
 }

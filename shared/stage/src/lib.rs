@@ -5,6 +5,7 @@
 //! [`ImagePublish`] -> [`VulnerabilityScan`]. [`drain`] handles messages until none waits;
 //! [`cycle`] runs a whole day.
 
+mod authenticity;
 mod catalog;
 mod context;
 mod cycle;
@@ -33,6 +34,7 @@ mod vulnerability_scan;
 mod watch;
 mod worker;
 
+pub use crate::authenticity::{DefaultPolicy, Refused, Subject, Tried, TriedResult, Verdict, prove, refused_key};
 pub use catalog::{Catalog, CatalogError, ImageSource, PackageSource, Problem};
 pub use context::{Context, Settings};
 pub use cycle::{

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::job::{BuildError, BuildJob, BuildProduct};
 use crate::packages::{Package, Retry, built_key, failure_key, load_package, published_key, send_due};
 use crate::record::{Built, Event, Failure, PublishedPackage};
-use crate::{Context, Outcome, PackagePublish, Stage, StageError, repository, watch};
+use crate::{Context, Outcome, PackagePublish, Stage, StageError, authenticity, repository, watch};
 
 /// Builds the packages of a definition, without any key: verified sources in, unsigned bytes out.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -72,6 +72,9 @@ pub struct SourceEvidence {
     pub sha256: String,
     /// The chain of proof.
     pub evidence: serde_json::Value,
+    /// How it stands by the package's policy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub authenticity: Option<authenticity::Verdict>,
 }
 
 /// A package that was installed for the build.
@@ -163,7 +166,7 @@ impl PackageBuild {
         let mut files = Vec::new();
         let mut origins = Vec::new();
         let mut newest: Option<i64> = None;
-        for source in &package.plan.sources {
+        for (index, source) in package.plan.sources.iter().enumerate() {
             let expected = match &source.expected {
                 recipe::Expected::Sha256(digest) => Some(digest.as_str()),
                 _ => None,
@@ -182,8 +185,28 @@ impl PackageBuild {
                 })?;
             let evidence =
                 serde_json::to_value(&fetched.evidence).map_err(|error| StageError::Rejected(error.to_string()))?;
+            let verdict = authenticity::prove(
+                context,
+                authenticity::Subject {
+                    package: &self.package,
+                    version: &package.plan.version,
+                    first: index == 0,
+                    uri: &source.uri,
+                    path: &fetched.path,
+                    sha256: &fetched.sha256,
+                    file_name: &fetched.file_name,
+                    evidence: &fetched.evidence,
+                },
+            )
+            .await
+            .map_err(|error| prefixed(&source.location.to_string(), error))?;
             origins.push(origin(&source.uri, &fetched.sha256));
-            sources.push(SourceEvidence { uri: source.uri.clone(), sha256: fetched.sha256.clone(), evidence });
+            sources.push(SourceEvidence {
+                uri: source.uri.clone(),
+                sha256: fetched.sha256.clone(),
+                evidence,
+                authenticity: Some(verdict),
+            });
             files.push((source.file.clone(), fetched.path.clone()));
             let time =
                 tokio::task::spawn_blocking(move || fetched.newest_mtime()).await.map_err(ports::PortError::from)?;

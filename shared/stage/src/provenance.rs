@@ -30,6 +30,9 @@ pub fn of_package(result: &BuildResult) -> Provenance {
         let digest = format!("sha256:{}", source.sha256).parse();
         let mut material = digest.map(ResourceDescriptor::of).unwrap_or_default().with_uri(source.uri.clone());
         material.annotations = object(json!({ "evidence": source.evidence }));
+        if let Some(verdict) = &source.authenticity {
+            material.annotations.insert("authenticity".to_owned(), json!(verdict));
+        }
         materials.push(material);
     }
     for dependency in &result.dependencies {

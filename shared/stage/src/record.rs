@@ -7,6 +7,7 @@
 //! | `package#NAME` | `built#VERSION#ARCH` | [`Built`] |
 //! | `package#NAME` | `failure#VERSION#ARCH` | [`Failure`] |
 //! | `package#NAME` | `version#VERSION#ARCH` | [`PublishedPackage`] |
+//! | `package#NAME` | `refused#UPSTREAM-VERSION` | [`crate::Refused`] |
 //! | `repository#ARCH` | `NAME=VERSION` | [`RepositoryEntry`] |
 //! | `image#NAME` | `plan#STREAM` | [`crate::ImagePlanRecord`] |
 //! | `image#NAME` | `stream#STREAM` | [`Published`] |

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use authenticity::Signer;
+use bytes::Bytes;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -45,6 +46,18 @@ pub trait Provider: Send + Sync {
     /// Fetches the version that `source` names and proves it. `expected` is the SHA-256 that the
     /// bytes must have, in lower-case hexadecimal; nothing is kept when they don't.
     async fn fetch(&self, source: &SourceUri, expected: Option<&str>) -> Result<Obtained>;
+
+    /// The signature that upstream made of the version's source with this SHA-256, where the
+    /// ecosystem keeps it; `None` where it has none. It is not verified.
+    async fn upstream_signature(&self, _source: &SourceUri, _sha256: &str) -> Result<Option<Bytes>> {
+        Ok(None)
+    }
+
+    /// The attestations that the ecosystem publishes of the version's source, as one document;
+    /// `None` where there are none. They are not verified.
+    async fn attestations(&self, _source: &SourceUri) -> Result<Option<Bytes>> {
+        Ok(None)
+    }
 }
 
 /// A fetched and proved file in the store.

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, HashSet};
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use reqwest::Url;
 use reqwest::header::{ACCEPT, HeaderMap, HeaderValue};
 use serde::Deserialize;
@@ -16,6 +17,7 @@ use crate::source::{PackageUrl, SourceUri};
 use crate::store::is_sha256_hex;
 
 const LONGEST_INDEX: u64 = 64 * 1024 * 1024;
+const LONGEST_PROVENANCE: u64 = 16 * 1024 * 1024;
 const LONGEST_ARCHIVE: u64 = 1024 * 1024 * 1024;
 const JSON: HeaderValue = HeaderValue::from_static("application/vnd.pypi.simple.v1+json");
 const ARCHIVE: &str = ".tar.gz";
@@ -43,6 +45,9 @@ struct File {
     #[serde(default)]
     yanked: Yanked,
     size: Option<u64>,
+    /// Address of its attestations (PEP 740).
+    #[serde(default)]
+    provenance: Option<String>,
 }
 
 /// Whether a file is yanked, or why.
@@ -82,6 +87,29 @@ impl Index {
         self.project.files.iter().filter_map(move |file| {
             let (project, version) = file.filename.strip_suffix(ARCHIVE)?.rsplit_once('-')?;
             (normalized(project) == name).then_some((version, file))
+        })
+    }
+}
+
+impl Index {
+    /// The source archive of a version.
+    fn archive<'a>(&'a self, name: &'a str, version: &str) -> Result<&'a File> {
+        let found = self.archives(name).find(|(known, _)| *known == version);
+        let (_, file) = found.ok_or_else(|| Error::UnknownVersion {
+            package: name.to_owned(),
+            version: version.to_owned(),
+            place: self.url.to_string(),
+            available: self.archives(name).map(|(version, _)| version.to_owned()).collect(),
+        })?;
+        Ok(file)
+    }
+
+    /// An address of the page, which may be relative to it.
+    fn address(&self, text: &str) -> Result<Url> {
+        let url = self.url.join(text).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
+        url.ok_or_else(|| Error::Listing {
+            url: self.url.to_string(),
+            reason: format!("`{text}` is not the address of a file"),
         })
     }
 }
@@ -141,19 +169,12 @@ impl Provider for Pypi {
         let (name, package) = package(source)?;
         let wanted = package.required_version()?;
         let index = self.index(&name).await?;
-        let found = index.archives(&name).find(|(version, _)| *version == wanted);
-        let (_, file) = found.ok_or_else(|| Error::UnknownVersion {
-            package: name.clone(),
-            version: wanted.to_owned(),
-            place: index.url.to_string(),
-            available: index.archives(&name).map(|(version, _)| version.to_owned()).collect(),
-        })?;
+        let file = index.archive(&name, wanted)?;
         let listing = |reason: String| Error::Listing { url: index.url.to_string(), reason };
         let sha256 = file.hashes.get("sha256").filter(|text| is_sha256_hex(text));
         let sha256 = sha256.ok_or_else(|| listing(format!("it states no SHA-256 of `{}`", file.filename)))?;
         check_digest(&file.filename, expected, sha256)?;
-        let url = index.url.join(&file.url).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
-        let url = url.ok_or_else(|| listing(format!("`{}` is not the address of a file", file.url)))?;
+        let url = index.address(&file.url)?;
         let wanted_file = Expected { sha256: Some(sha256.clone()), size: file.size };
         let blob =
             self.context.fetcher.download(url.as_str(), LONGEST_ARCHIVE, &wanted_file, &self.context.blobs).await?;
@@ -169,6 +190,20 @@ impl Provider for Pypi {
                 sha256: sha256.clone(),
             },
         })
+    }
+
+    async fn attestations(&self, source: &SourceUri) -> Result<Option<Bytes>> {
+        let (name, package) = package(source)?;
+        let index = self.index(&name).await?;
+        let Some(address) = &index.archive(&name, package.required_version()?)?.provenance else {
+            return Ok(None);
+        };
+        let url = index.address(address)?;
+        match self.context.fetcher.document(url.as_str(), LONGEST_PROVENANCE).await {
+            Ok(document) => Ok(Some(document.bytes)),
+            Err(Error::Status { status: 404, .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 }
 

@@ -201,6 +201,18 @@ impl Upstreams {
         Ok(fetched)
     }
 
+    /// The attestations that the source's ecosystem publishes of it, not verified; `None` where
+    /// there are none.
+    pub async fn attestations(&self, source: &SourceUri) -> Result<Option<bytes::Bytes>> {
+        self.provider(source)?.attestations(source).await
+    }
+
+    /// Upstream's own signature of a source with this SHA-256, not verified, where the source's
+    /// ecosystem keeps it.
+    pub async fn upstream_signature(&self, source: &SourceUri, sha256: &str) -> Result<Option<bytes::Bytes>> {
+        self.provider(source)?.upstream_signature(source, sha256).await
+    }
+
     fn provider(&self, source: &SourceUri) -> Result<&Arc<dyn Provider>> {
         self.providers.iter().find(|provider| provider.handles(source)).ok_or_else(|| {
             let names: Vec<_> = self.providers.iter().map(|provider| provider.name()).collect();

@@ -1,6 +1,6 @@
 //! Against the registries that this machine's own clients use. Says `not run` where there are
 //! none, or where they can't be reached.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::indexing_slicing)]
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -135,4 +135,77 @@ async fn pypi_from_index_to_source_archive() {
     let fetched = upstreams.fetch(&source, None).await.unwrap();
     assert_eq!(fetched.file_name, format!("iniconfig-{version}.tar.gz"));
     assert!(matches!(fetched.evidence, Evidence::Pypi { .. }));
+}
+
+/// A file of the archive, which the mirror may not have.
+async fn archive_file(upstreams: &Upstreams, path: &str) -> Option<Vec<u8>> {
+    let base = upstreams.context().endpoints.debian().unwrap().base;
+    let document = upstreams.context().fetcher.document(&format!("{base}/{path}"), 16 << 20).await;
+    document.map_err(|error| println!("not run: {error}")).ok().map(|document| document.bytes.to_vec())
+}
+
+/// Upstream's key as the Debian maintainers pin it, in the packaging of a source.
+async fn signing_key(upstreams: &Upstreams, evidence: &Evidence) -> Option<Vec<u8>> {
+    use std::io::Read;
+    let Evidence::Debian { file, package, version, .. } = evidence else { panic!("{evidence:?}") };
+    let folder = file.rsplit_once('/').unwrap().0;
+    let version = version.split_once(':').map_or(version.as_str(), |(_, rest)| rest);
+    let path = format!("{folder}/{package}_{version}.debian.tar.xz");
+    let packed = archive_file(upstreams, &path).await?;
+    let mut packaging = tar::Archive::new(liblzma::read::XzDecoder::new(packed.as_slice()));
+    for entry in packaging.entries().unwrap() {
+        let mut entry = entry.unwrap();
+        if entry.path().unwrap().ends_with("debian/upstream/signing-key.asc") {
+            let mut key = Vec::new();
+            entry.read_to_end(&mut key).unwrap();
+            return Some(key);
+        }
+    }
+    println!("not run: `{path}` pins no key");
+    None
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn upstreams_sign_what_debian_ships() {
+    use authenticity::{Judged, Keyring, verify_detached};
+    let cache = tempfile::tempdir().unwrap();
+    let upstreams = upstreams(cache.path(), &["trixie"], false);
+    let mut verified = Vec::new();
+    for (name, version) in [("musl", "1.2.5"), ("libtasn1-6", "4.20.0"), ("xz-utils", "5.8.1"), ("nano", "8.4")] {
+        let source: SourceUri = format!("pkg:deb/debian/{name}@{version}?arch=source").parse().unwrap();
+        let fetched = match upstreams.fetch(&source, None).await {
+            Ok(fetched) => fetched,
+            Err(error) if not_run(&error) => return,
+            Err(error) => {
+                println!("not run: {name}: {error}");
+                continue;
+            }
+        };
+        let Some(key) = signing_key(&upstreams, &fetched.evidence).await else { continue };
+        let signature = match upstreams.upstream_signature(&source, &fetched.sha256).await {
+            Ok(Some(signature)) => signature,
+            other => {
+                println!("not run: {name}: {other:?}");
+                continue;
+            }
+        };
+        let keyring = Keyring::parse([("signing-key.asc", key.as_slice())]).unwrap();
+        let now = jiff::Timestamp::now();
+        let judge = |bytes: &[u8]| verify_detached(&keyring, &signature, bytes, Judged::AtSigning, now);
+        let mut bytes = std::fs::read(&fetched.path).unwrap();
+        // musl's upstream signs over SHA-1 to this day, so its signature proves nothing.
+        if name == "musl" {
+            let error = judge(&bytes).unwrap_err().to_string();
+            assert!(error.contains("SHA1 is too weak"), "{error}");
+            continue;
+        }
+        let evidence = judge(&bytes).unwrap_or_else(|error| panic!("{name}: {error}"));
+        verified.push(format!("{name} {version}: {}", evidence.summary()));
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        assert!(judge(&bytes).is_err(), "{name} with a changed byte");
+        bytes.truncate(middle);
+        assert!(judge(&bytes).is_err(), "{name} cut");
+    }
+    println!("verified: {verified:#?}");
 }

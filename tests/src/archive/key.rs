@@ -5,8 +5,10 @@ use std::fmt;
 use std::sync::Arc;
 
 use pgp::composed::{
-    CleartextSignedMessage, KeyType, SecretKeyParamsBuilder, SignedPublicKey, SignedSecretKey, SubkeyParamsBuilder,
+    CleartextSignedMessage, DetachedSignature, KeyType, SecretKeyParamsBuilder, SignedPublicKey, SignedSecretKey,
+    SubkeyParamsBuilder,
 };
+use pgp::crypto::hash::HashAlgorithm;
 use pgp::packet::{KeyFlags, PacketTrait, SignatureConfig, SignatureType, Subpacket, SubpacketData};
 use pgp::ser::Serialize;
 use pgp::types::{Duration, KeyDetails, Password, Timestamp};
@@ -83,6 +85,16 @@ impl ArchiveKey {
     pub fn armored_public_key(&self) -> String {
         let public = SignedPublicKey::from((*self.secret).clone());
         public.to_armored_string(Default::default()).unwrap()
+    }
+
+    /// A detached signature, armored.
+    pub fn detach_sign(&self, bytes: &[u8]) -> String {
+        let (random, password, hash) = (rand::thread_rng(), Password::empty(), HashAlgorithm::Sha512);
+        let signature = match self.secret.secret_subkeys.first().filter(|_| self.with_subkey) {
+            Some(subkey) => DetachedSignature::sign_binary_data(random, &subkey.key, &password, hash, bytes),
+            None => DetachedSignature::sign_binary_data(random, &self.secret.primary_key, &password, hash, bytes),
+        };
+        signature.unwrap().to_armored_string(Default::default()).unwrap()
     }
 
     /// A clear-signed message.

@@ -4,9 +4,7 @@
 use p256::ecdsa::{Signature, VerifyingKey, signature::hazmat::PrehashVerifier};
 use ring::signature::{self as algorithms, UnparsedPublicKey, VerificationAlgorithm};
 use sha2::{Digest, Sha256, Sha384, Sha512};
-use sigstore_verify::crypto::{
-    CryptoProvider, Error, HashContext, Result, SigningScheme, install_default_provider,
-};
+use sigstore_verify::crypto::{CryptoProvider, Error, HashContext, Result, SigningScheme, install_default_provider};
 use sigstore_verify::types::HashAlgorithm;
 
 /// Makes the process's sigstore verifiers compute with these.

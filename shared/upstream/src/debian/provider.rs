@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use authenticity::{Keyring, Signer};
+use bytes::Bytes;
 use jiff::Timestamp;
 use tokio::sync::{Mutex, OnceCell};
 
@@ -25,6 +26,7 @@ use crate::store::{self, BlobStore, sha256_hex};
 const LONGEST_RELEASE: u64 = 1024 * 1024;
 const LONGEST_DATE: u64 = 64;
 const LONGEST_SOURCES: u64 = 256 * 1024 * 1024;
+const LONGEST_SIGNATURE: u64 = 1024 * 1024;
 const LONGEST_FILE: u64 = 4 * 1024 * 1024 * 1024;
 
 /// How the Debian provider judges release files.
@@ -250,34 +252,8 @@ impl Provider for Debian {
         let package = package(source)?;
         let version = package.required_version()?;
         let (found, archive) = self.find(package).await?;
-        let mut matching: Vec<&Found> = found
-            .iter()
-            .filter(|found| {
-                [found.version.upstream_version(), found.version.upstream_part()].contains(&version)
-                    || found.archive.version == version
-            })
-            .collect();
-        if matching.is_empty() {
-            let mut available = Vec::new();
-            for found in &found {
-                let version = found.version.upstream_version().to_owned();
-                if !available.contains(&version) {
-                    available.push(version);
-                }
-            }
-            return Err(Error::UnknownVersion {
-                package: package.name().to_owned(),
-                version: version.to_owned(),
-                place: place(&archive),
-                available,
-            });
-        }
-        // Two Debian versions of one upstream version can hold different archives (repacked, or
-        // native); the digest that the definition states says which is meant.
-        matching.sort_by_key(|found| expected.is_some_and(|sha256| sha256 != found.archive.sha256));
-        let Some(Found { suite, sources, sources_sha256, archive: file, .. }) = matching.first().copied() else {
-            return Err(Error::UnknownPackage { package: package.name().to_owned(), place: place(&archive) });
-        };
+        let Found { suite, sources, sources_sha256, archive: file, .. } =
+            select(package, version, expected, &found, &archive)?;
         crate::fetcher::check_digest(&file.path, expected, &file.sha256)?;
         let url = format!("{}/{}", archive.base, file.path);
         let wanted = Expected { sha256: Some(file.sha256.clone()), size: Some(file.size) };
@@ -300,6 +276,58 @@ impl Provider for Debian {
             },
         })
     }
+
+    /// The archive keeps the signature of upstream's archive beside it, as `ARCHIVE.asc`.
+    async fn upstream_signature(&self, source: &SourceUri, sha256: &str) -> Result<Option<Bytes>> {
+        let package = package(source)?;
+        let (found, archive) = self.find(package).await?;
+        let found = select(package, package.required_version()?, Some(sha256), &found, &archive)?;
+        let url = format!("{}/{}.asc", archive.base, found.archive.path);
+        match self.context.fetcher.document(&url, LONGEST_SIGNATURE).await {
+            Ok(document) => Ok(Some(document.bytes)),
+            Err(Error::Status { status: 404, .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// The source of a version: the one that has the expected digest, when there is one.
+fn select<'a>(
+    package: &PackageUrl,
+    version: &str,
+    expected: Option<&str>,
+    found: &'a [Found],
+    archive: &DebianArchive,
+) -> Result<&'a Found> {
+    let mut matching: Vec<&Found> = found
+        .iter()
+        .filter(|found| {
+            [found.version.upstream_version(), found.version.upstream_part()].contains(&version)
+                || found.archive.version == version
+        })
+        .collect();
+    if matching.is_empty() {
+        let mut available = Vec::new();
+        for found in found {
+            let version = found.version.upstream_version().to_owned();
+            if !available.contains(&version) {
+                available.push(version);
+            }
+        }
+        return Err(Error::UnknownVersion {
+            package: package.name().to_owned(),
+            version: version.to_owned(),
+            place: place(archive),
+            available,
+        });
+    }
+    // Two Debian versions of one upstream version can hold different archives (repacked, or
+    // native); the digest that the definition states says which is meant.
+    matching.sort_by_key(|found| expected.is_some_and(|sha256| sha256 != found.archive.sha256));
+    matching
+        .first()
+        .copied()
+        .ok_or_else(|| Error::UnknownPackage { package: package.name().to_owned(), place: place(archive) })
 }
 
 fn place(archive: &DebianArchive) -> String {
