@@ -45,7 +45,7 @@ mod variables;
 mod yaml;
 
 pub use authenticity::{AuthenticityPolicy, Ecosystem, OpenPgpKeys, Proof, PublisherPin, SignedBy};
-pub use bump::{NewChecksum, update_definition_text};
+pub use bump::{ChecksumKind, NewChecksum, VersionedSource, update_definition_text, versioned_sources};
 pub use catalog::{Edition, ImageDefinition, Requirement, Stream, Suites, Variant};
 pub use error::Error;
 pub use evaluate::{LibraryC, MissingPipelines, Options, evaluate};
