@@ -9,7 +9,7 @@ ca-certificates:/etc/ssl/certs/ca-certificates.crt debian-archive-keyring:/usr/s
 openssl:openssl bzip2:bzip2"
 test="$run skopeo:skopeo umoci:umoci docker.io:dockerd docker-registry:docker-registry
 busybox-static:/usr/share/doc/busybox-static gnupg:gpg minisign:minisign signify-openbsd:signify-openbsd
-openssh-client:ssh-keygen git:git"
+openssh-client:ssh-keygen git:git file:file unzip:unzip jq:jq"
 
 case "${1:-}" in
 run) wanted=$run ;;

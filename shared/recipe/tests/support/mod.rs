@@ -132,3 +132,18 @@ pub fn corpus() -> Option<Vec<(String, String)>> {
     };
     Some(files.into_iter().map(read).collect())
 }
+
+/// A root with one installed package of these files and headers.
+pub fn installed(headers: &str, files: &[&str]) -> Build {
+    let build = Build::new();
+    let mut database = format!("P:other\nF:usr/share/other\nR:file\n\nP:hello\nV:1.0-r0\n{headers}");
+    database.push_str("F:var/lib/db/sbom\nR:hello.spdx.json\n");
+    for file in files {
+        let path = build.workspace().join(file);
+        let (folder, name) = path.to_str().unwrap().trim_start_matches('/').rsplit_once('/').unwrap();
+        database.push_str(&format!("F:{folder}\nR:{name}\na:0:0:755\n"));
+    }
+    fs::create_dir_all(build.root.path().join("apk/db")).unwrap();
+    fs::write(build.root.path().join("apk/db/installed"), database + "\n").unwrap();
+    build
+}
