@@ -39,9 +39,11 @@ doc: ## the documentation of every crate
 
 setup-run:
 	@infra/setup/debian.sh run
+	@infra/setup/emulation.sh || echo "aarch64 is not built here" >&2
 
 setup-test:
 	@infra/setup/debian.sh test
+	@infra/setup/emulation.sh || echo "aarch64 is not tested here" >&2
 	@infra/setup/python.sh $(VENV)
 
 clean: ## remove what builds and runs have left

@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
@@ -26,6 +27,8 @@ const PACKAGE_KEY_BITS: usize = 4096;
 pub struct Configuration {
     /// Addresses of registries; what is not set is taken from the standard clients' own configuration.
     pub endpoints: EndpointSettings,
+    /// Architectures to build; when not set, those that this machine can build and run.
+    pub architectures: Option<Vec<Architecture>>,
     /// How images are signed.
     pub signing: Signing,
     /// Which digests are kept beyond what tags need; all when it is not set.
@@ -79,6 +82,12 @@ pub fn configuration(home: &Path) -> Result<Configuration, Failure> {
         }
     };
     configuration.endpoints = configuration.endpoints.overridden_by(variable);
+    if let Some(text) = variable("MINIMILL_ARCHITECTURES") {
+        let names = text.split([',', ' ']).filter(|name| !name.is_empty());
+        let parsed = names.map(str::parse).collect::<Result<Vec<Architecture>, _>>();
+        configuration.architectures =
+            Some(parsed.map_err(|error| Failure::usage(format!("MINIMILL_ARCHITECTURES: {error}")))?);
+    }
     Ok(configuration)
 }
 
@@ -91,6 +100,47 @@ fn clock() -> Result<Arc<dyn Clock>, Failure> {
             Ok(Arc::new(FixedClock(time)))
         }
     }
+}
+
+/// The name that stands for a compiler in the bootstrap.
+const TOOL_CHAIN: &str = "build-base";
+
+/// The architectures to build, and those that are left out, each with the reason. What is asked
+/// for by name must work; else what does not work here is left out.
+fn architectures(
+    catalog: &Catalog,
+    asked: Option<&[Architecture]>,
+) -> Result<(Vec<Architecture>, BTreeMap<Architecture, String>), Failure> {
+    let mut built = Vec::new();
+    let mut left_out = BTreeMap::new();
+    for architecture in Architecture::ALL {
+        if asked.is_some_and(|asked| !asked.contains(&architecture)) {
+            left_out.insert(architecture, "it is not among the `architectures` of mill.toml".to_owned());
+            continue;
+        }
+        match usable(catalog, architecture) {
+            Ok(()) => built.push(architecture),
+            Err(reason) if asked.is_some() => {
+                return Err(Failure::environment(format!("{architecture} can't be built here: {reason}")));
+            }
+            Err(reason) => {
+                left_out.insert(architecture, reason);
+            }
+        }
+    }
+    Ok((built, left_out))
+}
+
+fn usable(catalog: &Catalog, architecture: Architecture) -> Result<(), String> {
+    sandbox::machine_for(architecture.apk())?;
+    let tools = [TOOL_CHAIN.to_owned()];
+    if Architecture::host() != Some(architecture) && catalog.bootstrap.provides(TOOL_CHAIN) {
+        let missing = catalog.bootstrap.missing(&tools, architecture.apk());
+        if !missing.is_empty() {
+            return Err(missing.join("; "));
+        }
+    }
+    Ok(())
 }
 
 fn source_date_epoch() -> Result<Option<i64>, Failure> {
@@ -112,6 +162,7 @@ impl Factory {
         let home = Home::open(&global.home).or_environment()?;
         let configuration = configuration(home.root())?;
         let catalog = Catalog::load(&global.catalog).or_bad()?;
+        let (architectures, left_out) = architectures(&catalog, configuration.architectures.as_deref())?;
         let clock = clock()?;
         // Leases and lock files count real time also when the factory works on a past day.
         let database = Database::open(&home.path("state.sqlite"), Arc::new(SystemClock)).or_environment()?;
@@ -143,7 +194,8 @@ impl Factory {
             matcher: stage::MatcherCache::default(),
             progress: Arc::new(Bars::new()),
             settings: Settings {
-                architectures: vec![Architecture::host().unwrap_or(Architecture::X86_64)],
+                architectures,
+                left_out,
                 source_date_epoch: source_date_epoch()?,
                 legacy_signatures: configuration.signing.legacy_tags,
                 retention: configuration.retention,

@@ -7,6 +7,11 @@ run="bubblewrap:bwrap runc:runc gcc:gcc libc6-dev:/usr/include/stdio.h binutils:
 python3:python3 pkg-config:pkg-config xz-utils:xz patch:patch util-linux:prlimit util-linux:nsenter
 ca-certificates:/etc/ssl/certs/ca-certificates.crt debian-archive-keyring:/usr/share/keyrings/debian-archive-keyring.gpg
 openssl:openssl bzip2:bzip2"
+# The tool chain of the other architecture, and what runs its programs.
+if [ "$(uname -m)" = x86_64 ]; then
+    run="$run gcc-aarch64-linux-gnu:aarch64-linux-gnu-gcc linux-libc-dev-arm64-cross:/usr/aarch64-linux-gnu/include/asm
+qemu-user-static:qemu-aarch64-static"
+fi
 test="$run skopeo:skopeo umoci:umoci docker.io:dockerd docker-registry:docker-registry
 busybox-static:/usr/share/doc/busybox-static gnupg:gpg minisign:minisign signify-openbsd:signify-openbsd
 openssh-client:ssh-keygen git:git file:file unzip:unzip jq:jq"

@@ -222,6 +222,7 @@ impl Factory {
             .env("MINIMILL_DEBIAN_KEYRINGS", self.folder.path().join("archive.gpg"))
             .env("MINIMILL_DEBIAN_SUITES", "trixie")
             .env("MINIMILL_NOW", &self.now)
+            .env("MINIMILL_ARCHITECTURES", "x86_64")
             .env_remove("SOURCE_DATE_EPOCH")
             .current_dir(self.folder.path())
             .stdin(Stdio::null());

@@ -16,6 +16,8 @@ const MAXIMUM_BYTES: u64 = 1 << 20;
 ///   build-base:
 ///     debian: [gcc, make, binutils, libc6-dev]   # packages, for messages and provenance
 ///     commands: [gcc, make, ld]                  # what must be there
+///     targets:                                   # what an architecture other than the host's needs besides
+///       aarch64: {debian: [gcc-aarch64-linux-gnu], commands: [aarch64-linux-gnu-gcc]}
 /// ```
 #[derive(Debug, Clone, Default)]
 pub struct Bootstrap {
@@ -35,6 +37,29 @@ struct Provided {
     debian: Vec<String>,
     #[serde(default)]
     commands: Vec<String>,
+    #[serde(default)]
+    targets: BTreeMap<String, Tools>,
+}
+
+/// Commands, and the Debian packages that have them.
+#[derive(Debug, Clone, Default, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Tools {
+    debian: Vec<String>,
+    #[serde(default)]
+    commands: Vec<String>,
+}
+
+impl Provided {
+    /// The packages and commands for a target; the host's own machine needs no more.
+    fn tools(&self, target: &str) -> Tools {
+        let mut tools = Tools { debian: self.debian.clone(), commands: self.commands.clone() };
+        if let Some(further) = self.targets.get(target).filter(|_| target != std::env::consts::ARCH) {
+            tools.debian.extend_from_slice(&further.debian);
+            tools.commands.extend_from_slice(&further.commands);
+        }
+        tools
+    }
 }
 
 impl Bootstrap {
@@ -69,22 +94,19 @@ impl Bootstrap {
     }
 
     /// One message for each of `names` whose commands aren't where a build looks for them, with
-    /// the Debian packages to install. Empty when all is there.
+    /// the Debian packages to install. Empty when all is there. `target` is the architecture that is
+    /// built for, as apk names it.
     #[must_use]
-    pub fn missing(&self, names: &[String]) -> Vec<String> {
+    pub fn missing(&self, names: &[String], target: &str) -> Vec<String> {
         let mut messages = Vec::new();
         for name in names {
             match self.find_provided(name) {
                 Err(error) => messages.push(error.to_string()),
                 Ok(provided) => {
-                    let commands: Vec<_> = provided
-                        .commands
-                        .iter()
-                        .filter(|command| find::find(command, OsStr::new("")).is_none())
-                        .cloned()
-                        .collect();
+                    let Tools { debian, mut commands } = provided.tools(target);
+                    commands.retain(|command| find::find(command, OsStr::new("")).is_none());
                     if !commands.is_empty() {
-                        let error = Error::MissingCommands { commands, packages: provided.debian.clone() };
+                        let error = Error::MissingCommands { commands, packages: debian };
                         messages.push(error.to_string());
                     }
                 }
@@ -98,10 +120,10 @@ impl Bootstrap {
     /// # Errors
     /// [`Error::NotProvided`]; [`Error::MissingProgram`] on a host without `dpkg-query`;
     /// [`Error::NotInstalled`] for packages that aren't installed.
-    pub fn versions(&self, names: &[String]) -> Result<Vec<(String, String)>, Error> {
+    pub fn versions(&self, names: &[String], target: &str) -> Result<Vec<(String, String)>, Error> {
         let mut packages = BTreeSet::new();
         for name in names {
-            packages.extend(self.find_provided(name)?.debian.iter().map(String::as_str));
+            packages.extend(self.find_provided(name)?.tools(target).debian);
         }
         if packages.is_empty() {
             return Ok(Vec::new());
@@ -121,8 +143,7 @@ impl Bootstrap {
                 installed.insert(name.to_owned(), version.to_owned());
             }
         }
-        let absent: Vec<_> =
-            packages.iter().filter(|name| !installed.contains_key(**name)).map(|name| (*name).to_owned()).collect();
+        let absent: Vec<_> = packages.into_iter().filter(|name| !installed.contains_key(name)).collect();
         if absent.is_empty() {
             Ok(installed.into_iter().collect())
         } else {
@@ -154,22 +175,40 @@ mod tests {
         )
         .unwrap();
         assert!(bootstrap.provides("shell") && !bootstrap.provides("zlib"));
-        assert_eq!(bootstrap.missing(&["shell".into()]), Vec::<String>::new());
+        assert_eq!(bootstrap.missing(&["shell".into()], "x86_64"), Vec::<String>::new());
         assert_eq!(
-            bootstrap.missing(&["strange".into()]),
+            bootstrap.missing(&["strange".into()], "x86_64"),
             ["the builder root lacks `strange-command`; install the Debian packages `strange-tools` \
               (`apt-get install strange-tools`)"]
         );
-        assert!(bootstrap.missing(&["zlib".into()])[0].starts_with("`zlib` is not provided by the bootstrap `"));
-        let versions = bootstrap.versions(&["shell".into()]).unwrap();
+        assert!(
+            bootstrap.missing(&["zlib".into()], "x86_64")[0].starts_with("`zlib` is not provided by the bootstrap `")
+        );
+        let versions = bootstrap.versions(&["shell".into()], "x86_64").unwrap();
         let names: Vec<_> = versions.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(names, ["coreutils", "dash"]);
         assert!(versions.iter().all(|(_, version)| version.starts_with(|first: char| first.is_ascii_digit())));
-        let error = bootstrap.versions(&["strange".into()]).unwrap_err();
+        let error = bootstrap.versions(&["strange".into()], "x86_64").unwrap_err();
         assert!(error.is_environment());
         assert_eq!(
             error.to_string(),
             "not installed: the Debian packages `strange-tools` (`apt-get install strange-tools`)"
+        );
+    }
+
+    #[test]
+    fn another_target_needs_a_tool_chain_of_its_own() {
+        let bootstrap = load(
+            "provides:\n  shell:\n    debian: [dash]\n    commands: [sh]\n    targets:\n      \
+             other: {debian: [cross-shell], commands: [other-sh]}\n",
+        )
+        .unwrap();
+        let wanted = ["shell".to_owned()];
+        assert_eq!(bootstrap.missing(&wanted, "third"), Vec::<String>::new());
+        assert_eq!(
+            bootstrap.missing(&wanted, "other"),
+            ["the builder root lacks `other-sh`; install the Debian packages `dash`, `cross-shell` \
+              (`apt-get install dash cross-shell`)"]
         );
     }
 

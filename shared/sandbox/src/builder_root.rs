@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 use crate::{Error, Job, Limits, Mount, Program};
 
 const PATH: &str = "/opt/minimill/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// Before that, the tools of a target other than the host's.
+const TARGET_FOLDER: &str = "/opt/minimill";
 const TMP_SIZE: u64 = 2 << 30;
 const PASSWD: &[u8] = b"root:x:0:0:root:/home/build:/bin/sh\n\
     nobody:x:65534:65534:nobody:/:/bin/false\n";
@@ -92,13 +94,24 @@ impl BuilderRoot {
 
     /// The environment of a build: fixed variables, then the definition's own, which win.
     ///
-    /// `source_date_epoch` is in seconds since 1970. Archives are unpacked as the build's only
+    /// `target` is the architecture that is built for, as apk names it: for another one than the
+    /// host's, the tools in the bootstrap's folder of that name come first. `source_date_epoch` is
+    /// in seconds since 1970. Archives are unpacked as the build's only
     /// user (`TAR_OPTIONS`), since the sandbox has no other.
     #[must_use]
-    pub fn environment(source_date_epoch: i64, definition: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+    pub fn environment(
+        target: &str,
+        source_date_epoch: i64,
+        definition: &BTreeMap<String, String>,
+    ) -> BTreeMap<String, String> {
+        let path = if target == std::env::consts::ARCH {
+            PATH.to_owned()
+        } else {
+            format!("{TARGET_FOLDER}/{target}/bin:{PATH}")
+        };
         let epoch = source_date_epoch.to_string();
         let mut environment: BTreeMap<String, String> = [
-            ("PATH", PATH),
+            ("PATH", path.as_str()),
             ("HOME", "/home/build"),
             ("LC_ALL", "C"),
             ("TZ", "UTC"),

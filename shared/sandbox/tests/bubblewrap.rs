@@ -313,8 +313,11 @@ async fn a_package_can_be_compiled_in_the_builder_root() {
         .unwrap();
     std::fs::write(root.sources.join("sha256:00"), "int main(void) { return 0; }\n").unwrap();
     at("bootstrap/bin");
-    let environment =
-        sandbox::BuilderRoot::environment(1_700_000_000, &BTreeMap::from([("CFLAGS".into(), "-Os".into())]));
+    let environment = sandbox::BuilderRoot::environment(
+        std::env::consts::ARCH,
+        1_700_000_000,
+        &BTreeMap::from([("CFLAGS".into(), "-Os".into())]),
+    );
     let script = "set -e\n\
         echo $PATH $CFLAGS $SOURCE_DATE_EPOCH; pwd\n\
         cp /var/cache/melange/sha256:00 main.c\n\

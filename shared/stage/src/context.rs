@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -74,6 +75,8 @@ impl Context {
 pub struct Settings {
     /// Architectures that are built.
     pub architectures: Vec<Architecture>,
+    /// Architectures that this machine can't build, and why.
+    pub left_out: BTreeMap<Architecture, String>,
     /// `SOURCE_DATE_EPOCH`: overrides the times of packages and images, in seconds since 1970.
     pub source_date_epoch: Option<i64>,
     /// Build only this package definition and what it builds with.

@@ -72,6 +72,11 @@ pub async fn cycle(context: &Arc<Context>, workers: usize) -> Result<CycleReport
     total.merge(update_images(context, workers).await?);
     total.merge(scan(context, None, workers).await?.0);
     remove_old(context, &mut total).await?;
+    total.skipped.extend(context.settings.left_out.iter().map(|(architecture, reason)| Entry {
+        stage: "architecture".to_owned(),
+        subject: architecture.to_string(),
+        text: format!("not built here: {reason}"),
+    }));
     for problem in &context.catalog.problems {
         total.failed.push(Entry {
             stage: "catalog".to_owned(),

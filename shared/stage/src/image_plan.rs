@@ -174,7 +174,7 @@ impl ImagePlan {
         }
         let mut plan = match self.solve(context, source, edition).await {
             Ok(Some(plan)) => plan,
-            Ok(None) => return Ok(Decision::NotDue("none of its architectures is built here".to_owned())),
+            Ok(None) => return Ok(Decision::NotDue(left_out(context, &source.definition.architectures))),
             Err(StageError::Rejected(reason)) => return Ok(Decision::Held(reason)),
             Err(error) => return Err(error),
         };
@@ -183,6 +183,20 @@ impl ImagePlan {
             Some(document) => Some(document.decode::<Published>()?),
             None => None,
         };
+        let lost: Vec<Architecture> = source
+            .definition
+            .architectures
+            .iter()
+            .copied()
+            .filter(|one| published.as_ref().is_some_and(|published| published.lock.contains_key(one)))
+            .filter(|one| !plan.packages.contains_key(one))
+            .collect();
+        if !lost.is_empty() {
+            return Ok(Decision::Held(format!(
+                "it is published for an architecture that can't be built here; {}",
+                left_out(context, &lost)
+            )));
+        }
         Ok(match due(published.as_ref(), &plan) {
             Some(reason) => {
                 plan.reason = reason;
@@ -228,6 +242,15 @@ impl ImagePlan {
         plan.version = primary_version(&plan.packages, &source.definition.primary.value)?;
         Ok(Some(plan))
     }
+}
+
+/// Why architectures are not built here.
+fn left_out(context: &Context, architectures: &[Architecture]) -> String {
+    let reasons = architectures.iter().map(|architecture| {
+        let reason = context.settings.left_out.get(architecture).map_or("it is not asked for", String::as_str);
+        format!("{architecture} is not built: {reason}")
+    });
+    reasons.collect::<Vec<_>>().join("; ")
 }
 
 /// The primary package's upstream version, which must be one on all architectures.

@@ -103,7 +103,7 @@ impl Stage for ImageTest {
             .ok_or_else(|| StageError::Rejected(format!("image `{}` has no stream `{}`", self.image, self.stream)))?;
         let mut platforms = BTreeMap::new();
         for (architecture, platform) in &build.platforms {
-            let report = match test(context, source, edition, platform).await {
+            let report = match test(context, source, edition, *architecture, platform).await {
                 Ok(report) => report,
                 Err(StageError::Rejected(reason)) => {
                     record_failure(context, &self.image, &self.stream, &reason, None).await?;
@@ -179,6 +179,7 @@ async fn test(
     context: &Context,
     source: &ImageSource,
     edition: Edition<'_>,
+    architecture: Architecture,
     platform: &Platform,
 ) -> Result<Report, StageError> {
     let mut blobs = BTreeMap::new();
@@ -225,7 +226,8 @@ async fn test(
             verify::runtime(&image, &text, runtime_test, containers, &limits, scratch).await.map_err(failed)?
         }
     });
-    Ok(Report { digest: image.digest().to_owned(), platform: image.platform(), suites })
+    let emulated = matches!(sandbox::machine_for(architecture.apk()), Ok(sandbox::Machine::Emulated { .. }));
+    Ok(Report { digest: image.digest().to_owned(), platform: image.platform(), emulated, suites })
 }
 
 fn missing(suite: Suite, file: &str) -> SuiteReport {

@@ -109,7 +109,7 @@ impl Builder for LocalBuilder {
         let plan = &job.plan;
         let log = self.logs.join(format!("{}-{}-{}.log", plan.name, plan.full_version, plan.architecture));
         let definition: BTreeMap<String, String> = job.plan.environment.variables.iter().cloned().collect();
-        let environment = BuilderRoot::environment(job.source_date_epoch, &definition);
+        let environment = BuilderRoot::environment(plan.architecture.apk(), job.source_date_epoch, &definition);
         let mut limits = Limits::default();
         if let Some(seconds) = job.plan.timeout_seconds {
             limits.wall_time = std::time::Duration::from_secs(seconds);

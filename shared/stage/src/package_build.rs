@@ -154,7 +154,7 @@ impl PackageBuild {
     }
 
     async fn build(&self, context: &Context, package: &Package) -> Result<Digest, Halt> {
-        let missing = context.catalog.bootstrap.missing(&package.bootstrap);
+        let missing = context.catalog.bootstrap.missing(&package.bootstrap, self.architecture.apk());
         if !missing.is_empty() {
             return Err(StageError::Environment {
                 action: "build on this host".to_owned(),
@@ -270,7 +270,7 @@ impl PackageBuild {
             bootstrap: context
                 .catalog
                 .bootstrap
-                .versions(&package.bootstrap)
+                .versions(&package.bootstrap, self.architecture.apk())
                 .map_err(|error| StageError::environment("list the host's packages")(&error))?,
             log: context.blobs.put_file(&product.log).await?,
         };

@@ -118,7 +118,10 @@ impl Packages {
     /// When the state can't be read. A definition that is wrong is listed with its reason.
     pub async fn load(context: &Context, architecture: Architecture) -> Result<Self, StageError> {
         let mut by_name = BTreeMap::new();
-        for name in context.catalog.packages.keys() {
+        for (name, source) in &context.catalog.packages {
+            if !source.definition.builds_for(architecture) {
+                continue;
+            }
             let package = match load_package(context, name, architecture).await {
                 Ok(package) => Ok(package),
                 Err(StageError::Rejected(reason)) => Err(reason),

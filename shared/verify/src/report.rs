@@ -63,6 +63,9 @@ pub struct Report {
     pub digest: String,
     /// For example `linux/amd64`.
     pub platform: String,
+    /// The image's programs ran through an emulator.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub emulated: bool,
     /// What was looked at.
     pub suites: Vec<SuiteReport>,
 }
@@ -208,21 +211,27 @@ mod tests {
             for status in statuses {
                 checks.add("structure/x", Finding { status: *status, message: String::new(), evidence: Vec::new() });
             }
-            Report { digest: "sha256:00".into(), platform: "linux/amd64".into(), suites: vec![checks.finish()] }
+            Report {
+                digest: "sha256:00".into(),
+                platform: "linux/amd64".into(),
+                emulated: false,
+                suites: vec![checks.finish()],
+            }
         };
         assert!(report(&[Status::Passed, Status::NotApplicable]).passed());
         assert!(report(&[Status::NotApplicable]).passed());
         assert!(!report(&[Status::Passed, Status::NotRun]).passed());
         assert!(!report(&[Status::Passed, Status::Failed]).passed());
         assert!(!report(&[]).passed());
-        assert!(!Report { digest: String::new(), platform: String::new(), suites: vec![] }.passed());
+        assert!(!Report { digest: String::new(), platform: String::new(), emulated: false, suites: vec![] }.passed());
     }
 
     #[test]
     fn a_report_survives_json() {
         let mut suite = SuiteReport::not_run(Suite::Runtime, "`runc` is not installed");
         suite.checks[0].duration = Duration::from_millis(12);
-        let report = Report { digest: "sha256:00".into(), platform: "linux/amd64".into(), suites: vec![suite] };
+        let report =
+            Report { digest: "sha256:00".into(), platform: "linux/amd64".into(), emulated: false, suites: vec![suite] };
         let json = serde_json::to_string(&report).unwrap();
         assert_eq!(
             json,

@@ -4,6 +4,7 @@ mod decode;
 mod pipeline;
 mod update;
 
+use apk::Architecture;
 pub use pipeline::{Input, Step};
 pub use update::{
     GitHubMonitor, GitMonitor, OciMonitor, ReleaseMonitor, Replacement, Schedule, SchedulePeriod, Update, VersionData,
@@ -306,6 +307,14 @@ pub struct Capabilities {
 }
 
 impl PackageDefinition {
+    /// Whether the packages are made for an architecture: `target-architecture` names it or `all`,
+    /// or nothing.
+    #[must_use]
+    pub fn builds_for(&self, architecture: Architecture) -> bool {
+        let targets = &self.package.target_architectures;
+        targets.is_empty() || targets.iter().any(|target| *target == "all" || target.value.parse() == Ok(architecture))
+    }
+
     /// Reads a package definition. `file` is the name that errors give.
     ///
     /// # Errors
