@@ -128,6 +128,11 @@ fn architectures(
             }
         }
     }
+    if built.is_empty() {
+        return Err(Failure::environment(
+            "there is no architecture to build; name one in `architectures` of mill.toml",
+        ));
+    }
     Ok((built, left_out))
 }
 

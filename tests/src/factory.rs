@@ -268,6 +268,15 @@ impl Factory {
         contents
     }
 
+    /// The test report of a release on one architecture: `digest` is that of all its reports.
+    pub fn report(&self, digest: &str, architecture: &str) -> Value {
+        let hex = digest.trim_start_matches("sha256:");
+        let (shard, rest) = hex.split_at(2);
+        let bytes = fs::read(self.home().join("blobs").join(shard).join(rest)).unwrap();
+        let reports: Value = serde_json::from_slice(&bytes).unwrap();
+        reports["platforms"][architecture].clone()
+    }
+
     /// Documents of the home's state, by sort key.
     pub fn documents(&self, partition: &str, prefix: &str) -> Vec<(String, Value)> {
         let database = Database::open(&self.home().join("state.sqlite"), Arc::new(SystemClock)).unwrap();
