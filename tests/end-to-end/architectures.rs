@@ -1,5 +1,5 @@
 //! Packages and images for both architectures, the other one through emulation.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::print_stdout)]
 
 use serde_json::Value;
 use tests::factory::{Answer, Factory, answer, rows, text};
