@@ -72,7 +72,7 @@ impl SignifyKey {
         Ok((self.evidence(signed), message))
     }
 
-    fn check(&self, (number, signature): &([u8; NUMBER], [u8; 64]), message: &[u8]) -> Result<()> {
+    fn check(&self, (number, signature): &Numbered, message: &[u8]) -> Result<()> {
         if *number != self.number {
             let reason = format!("made by key {}, the pinned key is {}", hex::encode(number), hex::encode(self.number));
             return Err(Error::signature(FORMAT, reason));
@@ -94,8 +94,11 @@ fn split<const LENGTH: usize>(bytes: &[u8]) -> Option<([u8; NUMBER], [u8; LENGTH
     Some((*number, rest.try_into().ok()?))
 }
 
+/// A key's number and the signature by it.
+type Numbered = ([u8; NUMBER], [u8; 64]);
+
 /// The signature in the first two lines, and what follows them.
-fn header(file: &[u8]) -> Result<(([u8; NUMBER], [u8; 64]), &[u8])> {
+fn header(file: &[u8]) -> Result<(Numbered, &[u8])> {
     let refuse = |reason: &str| Error::malformed(FORMAT, reason);
     if file.len() > LONGEST_SIGNATURE {
         return Err(Error::TooLarge { what: FORMAT, limit: LONGEST_SIGNATURE as u64 });

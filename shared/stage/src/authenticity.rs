@@ -324,9 +324,8 @@ impl Judge<'_> {
                 let bundle = self.fetch(bundle, LONGEST_BUNDLE, files).await?;
                 self.attested(&[bundle], publisher, &roots)
             }
-            Proof::GitTag { .. } => {
-                Err(Short::Absent("it is no tag of a git repository; `git-tag` proves `git-checkout`".to_owned()))
-            }
+            // Builds take no git sources, so there is no tag to read; the proof can't hold.
+            Proof::GitTag { .. } => Err(Short::Absent("no git tag is fetched with this source".to_owned())),
             Proof::Ecosystem(wanted) => match ecosystem_of(self.subject.evidence) {
                 Some(found) if found == *wanted => Ok(Evidence::Ecosystem { name: found.name().to_owned() }),
                 found => Err(Short::Absent(format!(
