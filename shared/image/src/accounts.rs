@@ -4,9 +4,8 @@ use crate::Error;
 use crate::settings::{Group, Settings, User};
 use crate::tree::{Kind, Node, Owner, Tree, relative};
 
-/// What an image without any accounts of packages begins with.
-const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/sbin/nologin\n";
-const GROUP: &str = "root:x:0:\nnobody:x:65534:\n";
+/// What apko remarks of the accounts that it adds, byte for byte.
+const REMARK: &str = "Account created by apko";
 
 /// The account files after the settings' users and groups were merged into the packages'.
 pub(crate) struct Accounts {
@@ -18,26 +17,28 @@ pub(crate) struct Accounts {
 /// `/etc/group`. A user or group that is there with the same number is replaced; with another
 /// number it is an error.
 pub(crate) fn merge(settings: &Settings, captured: &BTreeMap<String, Vec<u8>>) -> Result<Accounts, Error> {
-    let mut passwd = lines(captured, "etc/passwd", PASSWD)?;
+    let mut passwd = lines(captured, "etc/passwd")?;
     for user in &settings.users {
         check_name(&user.name)?;
+        if user.uid == 0 {
+            return Err(wrong(&user.name, "its uid is 0; to run as root, say `run-as: 0`".to_owned()));
+        }
         for (what, value) in [("shell", &user.shell), ("home directory", &user.home)] {
             if value.as_deref().is_some_and(|value| value.contains([':', '\n'])) {
                 return Err(wrong(&user.name, format!("its {what} holds `:` or a line break")));
             }
         }
         let line = format!(
-            "{}:x:{}:{}:{}:{}:{}",
+            "{}:x:{}:{}:{REMARK}:{}:{}",
             user.name,
             user.uid,
             user.gid,
-            user.name,
             home(user),
             user.shell.as_deref().unwrap_or("/bin/sh")
         );
         put(&mut passwd, &user.name, user.uid, line)?;
     }
-    let mut group = lines(captured, "etc/group", GROUP)?;
+    let mut group = lines(captured, "etc/group")?;
     for wanted in &settings.groups {
         check_name(&wanted.name)?;
         for member in &wanted.members {
@@ -58,7 +59,9 @@ pub(crate) fn run_as(settings: &Settings, accounts: &Accounts) -> Result<Option<
         Some((user, group)) => (user, Some(group)),
         None => (text, None),
     };
+    let root = (user == "root").then_some(0);
     let user = number(&accounts.passwd, user)
+        .or(root)
         .ok_or_else(|| wrong(user, "`run-as` names a user that is not in /etc/passwd".to_owned()))?;
     match group {
         None => Ok(Some(user.to_string())),
@@ -70,23 +73,30 @@ pub(crate) fn run_as(settings: &Settings, accounts: &Accounts) -> Result<Option<
     }
 }
 
-/// Creates the home directories of the settings' users.
-pub(crate) fn homes(tree: &mut Tree, settings: &Settings, mtime: u64) -> Result<(), Error> {
-    for user in &settings.users {
-        let home = home(user);
-        if home == "/dev/null" {
+/// Creates the home directories of all users, those of packages included, that are not there.
+pub(crate) fn homes(tree: &mut Tree, accounts: &Accounts, mtime: u64) -> Result<(), Error> {
+    for line in accounts.passwd.lines() {
+        let fields: Vec<&str> = line.split(':').collect();
+        let [name, _, uid, gid, _, home, _] = fields.as_slice() else {
+            return Err(wrong("/etc/passwd", format!("its line `{}` has not 7 fields", line.escape_debug())));
+        };
+        if matches!(*home, "/dev/null" | "") {
             continue;
         }
-        let inside = relative(&home).map_err(|problem| wrong(&user.name, format!("its home `{home}`: {problem}")))?;
-        let path = tree.follow(inside).map_err(|problem| wrong(&user.name, format!("its home `{home}`: {problem}")))?;
+        let problem = |problem: String| wrong(name, format!("its home `{home}`: {problem}"));
+        let inside = relative(home).map_err(|reason| problem(reason.to_owned()))?;
+        let path = tree.follow(inside).map_err(problem)?;
         if tree.is_directory(&path) {
             continue;
         }
         if tree.get(&path).is_some() {
-            return Err(wrong(&user.name, format!("its home `{home}` is not a directory")));
+            return Err(problem("it is not a directory".to_owned()));
         }
+        let (Ok(uid), Ok(gid)) = (uid.parse(), gid.parse()) else {
+            return Err(wrong(name, format!("`{uid}:{gid}` are no numbers of a user and a group")));
+        };
         let mut node = Node::new(Kind::Directory, 0o700, mtime, Owner::Composition);
-        (node.uid, node.gid) = (user.uid, user.gid);
+        (node.uid, node.gid) = (uid, gid);
         tree.insert(path, node, mtime);
     }
     Ok(())
@@ -100,10 +110,10 @@ fn group_line(group: &Group) -> String {
     format!("{}:x:{}:{}", group.name, group.gid, group.members.join(","))
 }
 
-/// The lines of an account file, in order.
-fn lines(captured: &BTreeMap<String, Vec<u8>>, path: &str, default: &str) -> Result<Vec<String>, Error> {
+/// The lines of an account file, in order; none when no package brings the file.
+fn lines(captured: &BTreeMap<String, Vec<u8>>, path: &str) -> Result<Vec<String>, Error> {
     let text = match captured.get(path) {
-        None => default,
+        None => "",
         Some(bytes) => std::str::from_utf8(bytes)
             .map_err(|_| wrong(&format!("/{path}"), "the packages' file is not UTF-8".to_owned()))?,
     };
@@ -135,9 +145,7 @@ fn number(lines: &str, name: &str) -> Option<u32> {
 }
 
 fn joined(lines: &[String]) -> String {
-    let mut text = lines.join("\n");
-    text.push('\n');
-    text
+    lines.iter().map(|line| format!("{line}\n")).collect()
 }
 
 /// The names that every C library reads back.
@@ -174,16 +182,22 @@ mod tests {
             ..Settings::default()
         };
         let accounts = merge(&settings, &packages("root:x:0:0:root:/root:/bin/ash\n")).unwrap();
-        assert_eq!(accounts.passwd, "root:x:0:0:root:/root:/bin/ash\nredis:x:65532:65532:redis:/home/redis:/bin/sh\n");
-        assert_eq!(accounts.group, "root:x:0:\nnobody:x:65534:\nredis:x:65532:redis\n");
+        assert_eq!(
+            accounts.passwd,
+            "root:x:0:0:root:/root:/bin/ash\nredis:x:65532:65532:Account created by apko:/home/redis:/bin/sh\n"
+        );
+        assert_eq!(accounts.group, "redis:x:65532:redis\n");
         assert_eq!(run_as(&settings, &accounts).unwrap().as_deref(), Some("65532:65532"));
     }
 
     #[test]
     fn clashes_and_unknown_users_are_refused() {
         let mut settings = Settings { users: vec![user("root", 5)], ..Settings::default() };
-        let error = merge(&settings, &BTreeMap::new()).map(|_| ()).unwrap_err();
+        let error = merge(&settings, &packages("root:x:0:0:root:/root:/bin/ash\n")).map(|_| ()).unwrap_err();
         assert!(error.to_string().contains("number 0"), "{error}");
+        settings.users = vec![user("second-root", 0)];
+        let error = merge(&settings, &BTreeMap::new()).map(|_| ()).unwrap_err();
+        assert!(error.to_string().contains("run-as: 0"), "{error}");
         for name in ["", "-x", "a:b", "a b"] {
             settings.users = vec![user(name, 1)];
             assert!(merge(&settings, &BTreeMap::new()).is_err(), "{name:?}");

@@ -1,12 +1,14 @@
 use apk::{Architecture, PackageInformation};
 use oci_spec::image::Descriptor;
 
-use crate::install::{Opened, PackageFile, install};
-use crate::layer::write_layer;
+use crate::cache::LayerCache;
+use crate::facts::{Opened, PackageFile};
+use crate::install::install;
+use crate::layer::write_layers;
 use crate::settings::Settings;
 use crate::sink::BlobSink;
 use crate::tree::{Kind, Owner};
-use crate::{Error, accounts, database, mutate, oci, system};
+use crate::{Error, accounts, certificates, database, layering, mutate, oci, services, system};
 
 /// What an image of one architecture is made of.
 #[derive(Clone, Copy, Debug)]
@@ -91,6 +93,8 @@ pub enum FileType {
     Symlink,
     /// Another name of a regular file.
     Hardlink,
+    /// A character device.
+    Device,
 }
 
 /// Who brought a path.
@@ -108,37 +112,65 @@ pub fn created(source_date_epoch: Option<i64>, packages: &[PackageFile]) -> i64 
         .unwrap_or_else(|| packages.iter().map(|package| package.entry.information.build_date).max().unwrap_or(0))
 }
 
-/// Composes the image of one architecture and writes its layer, configuration and manifest.
+/// Composes the image of one architecture and writes its layers, configuration and manifest.
 ///
 /// Reads every package twice, once for its facts and once for its content, and holds none in
-/// memory. The bytes depend on nothing but the composition.
+/// memory. Facts are read and layers compressed on every processor. The bytes depend on nothing but
+/// the composition.
 ///
 /// # Errors
 /// A package that is damaged, of another architecture, or not the one of its index entry; a path
 /// that two unrelated packages hold or that leaves the root; settings that can't be; a sink that
 /// fails. What was committed to the sink before stays there unreferenced.
 pub fn compose(composition: &Composition<'_>, sink: &mut dyn BlobSink) -> Result<Composed, Error> {
+    compose_with(composition, None, sink)
+}
+
+/// As [`compose`], and takes layers that were made before from the cache, so that their packages'
+/// files are neither read again nor compressed.
+///
+/// # Errors
+/// As [`compose`], and when the cache can't be written.
+pub fn compose_cached(
+    composition: &Composition<'_>,
+    cache: &LayerCache,
+    sink: &mut dyn BlobSink,
+) -> Result<Composed, Error> {
+    compose_with(composition, Some(cache), sink)
+}
+
+fn compose_with(
+    composition: &Composition<'_>,
+    cache: Option<&LayerCache>,
+    sink: &mut dyn BlobSink,
+) -> Result<Composed, Error> {
     let Composition { packages, settings, architecture, created } = *composition;
     let mtime = u64::try_from(created).map_err(|_| Error::Setting {
         setting: "created",
         value: created.to_string(),
         problem: "images are not from before 1970".to_owned(),
     })?;
-    let mut installation = install(packages, Some(architecture), mtime)?;
+    let mut installation = install(packages, Some(architecture), system::base(mtime), mtime)?;
     let tree = &mut installation.tree;
-    system::directories(tree, mtime)?;
+    system::database_link(tree, mtime)?;
     let merged = accounts::merge(settings, &installation.captured)?;
     let user = accounts::run_as(settings, &merged)?;
+    accounts::homes(tree, &merged, mtime)?;
     system::write(tree, "etc/passwd", merged.passwd.into_bytes(), mtime)?;
-    system::write(tree, "etc/group", merged.group.into_bytes(), mtime)?;
-    accounts::homes(tree, settings, mtime)?;
+    if !merged.group.is_empty() {
+        system::write(tree, "etc/group", merged.group.into_bytes(), mtime)?;
+    }
     system::files(tree, settings, architecture, mtime)?;
+    certificates::install(tree, &installation.captured, &settings.certificates, mtime)?;
     database::add(tree, &installation.packages, mtime)?;
     mutate::mutate(tree, &settings.paths, mtime)?;
+    services::write(tree, &settings.services, mtime)?;
     system::busybox_links(tree, &installation.captured, mtime)?;
+    system::devices(tree, mtime)?;
 
-    let layer = write_layer(&mut installation, sink)?;
-    let (manifest, configuration, descriptor) = oci::write_image(settings, architecture, created, user, &layer, sink)?;
+    let layers = layering::plan(&installation.packages, settings.layering)?;
+    let layers = write_layers(&mut installation, &layers, settings.compression, cache, sink)?;
+    let (manifest, configuration, layers) = oci::write_image(settings, architecture, created, user, layers, sink)?;
     let files = installation
         .tree
         .iter()
@@ -149,6 +181,7 @@ pub fn compose(composition: &Composition<'_>, sink: &mut dyn BlobSink) -> Result
                 Kind::File(_) => FileType::Regular,
                 Kind::Symlink(_) => FileType::Symlink,
                 Kind::Hardlink(_) => FileType::Hardlink,
+                Kind::Device { .. } => FileType::Device,
             },
             mode: node.mode,
             uid: node.uid,
@@ -165,7 +198,7 @@ pub fn compose(composition: &Composition<'_>, sink: &mut dyn BlobSink) -> Result
     Ok(Composed {
         manifest,
         configuration,
-        layers: vec![ComposedLayer { descriptor, diff_id: layer.diff_id }],
+        layers,
         packages: installation.packages.into_iter().map(package).collect(),
         files,
         architecture,

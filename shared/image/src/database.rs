@@ -1,13 +1,14 @@
 use apk::{IndexEntry, InstalledFile, InstalledPackage, write_installed};
 
 use crate::Error;
-use crate::install::Opened;
-use crate::layer::TarStream;
-use crate::system::write;
+use crate::facts::Opened;
+use crate::system::{write, write_mode};
+use crate::tar_stream::TarStream;
 use crate::tree::{Node, Tree};
 
-/// Writes the apk database of the packages: `/lib/apk/db`, which is `/usr/lib/apk/db` where
-/// packages make `/lib` a link to `/usr/lib`.
+const INSTALLED: &str = "usr/lib/apk/db/installed";
+
+/// Writes the apk database of the packages to `/usr/lib/apk/db`.
 pub(crate) fn add(tree: &mut Tree, packages: &[Opened], mtime: u64) -> Result<(), Error> {
     let installed: Vec<InstalledPackage> = packages.iter().map(record).collect();
     let mut triggers = String::new();
@@ -16,9 +17,20 @@ pub(crate) fn add(tree: &mut Tree, packages: &[Opened], mtime: u64) -> Result<()
             triggers.push_str(&format!("{} {}\n", package.checksum, package.information.triggers.join(" ")));
         }
     }
-    write(tree, "lib/apk/db/installed", write_installed(&installed)?.into_bytes(), mtime)?;
-    write(tree, "lib/apk/db/scripts.tar", scripts(packages, mtime)?, mtime)?;
-    write(tree, "lib/apk/db/triggers", triggers.into_bytes(), mtime)
+    write(tree, INSTALLED, write_installed(&installed)?.into_bytes(), mtime)?;
+    write(tree, "usr/lib/apk/db/scripts.tar", scripts(packages, mtime)?, mtime)?;
+    write(tree, "usr/lib/apk/db/triggers", triggers.into_bytes(), mtime)?;
+    write_mode(tree, "usr/lib/apk/db/lock", Vec::new(), 0o600, mtime)
+}
+
+/// The part of the database that a layer of these packages holds, where the whole one is.
+pub(crate) fn of_group<'t>(tree: &'t Tree, packages: &[&Opened], mtime: u64) -> Result<Option<(&'t str, Node)>, Error> {
+    let place = tree.follow(INSTALLED).unwrap_or_else(|_| INSTALLED.to_owned());
+    let Some((path, node)) = tree.entry(&place) else { return Ok(None) };
+    let installed: Vec<InstalledPackage> = packages.iter().map(|package| record(package)).collect();
+    let mut part = Node::file(write_installed(&installed)?.into_bytes(), node.mode, mtime);
+    (part.uid, part.gid) = (node.uid, node.gid);
+    Ok(Some((path, part)))
 }
 
 /// The package's own paths, as its archive writes them; those that another package holds now are

@@ -1,19 +1,22 @@
 use recipe::{ImageConfiguration, Text};
 
 use crate::Error;
-use crate::settings::{Distribution, Entrypoint, Group, Key, PathKind, PathMutation, Settings, User};
+use crate::compress::Compression;
+use crate::layering::Layering;
+use crate::settings::{
+    Certificate, Distribution, Entrypoint, Group, Key, OsRelease, PathKind, PathMutation, Settings, User,
+};
 
 impl Settings {
     /// The settings that an image definition states.
     ///
     /// `keys` are the files of the definition's `contents.keyring`, loaded by the caller; those of
     /// `runtime_keyring` are added. `/etc/apk/repositories` gets `repositories` and
-    /// `runtime_repositories`. One layer is written, which is within every `layering.budget`.
-    /// `include` must have been merged before.
+    /// `runtime_repositories`. `include` must have been merged before.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] for a service bundle, a base image, additional certificates, another
-    /// file system than tar, and an `include` that is still there.
+    /// [`Error::Unsupported`] for a base image, certificate providers, another file system than tar,
+    /// and an `include` that is still there.
     pub fn from_definition(definition: &ImageConfiguration, keys: Vec<Key>) -> Result<Self, Error> {
         refuse_unsupported(definition)?;
         let contents = &definition.contents;
@@ -45,6 +48,16 @@ impl Settings {
                 .collect(),
             run_as: definition.accounts.run_as.as_ref().map(text),
             paths: definition.paths.iter().map(mutation).collect(),
+            services: pairs(&definition.entrypoint.services),
+            certificates: definition
+                .certificates
+                .additional
+                .iter()
+                .map(|certificate| Certificate { name: text(&certificate.name), content: text(&certificate.content) })
+                .collect(),
+            os_release: definition.os_release.as_ref().map(os_release),
+            layering: definition.layering.as_ref().map(|layering| Layering { budget: layering.budget.unwrap_or(0) }),
+            compression: Compression::default(),
             entrypoint: match (&definition.entrypoint.shell_fragment, &definition.entrypoint.command) {
                 (Some(fragment), _) if !fragment.is_empty() => Entrypoint::ShellFragment(text(fragment)),
                 (_, Some(command)) if !command.is_empty() => Entrypoint::Command(text(command)),
@@ -62,12 +75,6 @@ impl Settings {
 
 fn refuse_unsupported(definition: &ImageConfiguration) -> Result<(), Error> {
     let refused = [
-        (
-            definition.entrypoint.kind.as_deref().is_some_and(|kind| !kind.is_empty())
-                || !definition.entrypoint.services.is_empty(),
-            "entrypoint.services",
-            "use `entrypoint.command`, with one process per container",
-        ),
         (definition.contents.base_image.is_some(), "contents.baseimage", "list the packages under `contents.packages`"),
         (definition.include.is_some(), "include", "it must be merged before composing"),
         (
@@ -76,14 +83,26 @@ fn refuse_unsupported(definition: &ImageConfiguration) -> Result<(), Error> {
             "layers are tar; leave it out",
         ),
         (
-            !definition.certificates.additional.is_empty() || !definition.certificates.providers.is_empty(),
-            "certificates",
-            "put the certificates into a package",
+            !definition.certificates.providers.is_empty(),
+            "certificates.providers",
+            "list the package that brings the bundle under `contents.packages`",
         ),
     ];
     match refused.into_iter().find(|(refused, ..)| *refused) {
         Some((_, setting, advice)) => Err(Error::Unsupported { setting, advice }),
         None => Ok(()),
+    }
+}
+
+fn os_release(release: &recipe::OsRelease) -> OsRelease {
+    let value = |value: &Option<Text>| value.as_ref().map(text).unwrap_or_default();
+    OsRelease {
+        id: value(&release.id),
+        name: value(&release.name),
+        pretty_name: value(&release.pretty_name),
+        version_id: value(&release.version_id),
+        home_url: value(&release.home_url),
+        bug_report_url: value(&release.bug_report_url),
     }
 }
 
@@ -173,11 +192,10 @@ annotations: {org.opencontainers.image.title: redis}
     #[test]
     fn what_is_not_built_yet_is_refused_by_name() {
         for (yaml, setting) in [
-            ("entrypoint: {type: service-bundle, services: {a: b}}", "entrypoint.services"),
             ("contents: {baseimage: {image: ./x}}", "contents.baseimage"),
             ("format: erofs", "format"),
             ("include: other.yaml", "include"),
-            ("certificates: {additional: [{name: a, content: b}]}", "certificates"),
+            ("certificates: {providers: [a]}", "certificates.providers"),
         ] {
             let error = settings(yaml).unwrap_err();
             assert!(error.to_string().contains(setting), "{error}");

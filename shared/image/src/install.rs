@@ -1,49 +1,10 @@
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::Read;
-use std::path::PathBuf;
 
-use apk::{
-    Architecture, Dependency, FileEntry, FileKind, IndexEntry, Package, PackageInformation, Requirement, Version,
-};
+use apk::{Architecture, Dependency, FileEntry, FileKind, PackageInformation, Requirement, Version};
 
 use crate::Error;
+use crate::facts::{Opened, PackageFile, is_followed, label, read_all};
 use crate::tree::{Content, Kind, Node, Owner, Tree};
-
-/// The largest file that composing reads into memory, in bytes.
-const CAPTURE_LIMIT: u64 = 1 << 20;
-/// The largest SBOM of a package that composing reads into memory, in bytes.
-const SBOM_LIMIT: u64 = 64 << 20;
-
-/// A package to install, in the order in which packages are given.
-#[derive(Clone, Debug)]
-pub struct PackageFile {
-    /// The record that was chosen; its checksum must be the file's.
-    pub entry: IndexEntry,
-    /// The `.apk` file.
-    pub path: PathBuf,
-}
-
-/// A package that was laid into a tree and can be read again.
-pub(crate) struct Opened {
-    pub package: Package<File>,
-    pub information: PackageInformation,
-    pub checksum: String,
-    pub size: u64,
-    /// Every entry, in archive order.
-    pub entries: Vec<FileEntry>,
-    /// For every entry the path in the tree, or `None` when another package's file is there.
-    pub placed: Vec<Option<String>>,
-    /// The document at `/var/lib/db/sbom`.
-    pub sbom: Option<Vec<u8>>,
-}
-
-impl Opened {
-    /// `NAME-VERSION`.
-    pub fn label(&self) -> String {
-        label(&self.information)
-    }
-}
 
 /// Packages laid over each other.
 pub(crate) struct Installation {
@@ -53,84 +14,49 @@ pub(crate) struct Installation {
     pub captured: BTreeMap<String, Vec<u8>>,
 }
 
-/// Lays the packages over each other in their order. `architecture` is checked when given;
-/// `implied_mtime` is the time of directories that no package states.
+/// Lays the packages over each other and over `tree`, in their order. `architecture` is checked when
+/// given; `implied_mtime` is the time of directories that no package states.
 pub(crate) fn install(
     packages: &[PackageFile],
     architecture: Option<Architecture>,
+    tree: Tree,
     implied_mtime: u64,
 ) -> Result<Installation, Error> {
     let mut installation =
-        Installation { tree: Tree::default(), packages: Vec::with_capacity(packages.len()), captured: BTreeMap::new() };
-    for package in packages {
-        let mut opened = open(package, architecture)?;
+        Installation { tree, packages: Vec::with_capacity(packages.len()), captured: BTreeMap::new() };
+    for opened in read_all(packages, architecture)? {
         let name = &opened.information.name;
         if let Some(first) = installation.packages.iter().find(|known| known.information.name == *name) {
             return Err(Error::Twice { first: first.label(), second: opened.label() });
         }
-        installation.read(&mut opened, implied_mtime)?;
-        installation.packages.push(opened);
+        installation.lay(opened, implied_mtime)?;
     }
     installation.check_hardlinks()?;
     Ok(installation)
 }
 
-fn open(file: &PackageFile, architecture: Option<Architecture>) -> Result<Opened, Error> {
-    // The path alone says nothing to a reader where packages lie under their digests.
-    let name = format!("{}.apk ({})", label(&file.entry.information), file.path.display());
-    let source = File::open(&file.path).map_err(|source| apk::Error::Io { what: name.clone(), source })?;
-    let package = Package::read(&name, source)?;
-    let checksum = package.checksum().to_string();
-    if checksum != file.entry.checksum {
-        return Err(Error::OtherPackage { file: name, expected: file.entry.checksum.clone(), found: checksum });
-    }
-    let information = package.information().clone();
-    if let Some(wanted) = architecture
-        && information.architecture != wanted.apk()
-        && information.architecture != "noarch"
-    {
-        return Err(Error::Architecture {
-            package: label(&information),
-            found: information.architecture,
-            expected: wanted.apk().to_owned(),
-        });
-    }
-    Ok(Opened {
-        size: package.size(),
-        package,
-        information,
-        checksum,
-        entries: Vec::new(),
-        placed: Vec::new(),
-        sbom: None,
-    })
-}
-
-fn label(information: &PackageInformation) -> String {
-    format!("{}-{}", information.name, information.version)
-}
-
 impl Installation {
-    fn read(&mut self, opened: &mut Opened, implied_mtime: u64) -> Result<(), Error> {
-        let Opened { package, information, entries, placed, sbom, .. } = opened;
-        let own_sbom = format!("var/lib/db/sbom/{}.spdx.json", label(information));
-        package.visit::<Error>(|entry, content| {
-            let placing = Placing { entry, number: entries.len(), information, implied_mtime };
+    fn lay(&mut self, mut opened: Opened, implied_mtime: u64) -> Result<(), Error> {
+        let entries = std::mem::take(&mut opened.entries);
+        for (number, entry) in entries.iter().enumerate() {
+            let placing = Placing { entry, number, information: &opened.information, implied_mtime };
             let place = self.place(&placing)?;
-            entries.push(entry.clone());
             if entry.kind == FileKind::Regular
-                && let Some(path) = &place
+                && let Some(path) = place.as_ref().filter(|path| is_followed(path))
             {
-                if entry.path == own_sbom {
-                    *sbom = Some(capture(&placing, content, SBOM_LIMIT)?);
-                } else if is_followed(path) {
-                    let bytes = capture(&placing, content, CAPTURE_LIMIT)?;
-                    self.captured.insert(path.clone(), bytes);
-                }
+                let bytes = match opened.captured.remove(&number) {
+                    Some(bytes) => bytes,
+                    // It got there through a link, so that its name did not tell before.
+                    None => opened.capture_again(number)?,
+                };
+                self.captured.insert(path.clone(), bytes);
             }
-            placed.push(place);
-            Ok(())
-        })
+            opened.placed.push(place);
+        }
+        opened.entries = entries;
+        opened.captured.clear();
+        self.packages.push(opened);
+        Ok(())
     }
 
     /// Puts one entry into the tree; `None` when another package's file stays.
@@ -150,9 +76,14 @@ impl Installation {
         let path = match &entry.kind {
             FileKind::Directory => {
                 let path = self.tree.follow(&entry.path).map_err(wrong)?;
-                match self.tree.get(&path) {
+                match self.tree.get_mut(&path) {
                     None => {}
                     Some(Node { kind: Kind::Directory, owner: Owner::Implied, .. }) => {}
+                    Some(known @ Node { kind: Kind::Directory, owner: Owner::Composition, .. }) => {
+                        // What every image has keeps its mode, whoever else names it.
+                        (known.owner, known.mtime) = (node.owner, node.mtime);
+                        return Ok(Some(path));
+                    }
                     Some(Node { kind: Kind::Directory, .. }) => return Ok(Some(path)),
                     Some(_) => return Err(self.conflict(&path, placing)),
                 }
@@ -178,7 +109,7 @@ impl Installation {
         match self.tree.get(&path).map(|node| (node.kind == Kind::Directory, node.owner)) {
             None => {}
             Some((false, Owner::Package(earlier))) if earlier != number => {
-                if !self.later_wins(&path, earlier, placing)? {
+                if self.is_same(&path, earlier, &node, entry) || !self.later_wins(&path, earlier, placing)? {
                     return Ok(None);
                 }
                 self.give_up(earlier, &path);
@@ -190,19 +121,36 @@ impl Installation {
         Ok(Some(path))
     }
 
+    /// Whether what the package being laid has for a path is what is there, to the last bit: then the
+    /// first keeps it and nothing is lost.
+    fn is_same(&self, path: &str, earlier: usize, node: &Node, entry: &FileEntry) -> bool {
+        let Some(known) = self.tree.get(path) else { return false };
+        if (known.mode, known.uid, known.gid, &known.xattrs) != (node.mode, node.uid, node.gid, &node.xattrs) {
+            return false;
+        }
+        match (&known.kind, &node.kind) {
+            (Kind::Symlink(first), Kind::Symlink(second)) => first == second,
+            (Kind::File(Content::Package { entry: number, .. }), Kind::File(_)) => {
+                let first = self.packages.get(earlier).and_then(|package| package.entries.get(*number));
+                first.is_some_and(|first| {
+                    first.checksum.is_some() && (first.checksum, first.size) == (entry.checksum, entry.size)
+                })
+            }
+            _ => false,
+        }
+    }
+
     /// Whether the package being laid takes a file from the one that holds it.
     fn later_wins(&self, path: &str, earlier: usize, placing: &Placing<'_>) -> Result<bool, Error> {
         let Some(holder) = self.packages.get(earlier) else {
             return Err(self.conflict(path, placing));
         };
         let (first, second) = (&holder.information, placing.information);
-        if !first.origin.is_empty() && first.origin == second.origin {
-            return Ok(true);
-        }
         match (replaces(second, first)?, replaces(first, second)?) {
             (true, true) => Ok(second.replaces_priority >= first.replaces_priority),
             (true, false) => Ok(true),
             (false, true) => Ok(false),
+            (false, false) if !first.origin.is_empty() && first.origin == second.origin => Ok(true),
             (false, false) => Err(self.conflict(path, placing)),
         }
     }
@@ -275,29 +223,8 @@ impl Placing<'_> {
     }
 }
 
-/// The files whose content composing reads.
-fn is_followed(path: &str) -> bool {
-    matches!(path, "etc/passwd" | "etc/group") || path.starts_with("etc/busybox-paths.d/")
-}
-
-fn capture(placing: &Placing<'_>, content: &mut dyn Read, limit: u64) -> Result<Vec<u8>, Error> {
-    if placing.entry.size > limit {
-        return Err(Error::Content {
-            path: placing.entry.path.clone(),
-            package: label(placing.information),
-            problem: format!("it has {} bytes, the limit is {limit}", placing.entry.size),
-        });
-    }
-    let mut bytes = Vec::new();
-    content.read_to_end(&mut bytes).map_err(|source| apk::Error::Io {
-        what: format!("`/{}` of package `{}`", placing.entry.path, label(placing.information)),
-        source,
-    })?;
-    Ok(bytes)
-}
-
 /// Whether `package` says that it replaces files of `other`, in the version that `other` has.
-fn replaces(package: &PackageInformation, other: &PackageInformation) -> Result<bool, Error> {
+pub(crate) fn replaces(package: &PackageInformation, other: &PackageInformation) -> Result<bool, Error> {
     let version = other.version.parse::<Version>().ok();
     for text in &package.replaces {
         let replaced = text.parse::<Dependency>().map_err(|error| Error::Replaces {

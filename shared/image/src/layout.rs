@@ -90,7 +90,7 @@ impl BlobWriter for LayoutBlob {
 }
 
 /// Syncs the file, gives it its name, and syncs the directory so that the name stays.
-fn persist(file: NamedTempFile, path: &Path) -> io::Result<()> {
+pub(crate) fn persist(file: NamedTempFile, path: &Path) -> io::Result<()> {
     use std::os::unix::fs::PermissionsExt;
     file.as_file().set_permissions(fs::Permissions::from_mode(0o644))?;
     file.as_file().sync_all()?;

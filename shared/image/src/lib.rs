@@ -2,34 +2,48 @@
 //!
 //! [`compose`] lays packages over each other in a tree that exists only as facts (paths, owners,
 //! modes, where the content is), adds what an image holds beside packages, and then streams the
-//! content from the packages into one layer. [`unpack_root`] lays the same tree into a directory.
+//! content from the packages into layers. [`unpack_root`] lays the same tree into a directory.
 //! Content never passes through a symbolic link and is never held in memory whole; the same
 //! packages and [`Settings`] give the same bytes wherever and whenever it runs. Package scripts
 //! are recorded in the apk database and never run.
 
 mod accounts;
+mod cache;
+mod certificates;
 mod compose;
+mod compress;
 mod database;
 mod definition;
+mod digest;
 mod error;
+mod facts;
 mod install;
 mod layer;
+mod layering;
 mod layout;
 mod mutate;
 mod oci;
+mod services;
 mod settings;
 mod sink;
 mod system;
+mod tar_stream;
 mod tree;
 mod unpack;
 
+pub use cache::LayerCache;
 pub use compose::{
-    Composed, ComposedFile, ComposedLayer, ComposedPackage, Composition, FileOwner, FileType, compose, created,
+    Composed, ComposedFile, ComposedLayer, ComposedPackage, Composition, FileOwner, FileType, compose, compose_cached,
+    created,
 };
+pub use compress::Compression;
 pub use error::Error;
-pub use install::PackageFile;
+pub use facts::PackageFile;
+pub use layering::Layering;
 pub use layout::Layout;
 pub use oci::{compose_index, descriptor_of};
-pub use settings::{Distribution, Entrypoint, Group, Key, PathKind, PathMutation, Settings, User};
+pub use settings::{
+    Certificate, Distribution, Entrypoint, Group, Key, OsRelease, PathKind, PathMutation, Settings, User,
+};
 pub use sink::{BlobSink, BlobWriter};
 pub use unpack::unpack_root;

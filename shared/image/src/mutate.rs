@@ -66,9 +66,12 @@ fn apply(tree: &mut Tree, mutation: &PathMutation, mtime: u64) -> Result<(), Str
             let node = Node::new(Kind::Hardlink(target), 0, mtime, Owner::Composition);
             tree.insert(path.clone(), node, mtime);
             match mutation.permissions {
-                // Owner and mode are those of the file; only stated permissions change it.
-                None => copy_permissions(tree, &path),
-                Some(_) => permit(tree, &path, mutation),
+                // Owner and mode are those of the file; only what is stated changes them.
+                None if mutation.uid.or(mutation.gid).is_none() => copy_permissions(tree, &path),
+                _ => {
+                    copy_permissions(tree, &path)?;
+                    permit(tree, &path, mutation)
+                }
             }
         }
         PathKind::Symlink => {
@@ -84,7 +87,7 @@ fn apply(tree: &mut Tree, mutation: &PathMutation, mtime: u64) -> Result<(), Str
             }
             let kind = Kind::Symlink(source.to_owned());
             let mut node = Node::new(kind, 0o777, mtime, Owner::Composition);
-            (node.uid, node.gid) = (mutation.uid, mutation.gid);
+            own(&mut node, mutation);
             tree.insert(path, node, mtime);
             Ok(())
         }
@@ -113,7 +116,7 @@ fn permit(tree: &mut Tree, path: &str, mutation: &PathMutation) -> Result<(), St
         let names = names(tree, &file);
         for name in names {
             if let Some(node) = tree.get_mut(&name) {
-                (node.uid, node.gid) = (mutation.uid, mutation.gid);
+                own(node, mutation);
                 if let (Some(mode), false) = (mutation.permissions, node.is_symlink()) {
                     node.mode = mode;
                 }
@@ -121,6 +124,12 @@ fn permit(tree: &mut Tree, path: &str, mutation: &PathMutation) -> Result<(), St
         }
     }
     Ok(())
+}
+
+fn own(node: &mut Node, mutation: &PathMutation) {
+    if mutation.uid.or(mutation.gid).is_some() {
+        (node.uid, node.gid) = (mutation.uid.unwrap_or(0), mutation.gid.unwrap_or(0));
+    }
 }
 
 fn copy_permissions(tree: &mut Tree, link: &str) -> Result<(), String> {

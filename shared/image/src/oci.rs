@@ -10,8 +10,9 @@ use oci_spec::image::{
 use serde::Serialize;
 
 use crate::Error;
-use crate::compose::{Composed, time};
-use crate::layer::{Hashing, WrittenLayer};
+use crate::compose::{Composed, ComposedLayer, time};
+use crate::compress::{Compressed, Compression};
+use crate::digest::Hashing;
 use crate::settings::{Entrypoint, Settings};
 use crate::sink::BlobSink;
 use crate::tree::relative;
@@ -23,15 +24,15 @@ const ENVIRONMENT: [(&str, &str); 2] = [
 ];
 const CREATED: &str = "org.opencontainers.image.created";
 
-/// Writes the configuration and the manifest of an image of one layer.
+/// Writes the configuration and the manifest of an image of these layers, lowest first.
 pub(crate) fn write_image(
     settings: &Settings,
     architecture: Architecture,
     created: i64,
     user: Option<String>,
-    layer: &WrittenLayer,
+    layers: Vec<Compressed>,
     sink: &mut dyn BlobSink,
-) -> Result<(Descriptor, Descriptor, Descriptor), Error> {
+) -> Result<(Descriptor, Descriptor, Vec<ComposedLayer>), Error> {
     let created = time(created)?;
     let mut annotations: HashMap<String, String> = settings.annotations.iter().cloned().collect();
     annotations.entry(CREATED.to_owned()).or_insert_with(|| created.clone());
@@ -64,24 +65,35 @@ pub(crate) fn write_image(
     let wrong =
         |error: oci_spec::OciSpecError| Error::Document { document: "configuration", reason: error.to_string() };
     let history = HistoryBuilder::default().created(created.clone()).created_by("minimill").build().map_err(wrong)?;
+    let diff_ids: Vec<String> = layers.iter().map(|layer| layer.diff_id.clone()).collect();
     let configuration = ImageConfigurationBuilder::default()
         .created(created)
         .architecture(Arch::from(architecture.oci()))
         .os(Os::Linux)
         .config(config.build().map_err(wrong)?)
-        .rootfs(RootFsBuilder::default().typ("layers").diff_ids(vec![layer.diff_id.clone()]).build().map_err(wrong)?)
-        .history(vec![history])
+        .rootfs(RootFsBuilder::default().typ("layers").diff_ids(diff_ids).build().map_err(wrong)?)
+        .history(vec![history; layers.len()])
         .build()
         .map_err(wrong)?;
     let configuration = canonical("configuration", &configuration)?;
     let configuration = blob("configuration", MediaType::ImageConfig, &configuration, sink)?;
 
-    let layer = descriptor(MediaType::ImageLayerGzip, &layer.digest, layer.size)?;
+    let media_type = match settings.compression {
+        Compression::Gzip => MediaType::ImageLayerGzip,
+        Compression::Zstd => MediaType::ImageLayerZstd,
+    };
+    let layers: Vec<ComposedLayer> = layers
+        .into_iter()
+        .map(|layer| {
+            let descriptor = descriptor(media_type.clone(), &layer.digest, layer.size)?;
+            Ok(ComposedLayer { descriptor, diff_id: layer.diff_id })
+        })
+        .collect::<Result<_, Error>>()?;
     let manifest = ImageManifestBuilder::default()
         .schema_version(SCHEMA_VERSION)
         .media_type(MediaType::ImageManifest)
         .config(configuration.clone())
-        .layers(vec![layer.clone()])
+        .layers(layers.iter().map(|layer| layer.descriptor.clone()).collect::<Vec<_>>())
         .annotations(annotations)
         .build()
         .map_err(|error| Error::Document { document: "manifest", reason: error.to_string() })?;
@@ -93,7 +105,7 @@ pub(crate) fn write_image(
         .build()
         .map_err(|error| Error::Document { document: "descriptor", reason: error.to_string() })?;
     manifest.set_platform(Some(platform));
-    Ok((manifest, configuration, layer))
+    Ok((manifest, configuration, layers))
 }
 
 /// Writes the index over the images of several architectures and returns its descriptor and its

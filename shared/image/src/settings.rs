@@ -1,3 +1,7 @@
+use crate::Error;
+use crate::compress::Compression;
+use crate::layering::Layering;
+
 /// What an image holds beside its packages, and how a container of it starts.
 ///
 /// The fields mean what apko's of the same name mean. Everything is given as values: nothing is
@@ -33,8 +37,76 @@ pub struct Settings {
     pub volumes: Vec<String>,
     /// Environment variables. `PATH` and `SSL_CERT_FILE` have values of their own unless given.
     pub environment: Vec<(String, String)>,
+    /// Services under s6: name and command.
+    pub services: Vec<(String, String)>,
+    /// Certificates for the image's trust store.
+    pub certificates: Vec<Certificate>,
+    /// Takes the place of whatever `/etc/os-release` packages bring.
+    pub os_release: Option<OsRelease>,
+    /// How packages are spread over layers; `None` for a single layer.
+    pub layering: Option<Layering>,
+    /// How layers are compressed.
+    pub compression: Compression,
     /// Annotations of the manifest, which are also the labels of the configuration.
     pub annotations: Vec<(String, String)>,
+}
+
+/// A certificate to trust.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Certificate {
+    /// Letters, digits, `.`, `_` and `-`.
+    pub name: String,
+    /// One X.509 certificate, PEM.
+    pub content: String,
+}
+
+/// What `/etc/os-release` says; empty values are left out.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OsRelease {
+    /// `ID`.
+    pub id: String,
+    /// `NAME`.
+    pub name: String,
+    /// `PRETTY_NAME`.
+    pub pretty_name: String,
+    /// `VERSION_ID`.
+    pub version_id: String,
+    /// `HOME_URL`.
+    pub home_url: String,
+    /// `BUG_REPORT_URL`.
+    pub bug_report_url: String,
+}
+
+impl OsRelease {
+    pub(crate) fn text(&self) -> Result<String, Error> {
+        let plain = |value: &str| value.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'));
+        let refused = |value: &str, problem: &str| Error::Setting {
+            setting: "os-release",
+            value: value.escape_debug().to_string(),
+            problem: problem.to_owned(),
+        };
+        let mut text = String::new();
+        for (name, value, bare) in [
+            ("ID", &self.id, true),
+            ("NAME", &self.name, false),
+            ("PRETTY_NAME", &self.pretty_name, false),
+            ("VERSION_ID", &self.version_id, true),
+            ("HOME_URL", &self.home_url, false),
+            ("BUG_REPORT_URL", &self.bug_report_url, false),
+        ] {
+            if value.is_empty() {
+                continue;
+            }
+            if bare && !plain(value) {
+                return Err(refused(value, "letters, digits, `.`, `_` and `-` only"));
+            }
+            if value.contains(['"', '$', '`', '\\']) || value.chars().any(char::is_control) {
+                return Err(refused(value, "no quotes, `$`, backslashes or line breaks"));
+            }
+            text.push_str(&if bare { format!("{name}={value}\n") } else { format!("{name}=\"{value}\"\n") });
+        }
+        Ok(text)
+    }
 }
 
 /// The distribution that `/etc/os-release` names.
@@ -137,10 +209,10 @@ pub struct PathMutation {
     pub path: String,
     /// What to do.
     pub kind: PathKind,
-    /// Owner.
-    pub uid: u32,
-    /// Group.
-    pub gid: u32,
+    /// Owner. Where only the group is given it is 0; where neither is, nothing changes.
+    pub uid: Option<u32>,
+    /// Group. Where only the owner is given it is 0; where neither is, nothing changes.
+    pub gid: Option<u32>,
     /// Mode bits up to 0o7777. When `None`: 0755 for a new directory, 0644 for a new file, and no
     /// change for what exists.
     pub permissions: Option<u32>,

@@ -3,37 +3,78 @@ use std::collections::BTreeMap;
 use apk::Architecture;
 
 use crate::Error;
-use crate::settings::{Distribution, Key, Settings};
-use crate::tree::{Kind, Node, Owner, Tree, relative};
+use crate::settings::{Distribution, Key, OsRelease, Settings};
+use crate::tree::{Content, Kind, Node, Owner, Tree, relative};
 
-/// Directories that container runtimes and C libraries expect, and their modes.
-const DIRECTORIES: [(&str, u32); 10] = [
+/// Directories that every image has, and their modes, as apko makes them.
+const DIRECTORIES: [(&str, u32); 16] = [
     ("dev", 0o755),
     ("etc", 0o755),
     ("etc/apk", 0o755),
+    ("etc/apk/keys", 0o755),
+    ("opt", 0o755),
     ("proc", 0o555),
-    ("root", 0o700),
-    ("run", 0o755),
-    ("sys", 0o555),
     ("tmp", 0o1777),
+    ("usr", 0o755),
+    ("usr/lib", 0o755),
+    ("usr/lib/apk", 0o755),
+    ("usr/lib/apk/db", 0o755),
+    ("usr/lib/apk/exec", 0o755),
     ("var", 0o755),
-    ("var/tmp", 0o1777),
+    ("var/cache", 0o755),
+    ("var/cache/apk", 0o755),
+    ("var/cache/misc", 0o755),
+];
+/// Character devices that every image has: path, major and minor number, mode.
+const DEVICES: [(&str, u32, u32, u32); 5] = [
+    ("dev/console", 5, 1, 0o620),
+    ("dev/null", 1, 3, 0o666),
+    ("dev/random", 1, 8, 0o666),
+    ("dev/urandom", 1, 9, 0o666),
+    ("dev/zero", 1, 5, 0o666),
 ];
 
-/// Adds the directories that every image has; one that a package states keeps the package's mode.
-pub(crate) fn directories(tree: &mut Tree, mtime: u64) -> Result<(), Error> {
+/// The tree that packages are laid over: the directories of every image.
+pub(crate) fn base(mtime: u64) -> Tree {
+    let mut tree = Tree::default();
     for (path, mode) in DIRECTORIES {
-        let place = tree.follow(path).map_err(|problem| composed(path, problem))?;
-        match tree.get(&place) {
-            None => {}
-            Some(Node { kind: Kind::Directory, owner: Owner::Implied, .. }) => {}
-            Some(Node { kind: Kind::Directory, .. }) => continue,
-            Some(_) => {
-                return Err(composed(path, "a package has something else there".to_owned()));
-            }
-        }
-        tree.insert(place, Node::directory(mode, mtime, Owner::Composition), mtime);
+        tree.insert(path.to_owned(), Node::directory(mode, mtime, Owner::Composition), mtime);
     }
+    tree
+}
+
+/// Adds the devices that no package has something else for.
+pub(crate) fn devices(tree: &mut Tree, mtime: u64) -> Result<(), Error> {
+    for (path, major, minor, mode) in DEVICES {
+        let place = tree.place(path).map_err(|problem| composed(path, problem))?;
+        if tree.get(&place).is_none() {
+            let kind = Kind::Device { major, minor };
+            tree.insert(place, Node::new(kind, mode, mtime, Owner::Composition), mtime);
+        }
+    }
+    Ok(())
+}
+
+/// Makes `/lib/apk`, where apk looked for its database before `/usr/lib/apk`, lead there.
+pub(crate) fn database_link(tree: &mut Tree, mtime: u64) -> Result<(), Error> {
+    let (old, new) = ("lib/apk", "usr/lib/apk");
+    let place = |tree: &Tree, path: &str| tree.follow(path).map_err(|problem| composed(path, problem));
+    if place(tree, old)? == place(tree, new)? {
+        return Ok(());
+    }
+    let at = tree.place(old).map_err(|problem| composed(old, problem))?;
+    if tree.get(&at).is_some() {
+        let below: Vec<String> = tree.below(&at).map(str::to_owned).collect();
+        if !tree.is_directory(&at) || below.iter().any(|path| !tree.is_directory(path)) {
+            let problem = "packages have files there, and the apk database is in /usr/lib/apk".to_owned();
+            return Err(composed(old, problem));
+        }
+        for path in below.iter().chain([&at]) {
+            tree.remove(path);
+        }
+    }
+    let kind = Kind::Symlink(format!("../{new}"));
+    tree.insert(at, Node::new(kind, 0o777, mtime, Owner::Composition), mtime);
     Ok(())
 }
 
@@ -46,7 +87,10 @@ pub(crate) fn files(tree: &mut Tree, settings: &Settings, architecture: Architec
     write(tree, "etc/apk/world", world.into_bytes(), mtime)?;
     let architecture = format!("{}\n", architecture.apk());
     write(tree, "etc/apk/arch", architecture.into_bytes(), mtime)?;
-    let repositories = lines("contents.repositories", &settings.repositories)?;
+    let mut repositories = settings.repositories.clone();
+    repositories.sort();
+    repositories.dedup();
+    let repositories = lines("contents.repositories", &repositories)?;
     write(tree, "etc/apk/repositories", repositories.into_bytes(), mtime)?;
     for Key { name, content } in &settings.keys {
         if name.is_empty() || name.contains(['/', '\0']) || name == "." || name == ".." {
@@ -56,14 +100,36 @@ pub(crate) fn files(tree: &mut Tree, settings: &Settings, architecture: Architec
                 problem: "a key's name is a file name".to_owned(),
             });
         }
-        write(tree, &format!("etc/apk/keys/{name}"), content.clone().into_bytes(), mtime)?;
+        let path = format!("etc/apk/keys/{name}");
+        let taken = |known: &[u8]| known != content.as_bytes();
+        match tree.get(&path).map(|node| &node.kind) {
+            Some(Kind::File(Content::Bytes(known))) if taken(known) => return Err(other_key(name)),
+            Some(Kind::File(Content::Package { .. })) => return Err(other_key(name)),
+            _ => write(tree, &path, content.clone().into_bytes(), mtime)?,
+        }
     }
     let brought = ["etc/os-release", "usr/lib/os-release"].iter().any(|path| tree.get(path).is_some());
-    if !brought {
-        let text = os_release(&settings.distribution)?;
-        write(tree, "etc/os-release", text.into_bytes(), mtime)?;
+    if let Some(release) = &settings.os_release {
+        if !release.id.is_empty() && !release.version_id.is_empty() {
+            let text = format!("{}\n", release.version_id);
+            write(tree, &format!("etc/{}-release", release.id), text.into_bytes(), mtime)?;
+        }
+        write(tree, "etc/os-release", release.text()?.into_bytes(), mtime)?;
+    } else if !brought {
+        let Distribution { id, name, version } = settings.distribution.clone();
+        let release = OsRelease { id, pretty_name: name.clone(), name, version_id: version, ..OsRelease::default() };
+        write(tree, "etc/os-release", release.text()?.into_bytes(), mtime)?;
     }
     Ok(())
+}
+
+/// A key must not take the place of another that verifies packages.
+fn other_key(name: &str) -> Error {
+    Error::Setting {
+        setting: "contents.keyring",
+        value: name.to_owned(),
+        problem: "another key, or a package's, has this name".to_owned(),
+    }
 }
 
 /// Makes the applet links that packages list in `/etc/busybox-paths.d/*`. Names that are taken
@@ -95,8 +161,13 @@ pub(crate) fn busybox_links(tree: &mut Tree, captured: &BTreeMap<String, Vec<u8>
 
 /// Writes a file of the composition over whatever regular file is at the path.
 pub(crate) fn write(tree: &mut Tree, path: &str, bytes: Vec<u8>, mtime: u64) -> Result<(), Error> {
+    write_mode(tree, path, bytes, 0o644, mtime)
+}
+
+/// As [`write`], with the mode of a file that is not there yet.
+pub(crate) fn write_mode(tree: &mut Tree, path: &str, bytes: Vec<u8>, mode: u32, mtime: u64) -> Result<(), Error> {
     let place = tree.follow(path).map_err(|problem| composed(path, problem))?;
-    let mut node = Node::file(bytes, 0o644, mtime);
+    let mut node = Node::file(bytes, mode, mtime);
     match tree.get(&place) {
         None => {}
         Some(known) if matches!(known.kind, Kind::File(_)) => {
@@ -108,6 +179,19 @@ pub(crate) fn write(tree: &mut Tree, path: &str, bytes: Vec<u8>, mtime: u64) -> 
         }
     }
     tree.insert(place, node, mtime);
+    Ok(())
+}
+
+/// Makes a directory of the composition, if none is there.
+pub(crate) fn make_directory(tree: &mut Tree, path: &str, mode: u32, mtime: u64) -> Result<(), Error> {
+    let place = tree.follow(path).map_err(|problem| composed(path, problem))?;
+    if tree.is_directory(&place) {
+        return Ok(());
+    }
+    if tree.get(&place).is_some() {
+        return Err(composed(path, "something else is there".to_owned()));
+    }
+    tree.insert(place, Node::directory(mode, mtime, Owner::Composition), mtime);
     Ok(())
 }
 
@@ -123,25 +207,6 @@ fn lines(setting: &'static str, values: &[String]) -> Result<String, Error> {
         }
         text.push_str(value);
         text.push('\n');
-    }
-    Ok(text)
-}
-
-fn os_release(distribution: &Distribution) -> Result<String, Error> {
-    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | ' ');
-    for value in [&distribution.id, &distribution.name, &distribution.version] {
-        if !value.chars().all(plain) {
-            return Err(Error::Setting {
-                setting: "distribution",
-                value: value.clone(),
-                problem: "letters, digits, spaces, `.`, `_` and `-` only".to_owned(),
-            });
-        }
-    }
-    let mut text =
-        format!("ID={}\nNAME=\"{}\"\nPRETTY_NAME=\"{}\"\n", distribution.id, distribution.name, distribution.name);
-    if !distribution.version.is_empty() {
-        text.push_str(&format!("VERSION_ID=\"{}\"\n", distribution.version));
     }
     Ok(text)
 }

@@ -28,6 +28,11 @@ pub(crate) enum Kind {
     Symlink(String),
     /// Another name of the regular file at this path of the tree.
     Hardlink(String),
+    /// A character device.
+    Device {
+        major: u32,
+        minor: u32,
+    },
 }
 
 /// Where a regular file's content is.
@@ -70,8 +75,18 @@ impl Tree {
         self.nodes.get(path)
     }
 
+    /// The node at a path, with the tree's own copy of the path.
+    pub fn entry(&self, path: &str) -> Option<(&str, &Node)> {
+        self.nodes.get_key_value(path).map(|(path, node)| (path.as_str(), node))
+    }
+
     pub fn get_mut(&mut self, path: &str) -> Option<&mut Node> {
         self.nodes.get_mut(path)
+    }
+
+    /// Removes a node, and nothing below it.
+    pub fn remove(&mut self, path: &str) {
+        self.nodes.remove(path);
     }
 
     /// Every node, parents before what is in them.
@@ -111,7 +126,7 @@ impl Tree {
             Some((parent, name)) => {
                 let parent = self.follow(parent)?;
                 match self.nodes.get(&parent).map(|node| &node.kind) {
-                    Some(Kind::File(_) | Kind::Hardlink(_)) => {
+                    Some(Kind::File(_) | Kind::Hardlink(_) | Kind::Device { .. }) => {
                         Err(format!("`/{parent}` on the way is not a directory"))
                     }
                     _ => Ok(join(&parent, name)),
@@ -153,7 +168,7 @@ impl Tree {
                         pending.push_front(part.to_owned());
                     }
                 }
-                Some(Kind::File(_) | Kind::Hardlink(_)) => {
+                Some(Kind::File(_) | Kind::Hardlink(_) | Kind::Device { .. }) => {
                     if pending.iter().any(|part| !part.is_empty()) {
                         return Err(format!("`/{next}` on the way is not a directory"));
                     }

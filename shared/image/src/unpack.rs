@@ -8,9 +8,10 @@ use cap_std::ambient_authority;
 use cap_std::fs::{Dir, OpenOptions};
 
 use crate::Error;
-use crate::install::{Installation, PackageFile, install};
+use crate::facts::PackageFile;
+use crate::install::{Installation, install};
 use crate::system;
-use crate::tree::{Content, Kind, Node};
+use crate::tree::{Content, Kind, Node, Tree};
 
 /// Lays the packages' files into an empty directory, for a build to read.
 ///
@@ -25,7 +26,7 @@ use crate::tree::{Content, Kind, Node};
 pub fn unpack_root(packages: &[PackageFile], directory: &Path) -> Result<(), Error> {
     let newest = packages.iter().map(|package| package.entry.information.build_date).max();
     let mtime = newest.and_then(|time| u64::try_from(time).ok()).unwrap_or(0);
-    let mut installation = install(packages, None, mtime)?;
+    let mut installation = install(packages, None, Tree::default(), mtime)?;
     system::busybox_links(&mut installation.tree, &installation.captured, mtime)?;
 
     let at_root = || Error::write(directory.display().to_string());
@@ -85,7 +86,7 @@ impl Unpack<'_> {
                 Kind::Hardlink(target) => {
                     self.root.hard_link(target, &self.root, path).map_err(self.at(path))?;
                 }
-                Kind::Directory | Kind::File(Content::Package { .. }) => {}
+                Kind::Directory | Kind::Device { .. } | Kind::File(Content::Package { .. }) => {}
             }
         }
         // Last, since modes may deny writing and writing changes times.

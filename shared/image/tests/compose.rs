@@ -79,19 +79,25 @@ fn an_image_holds_packages_accounts_and_database() {
     assert_eq!(at("data"), "700 65532:65532 1750000000 directory");
     assert_eq!(
         at("etc/passwd"),
-        "644 0:0 1750000000 root:x:0:0:root:/root:/bin/ash\nredis:x:65532:65532:redis:/data:/bin/sh\n"
+        "644 0:0 1750000000 root:x:0:0:root:/root:/bin/ash\nredis:x:65532:65532:Account created by apko:/data:/bin/sh\n"
     );
     assert_eq!(at("etc/apk/world"), "644 0:0 1750000000 base\nredis\n");
     assert_eq!(at("etc/apk/arch"), "644 0:0 1750000000 x86_64\n");
     assert_eq!(at("etc/apk/repositories"), "644 0:0 1750000000 https://packages.example/os\n");
     assert_eq!(at("etc/apk/keys/a.rsa.pub"), "644 0:0 1750000000 KEY\n");
     assert!(at("etc/os-release").contains("ID=minimill\n"));
+    assert_eq!(at("usr/lib/apk/db/lock"), "600 0:0 1750000000 ");
+    assert_eq!(at("lib/apk"), "777 0:0 1750000000 -> ../usr/lib/apk");
+    assert_eq!(at("dev/null"), "666 0:0 1750000000 device 1:3");
+    assert_eq!(at("dev/console"), "620 0:0 1750000000 device 5:1");
+    assert_eq!(at("root"), "700 0:0 1750000000 directory");
+    assert_eq!(at("var/cache/misc"), "755 0:0 1750000000 directory");
     assert!(!files.contains_key("ran"), "package scripts must not run");
-    assert!(at("lib/apk/db/scripts.tar").contains("base-1.0-r0.Q1"));
-    assert!(at("lib/apk/db/scripts.tar").contains(".post-install"));
-    assert!(at("lib/apk/db/triggers").ends_with(" /usr/lib\n"));
+    assert!(at("usr/lib/apk/db/scripts.tar").contains("base-1.0-r0.Q1"));
+    assert!(at("usr/lib/apk/db/scripts.tar").contains(".post-install"));
+    assert!(at("usr/lib/apk/db/triggers").ends_with(" /usr/lib\n"));
 
-    let database = at("lib/apk/db/installed").split_once(' ').unwrap().1.splitn(3, ' ').nth(2).unwrap().to_owned();
+    let database = at("usr/lib/apk/db/installed").split_once(' ').unwrap().1.splitn(3, ' ').nth(2).unwrap().to_owned();
     let installed = parse_installed("installed", &database).unwrap();
     let names: Vec<&str> = installed.iter().map(|package| package.entry.information.name.as_str()).collect();
     assert_eq!(names, ["base", "redis"]);
@@ -225,15 +231,31 @@ fn files_of(packages: &[PackageFile]) -> std::collections::BTreeMap<String, Stri
 fn one_path_in_two_packages_is_refused() {
     let workshop = Workshop::new();
     let first = workshop.build(workshop.package("first").file("etc/conf", "1", 0o644));
-    let second = workshop.build(workshop.package("second").file("etc/conf", "1", 0o644));
+    let second = workshop.build(workshop.package("second").file("etc/conf", "2", 0o644));
     let error = compose_of(&[first.clone(), second]).unwrap_err();
     assert_eq!(
         error.to_string(),
         "`/etc/conf` is in both `first-1.0-r0` and `second-1.0-r0`: let one `replaces` the other, or take only one"
     );
+    let mode = workshop.build(workshop.package("mode").file("etc/conf", "1", 0o600));
+    assert!(matches!(compose_of(&[first.clone(), mode]), Err(Error::Conflict { .. })));
     let directory = workshop.build(workshop.package("third").file("etc/conf/x", "1", 0o644));
     assert!(matches!(compose_of(&[first.clone(), directory.clone()]), Err(Error::Conflict { .. })));
     assert!(matches!(compose_of(&[directory, first]), Err(Error::Conflict { .. })));
+}
+
+#[test]
+fn the_same_file_or_link_in_two_packages_stays_with_the_first() {
+    let workshop = Workshop::new();
+    let package =
+        |name: &str| workshop.build(workshop.package(name).file("etc/conf", "1", 0o644).symlink("etc/l", "conf"));
+    let files = files_of(&[package("first"), package("second")]);
+    assert_eq!(files["etc/conf"], "644 0:0 1700000000 1");
+    let database = &files["usr/lib/apk/db/installed"];
+    assert_eq!(database.matches("R:conf").count(), 1);
+    assert!(database.find("R:conf").unwrap() < database.find("P:second").unwrap());
+    let other = workshop.build(workshop.package("other").symlink("etc/l", "elsewhere"));
+    assert!(matches!(compose_of(&[package("first"), other]), Err(Error::Conflict { .. })));
 }
 
 #[test]
@@ -252,7 +274,7 @@ fn replaces_and_origin_settle_who_has_a_path() {
     for packages in [[old.clone(), new.clone()], [new.clone(), old.clone()]] {
         let files = files_of(&packages);
         assert!(files["etc/conf"].ends_with(" new"), "{}", files["etc/conf"]);
-        let database = &files["lib/apk/db/installed"];
+        let database = &files["usr/lib/apk/db/installed"];
         assert_eq!(database.matches("R:conf").count(), 1);
         let (of_old, of_new) = (database.find("P:old").unwrap(), database.find("P:new").unwrap());
         let conf = database.find("R:conf").unwrap();
@@ -305,6 +327,7 @@ fn a_merged_usr_is_followed_and_the_database_with_it() {
     assert!(files["usr/lib/libx.so.1"].ends_with(" x"));
     assert!(files["usr/lib/apk/db/installed"].contains("P:library"));
     assert!(!files.keys().any(|path| path.starts_with("lib/")));
+    assert_eq!(files_of(std::slice::from_ref(&library))["lib/apk"], "777 0:0 1750000000 -> ../usr/lib/apk");
     assert!(matches!(compose_of(&[library, base]), Err(Error::Conflict { .. })));
 }
 
@@ -327,7 +350,15 @@ fn busybox_gets_the_links_it_lists() {
 }
 
 fn mutation(path: &str, kind: PathKind) -> PathMutation {
-    PathMutation { path: path.to_owned(), kind, uid: 0, gid: 0, permissions: None, source: None, recursive: false }
+    PathMutation {
+        path: path.to_owned(),
+        kind,
+        uid: None,
+        gid: None,
+        permissions: None,
+        source: None,
+        recursive: false,
+    }
 }
 
 #[test]
@@ -338,18 +369,23 @@ fn paths_are_changed_in_order() {
     );
     let settings = Settings {
         paths: vec![
-            PathMutation { uid: 7, gid: 8, permissions: Some(0o750), ..mutation("/data/x", PathKind::Directory) },
-            PathMutation { uid: 7, ..mutation("/data/x/empty", PathKind::EmptyFile) },
+            PathMutation {
+                uid: Some(7),
+                gid: Some(8),
+                permissions: Some(0o750),
+                ..mutation("/data/x", PathKind::Directory)
+            },
+            PathMutation { uid: Some(7), ..mutation("/data/x/empty", PathKind::EmptyFile) },
             PathMutation { source: Some("/data/x".to_owned()), ..mutation("/link", PathKind::Symlink) },
             PathMutation { source: Some("/srv/www/a".to_owned()), ..mutation("/hard", PathKind::Hardlink) },
             PathMutation {
-                uid: 9,
-                gid: 9,
+                uid: Some(9),
+                gid: Some(9),
                 permissions: Some(0o700),
                 recursive: true,
                 ..mutation("/srv", PathKind::Permissions)
             },
-            PathMutation { uid: 1, ..mutation("/link/inside", PathKind::Directory) },
+            PathMutation { uid: Some(1), ..mutation("/link/inside", PathKind::Directory) },
         ],
         ..Settings::default()
     };

@@ -32,8 +32,8 @@ fn umoci_unpacks_what_was_composed() {
         paths: vec![PathMutation {
             path: "/data".to_owned(),
             kind: PathKind::Directory,
-            uid: 3_000_000_000,
-            gid: 1001,
+            uid: Some(3_000_000_000),
+            gid: Some(1001),
             permissions: Some(0o2770),
             source: None,
             recursive: false,

@@ -51,8 +51,8 @@ pub use error::Error;
 pub use evaluate::{LibraryC, MissingPipelines, Options, evaluate};
 pub use graph::{Cycle, Graph, Link, LinkKind, Node, NodePackage};
 pub use image::{
-    Accounts, BaseImage, Certificates, Contents, Entrypoint, Group, ImageConfiguration, Layering, NamedContent,
-    PathKind, PathMutation, User,
+    Accounts, BaseImage, Certificates, Contents, Entrypoint, Group, ImageConfiguration, Layering, LoadedImage,
+    NamedContent, OsRelease, PathKind, PathMutation, User,
 };
 pub use package::*;
 pub use pipelines::{Pipeline, Pipelines};

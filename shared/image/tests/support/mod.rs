@@ -10,7 +10,7 @@ use std::process::{Command, Output};
 
 use apk::{Architecture, Package, PackageInformation, PackageSpec, build_package_file};
 use flate2::Compression;
-use flate2::read::GzDecoder;
+use flate2::read::MultiGzDecoder;
 use flate2::write::GzEncoder;
 use image::{Composed, Composition, Error, Layout, PackageFile, Settings, compose};
 
@@ -150,7 +150,12 @@ pub fn composed(packages: &[PackageFile], settings: &Settings, layout: &Path) ->
 
 /// One entry of a layer, as a line: type, mode, owner, time, path, target or content.
 pub fn listing(layout: &Path, composed: &Composed) -> BTreeMap<String, String> {
-    let mut archive = tar::Archive::new(GzDecoder::new(blob(layout, composed.layers[0].descriptor.digest().as_ref())));
+    layer_listing(layout, composed.layers[0].descriptor.digest().as_ref())
+}
+
+/// The entries of the layer with this digest.
+pub fn layer_listing(layout: &Path, digest: &str) -> BTreeMap<String, String> {
+    let mut archive = tar::Archive::new(MultiGzDecoder::new(blob(layout, digest)));
     let mut lines = BTreeMap::new();
     for entry in archive.entries().unwrap() {
         let mut entry = entry.unwrap();
@@ -160,6 +165,10 @@ pub fn listing(layout: &Path, composed: &Composed) -> BTreeMap<String, String> {
         let what = match header.entry_type() {
             tar::EntryType::Directory => "directory".to_owned(),
             tar::EntryType::Symlink => format!("-> {}", text(entry.link_name_bytes())),
+            tar::EntryType::Char => {
+                let numbers = (header.device_major().unwrap(), header.device_minor().unwrap());
+                format!("device {}:{}", numbers.0.unwrap(), numbers.1.unwrap())
+            }
             tar::EntryType::Link => format!("= {}", text(entry.link_name_bytes())),
             tar::EntryType::Regular => {
                 let mut content = Vec::new();

@@ -1,192 +1,17 @@
-//! Image definitions: apko's `ImageConfiguration` format.
-//!
-//! The same mapping is the `environment:` of package definitions and tests.
+//! Reading the format.
 
+use super::{
+    Accounts, BaseImage, Certificates, Contents, Entrypoint, Group, ImageConfiguration, Layering, NamedContent,
+    OsRelease, PathKind, PathMutation, User,
+};
 use crate::decode::{self, Fields};
 use crate::error::Error;
 use crate::text::Text;
 use crate::yaml::{self, Node};
 
-/// What goes into an image, and how a container of it starts.
-///
-/// Lists and maps keep the file's order. Texts are as written; apko's format has no substitutions
-/// of its own (`${version}` of a catalog image is replaced by
-/// [`ImageDefinition::expand`](crate::ImageDefinition::expand)).
-#[derive(Debug, Clone, Default)]
-pub struct ImageConfiguration {
-    /// `contents`.
-    pub contents: Contents,
-    /// `entrypoint`.
-    pub entrypoint: Entrypoint,
-    /// `cmd`: arguments after the entrypoint, one shell-like line.
-    pub command: Option<Text>,
-    /// `stop-signal`.
-    pub stop_signal: Option<Text>,
-    /// `work-dir`.
-    pub working_directory: Option<Text>,
-    /// `accounts`.
-    pub accounts: Accounts,
-    /// `archs`, as written (`amd64`, `x86_64`, `all`, ...).
-    pub architectures: Vec<Text>,
-    /// `environment`: variables of the container (of a build, for a package's environment).
-    pub environment: Vec<(Text, Text)>,
-    /// `paths`: changes to the file tree, in order.
-    pub paths: Vec<PathMutation>,
-    /// `vcs-url`.
-    pub vcs_url: Option<Text>,
-    /// `annotations` of the manifests.
-    pub annotations: Vec<(Text, Text)>,
-    /// `include`: another configuration to merge under this one. Loading it is the caller's.
-    pub include: Option<Text>,
-    /// `volumes`.
-    pub volumes: Vec<Text>,
-    /// `layering`.
-    pub layering: Option<Layering>,
-    /// `format` of the file system: `tar` or `erofs`.
-    pub format: Option<Text>,
-    /// `certificates`.
-    pub certificates: Certificates,
-}
-
-/// `contents`: where packages come from, and which.
-#[derive(Debug, Clone, Default)]
-pub struct Contents {
-    /// `build_repositories`: used for the build only.
-    pub build_repositories: Vec<Text>,
-    /// `runtime_repositories`: written to `/etc/apk/repositories` only.
-    pub runtime_repositories: Vec<Text>,
-    /// `repositories`: used for both; `@label URL` gives a repository a label.
-    pub repositories: Vec<Text>,
-    /// `keyring`: public keys, as paths or URLs.
-    pub keyring: Vec<Text>,
-    /// `runtime_keyring`: public keys to write into the image.
-    pub runtime_keyring: Vec<NamedContent>,
-    /// `packages`: wanted packages, with constraints (`name`, `name=1.2-r0`, `name~1.2`, `name@label`).
-    pub packages: Vec<Text>,
-    /// `baseimage`.
-    pub base_image: Option<BaseImage>,
-}
-
-/// A file given by name and content.
-#[derive(Debug, Clone)]
-pub struct NamedContent {
-    /// File name.
-    pub name: Text,
-    /// Content.
-    pub content: Text,
-}
-
-/// `contents.baseimage`: an image to build on.
-#[derive(Debug, Clone)]
-pub struct BaseImage {
-    /// `image`: path of an OCI layout.
-    pub image: Text,
-    /// `apkindex`: path of an index naming its packages.
-    pub apk_index: Option<Text>,
-}
-
-/// `entrypoint`.
-#[derive(Debug, Clone, Default)]
-pub struct Entrypoint {
-    /// `type`: only `service-bundle` exists.
-    pub kind: Option<Text>,
-    /// `command`: one shell-like line.
-    pub command: Option<Text>,
-    /// `shell-fragment`: run by `/bin/sh -c`.
-    pub shell_fragment: Option<Text>,
-    /// `services` of a service bundle: name and command.
-    pub services: Vec<(Text, Text)>,
-}
-
-/// `accounts`: users and groups to add.
-#[derive(Debug, Clone, Default)]
-pub struct Accounts {
-    /// `run-as`: user name or number that the container runs as.
-    pub run_as: Option<Text>,
-    /// `users`.
-    pub users: Vec<User>,
-    /// `groups`.
-    pub groups: Vec<Group>,
-}
-
-/// A user.
-#[derive(Debug, Clone)]
-pub struct User {
-    /// `username`.
-    pub name: Text,
-    /// `uid`.
-    pub uid: u32,
-    /// `gid`; apko takes the uid where it is absent.
-    pub gid: Option<u32>,
-    /// `shell`.
-    pub shell: Option<Text>,
-    /// `homedir`.
-    pub home: Option<Text>,
-}
-
-/// A group.
-#[derive(Debug, Clone)]
-pub struct Group {
-    /// `groupname`.
-    pub name: Text,
-    /// `gid`.
-    pub gid: u32,
-    /// `members`, user names.
-    pub members: Vec<Text>,
-}
-
-/// What to do with a path.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PathKind {
-    /// `directory`: create it.
-    Directory,
-    /// `empty-file`: create it.
-    EmptyFile,
-    /// `hardlink` to `source`.
-    HardLink,
-    /// `symlink` to `source`.
-    SymbolicLink,
-    /// `permissions`: change owner and mode of what is there.
-    Permissions,
-}
-
-/// One change to the file tree.
-#[derive(Debug, Clone)]
-pub struct PathMutation {
-    /// `path`, absolute in the image.
-    pub path: Text,
-    /// `type`.
-    pub kind: PathKind,
-    /// `uid`, 0 when absent.
-    pub uid: u32,
-    /// `gid`, 0 when absent.
-    pub gid: u32,
-    /// `permissions`: mode bits, `None` when absent.
-    pub permissions: Option<u32>,
-    /// `source` of a link.
-    pub source: Option<Text>,
-    /// `recursive`: also below a directory.
-    pub recursive: bool,
-}
-
-/// `layering`: how packages spread over layers.
-#[derive(Debug, Clone)]
-pub struct Layering {
-    /// `strategy`: only `origin` exists.
-    pub strategy: Option<Text>,
-    /// `budget`: most layers.
-    pub budget: Option<u64>,
-}
-
-/// `certificates`: authorities added to the image's trust store.
-#[derive(Debug, Clone, Default)]
-pub struct Certificates {
-    /// `additional`: PEM certificates by name.
-    pub additional: Vec<NamedContent>,
-    /// `providers`: packages or mechanisms that provide trust stores.
-    pub providers: Vec<Text>,
-}
-
+/// What starts a service bundle, and the package that it is in.
+const SUPERVISOR: &str = "/bin/s6-svscan /sv";
+const SUPERVISOR_PACKAGE: &str = "s6";
 const KEYS: &[&str] = &[
     "contents",
     "entrypoint",
@@ -204,6 +29,7 @@ const KEYS: &[&str] = &[
     "layering",
     "format",
     "certificates",
+    "os-release",
 ];
 
 impl ImageConfiguration {
@@ -219,7 +45,7 @@ impl ImageConfiguration {
 
     pub(crate) fn decode(node: &Node, file: &str, section: &str) -> Result<Self, Error> {
         let fields = Fields::open(node, file, section, KEYS)?;
-        Ok(Self {
+        let mut configuration = Self {
             contents: fields
                 .node("contents")
                 .map(|node| contents(node, file, &fields.path("contents")))
@@ -252,7 +78,19 @@ impl ImageConfiguration {
                 .map(|node| certificates(node, file, &fields.path("certificates")))
                 .transpose()?
                 .unwrap_or_default(),
-        })
+            os_release: fields
+                .node("os-release")
+                .map(|node| os_release(node, file, &fields.path("os-release")))
+                .transpose()?,
+        };
+        if let Some(position) = configuration.entrypoint.kind.as_ref().map(|kind| kind.position) {
+            configuration.entrypoint.command = Some(Text { value: SUPERVISOR.to_owned(), position });
+            if !configuration.contents.packages.iter().any(|package| **package == *SUPERVISOR_PACKAGE) {
+                let package = Text { value: SUPERVISOR_PACKAGE.to_owned(), position };
+                configuration.contents.packages.push(package);
+            }
+        }
+        Ok(configuration)
     }
 }
 
@@ -292,8 +130,8 @@ fn named_content(node: &Node, file: &str, section: &str) -> Result<NamedContent,
 
 fn entrypoint(node: &Node, file: &str, section: &str) -> Result<Entrypoint, Error> {
     let fields = Fields::open(node, file, section, &["type", "command", "shell-fragment", "services"])?;
-    let kind = fields.text("type")?;
-    if let Some(kind) = kind.as_ref().filter(|kind| !kind.is_empty() && **kind != "service-bundle") {
+    let kind = fields.text("type")?.filter(|kind| !kind.is_empty());
+    if let Some(kind) = kind.as_ref().filter(|kind| **kind != "service-bundle") {
         return Err(fields.invalid("type", kind, "only `service-bundle` exists; leave it out otherwise"));
     }
     Ok(Entrypoint {
@@ -353,8 +191,8 @@ fn path_mutation(node: &Node, file: &str, section: &str) -> Result<PathMutation,
     Ok(PathMutation {
         path: fields.required_text("path")?,
         kind,
-        uid: fields.integer32("uid")?.unwrap_or(0),
-        gid: fields.integer32("gid")?.unwrap_or(0),
+        uid: fields.integer32("uid")?,
+        gid: fields.integer32("gid")?,
         permissions: fields.integer32("permissions")?,
         source,
         recursive: fields.flag("recursive")?,
@@ -375,5 +213,18 @@ fn certificates(node: &Node, file: &str, section: &str) -> Result<Certificates, 
     Ok(Certificates {
         additional: fields.list("additional", |node, path| named_content(node, file, path))?,
         providers: fields.list("providers", |node, path| decode::text(node, file, path))?,
+    })
+}
+
+fn os_release(node: &Node, file: &str, section: &str) -> Result<OsRelease, Error> {
+    let known = &["id", "name", "pretty-name", "version-id", "home-url", "bug-report-url"];
+    let fields = Fields::open(node, file, section, known)?;
+    Ok(OsRelease {
+        id: fields.text("id")?,
+        name: fields.text("name")?,
+        pretty_name: fields.text("pretty-name")?,
+        version_id: fields.text("version-id")?,
+        home_url: fields.text("home-url")?,
+        bug_report_url: fields.text("bug-report-url")?,
     })
 }

@@ -1,0 +1,121 @@
+//! Services, certificates and `/etc/os-release`, which definitions add to the packages' files.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::print_stdout)]
+
+mod support;
+
+use std::process::Command;
+
+use image::{Error, Settings};
+use recipe::ImageConfiguration;
+use support::{Workshop, composed, listing};
+
+fn settings(yaml: &str) -> Settings {
+    Settings::from_definition(&ImageConfiguration::parse(yaml, "apko.yaml").unwrap(), Vec::new()).unwrap()
+}
+
+#[test]
+fn a_service_bundle_is_what_s6_reads() {
+    let workshop = Workshop::new();
+    let yaml = "entrypoint: {type: service-bundle, services: {web: /usr/bin/web --port 80, worker: /usr/bin/worker}}";
+    let configuration = ImageConfiguration::parse(yaml, "apko.yaml").unwrap();
+    assert_eq!(configuration.contents.packages[0].as_str(), "s6");
+    let out = tempfile::tempdir().unwrap();
+    let package = workshop.build(workshop.package("s6").file("bin/s6-svscan", "", 0o755));
+    let composed = composed(&[package], &settings(yaml), out.path()).unwrap();
+    let files = listing(out.path(), &composed);
+    assert_eq!(files["sv/web/run"], "755 0:0 1750000000 #!/bin/execlineb\n/usr/bin/web --port 80\n");
+    assert_eq!(files["sv/worker"], "777 0:0 1750000000 directory");
+    let configuration = support::json(out.path(), composed.configuration.digest().as_ref());
+    assert_eq!(configuration["config"]["Entrypoint"], serde_json::json!(["/bin/s6-svscan", "/sv"]));
+
+    let evil = settings("entrypoint: {services: {'../x': a}}");
+    let package = workshop.build(workshop.package("p").file("x", "", 0o644));
+    let error = support::composed(&[package], &evil, out.path()).unwrap_err();
+    assert!(error.to_string().contains("entrypoint.services"), "{error}");
+}
+
+#[test]
+fn os_release_is_written_over_the_packages() {
+    let workshop = Workshop::new();
+    let package = workshop.build(workshop.package("base").file("etc/os-release", "ID=other\n", 0o644));
+    let yaml = "os-release: {id: mine, name: Mine OS, version-id: '3.1', home-url: 'https://mine.example'}";
+    let out = tempfile::tempdir().unwrap();
+    let composed = composed(std::slice::from_ref(&package), &settings(yaml), out.path()).unwrap();
+    let files = listing(out.path(), &composed);
+    let text = "ID=mine\nNAME=\"Mine OS\"\nVERSION_ID=3.1\nHOME_URL=\"https://mine.example\"\n";
+    assert_eq!(files["etc/os-release"], format!("644 0:0 1750000000 {text}"));
+    assert_eq!(files["etc/mine-release"], "644 0:0 1750000000 3.1\n");
+    for bad in ["{id: 'a b'}", "{name: 'a\"$(x)'}"] {
+        let error =
+            support::composed(std::slice::from_ref(&package), &settings(&format!("os-release: {bad}")), out.path());
+        assert!(error.unwrap_err().to_string().contains("os-release"));
+    }
+}
+
+/// A certificate made by openssl, or `None` where it is not installed.
+fn certificate() -> Option<String> {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("cert.pem");
+    let made = Command::new("openssl")
+        .args([
+            "req",
+            "-x509",
+            "-newkey",
+            "rsa:2048",
+            "-nodes",
+            "-subj",
+            "/CN=test",
+            "-days",
+            "1",
+            "-keyout",
+            "/dev/null",
+        ])
+        .arg("-out")
+        .arg(&path)
+        .output();
+    match made {
+        Ok(output) if output.status.success() => Some(std::fs::read_to_string(path).unwrap()),
+        _ => {
+            println!("not run: no openssl");
+            None
+        }
+    }
+}
+
+#[test]
+fn certificates_are_added_to_the_packages_bundle() {
+    let Some(pem) = certificate() else { return };
+    let workshop = Workshop::new();
+    let bundle = "etc/ssl/certs/ca-certificates.crt";
+    let package = workshop.build(workshop.package("ca-certificates-bundle").file(bundle, "KNOWN\n", 0o644));
+    let with = |name: &str, content: &str| Settings {
+        certificates: vec![image::Certificate { name: name.to_owned(), content: content.to_owned() }],
+        ..Settings::default()
+    };
+    let out = tempfile::tempdir().unwrap();
+    let remarked = format!("subject: test\n{pem}");
+    let composed = composed(std::slice::from_ref(&package), &with("own-ca", &remarked), out.path()).unwrap();
+    let files = listing(out.path(), &composed);
+    assert_eq!(files[bundle], format!("644 0:0 1750000000 KNOWN\n{pem}\n"));
+    let own: Vec<_> = files.keys().filter(|path| path.starts_with("usr/local/share/ca-certificates/own-ca-")).collect();
+    assert_eq!(own.len(), 1, "{files:#?}");
+    assert_eq!(files[own[0]], format!("644 0:0 1750000000 {pem}"));
+
+    let key = pem.replace("CERTIFICATE", "PRIVATE KEY");
+    let twice = format!("{pem}{pem}");
+    let cut = pem.replace("MI", "MA");
+    for (name, content) in [("a/b", &pem), ("a", &key), ("a", &twice), ("a", &cut), ("a", &String::new())] {
+        let error = support::composed(std::slice::from_ref(&package), &with(name, content), out.path()).unwrap_err();
+        assert!(matches!(error, Error::Setting { setting: "certificates.additional", .. }), "{error}");
+    }
+}
+
+#[test]
+fn a_key_does_not_take_the_place_of_a_packages() {
+    let workshop = Workshop::new();
+    let package = workshop.build(workshop.package("keys").file("etc/apk/keys/os.rsa.pub", "KEY", 0o644));
+    let out = tempfile::tempdir().unwrap();
+    let mine = settings("contents: {runtime_keyring: [{name: os.rsa.pub, content: OTHER}]}");
+    let error = composed(&[package], &mine, out.path()).unwrap_err();
+    assert!(error.to_string().contains("contents.keyring"), "{error}");
+}
