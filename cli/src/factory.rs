@@ -206,6 +206,7 @@ impl Factory {
                 retention: configuration.retention,
                 focus: focus.map(str::to_owned),
                 authenticity: configuration.authenticity.default,
+                layer_cache: Some(home.folder("cache/layers").or_environment()?),
                 work,
             },
         };

@@ -111,10 +111,18 @@ pub enum Error {
         /// What to do instead.
         advice: &'static str,
     },
-    /// An OCI document can't be made.
-    #[error("the OCI {document} can't be made: {reason}")]
+    /// A lock file can't be used.
+    #[error("lock file `{file}`: {problem}")]
+    Lock {
+        /// The file.
+        file: String,
+        /// What is wrong, and what to do.
+        problem: String,
+    },
+    /// A document can't be made.
+    #[error("the {document} can't be made: {reason}")]
     Document {
-        /// `configuration`, `manifest`, `index` or `descriptor`.
+        /// `configuration`, `manifest`, `index`, `descriptor` or `lock`.
         document: &'static str,
         /// What is wrong.
         reason: String,

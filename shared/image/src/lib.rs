@@ -21,6 +21,7 @@ mod install;
 mod layer;
 mod layering;
 mod layout;
+mod lock;
 mod mutate;
 mod oci;
 mod services;
@@ -41,6 +42,10 @@ pub use error::Error;
 pub use facts::PackageFile;
 pub use layering::Layering;
 pub use layout::Layout;
+pub use lock::{
+    Lock, LockedConfiguration, LockedContents, LockedKey, LockedMember, LockedPackage, LockedRepository,
+    configuration_checksum, without_scheme,
+};
 pub use oci::{compose_index, descriptor_of};
 pub use settings::{
     Certificate, Distribution, Entrypoint, Group, Key, OsRelease, PathKind, PathMutation, Settings, User,

@@ -202,7 +202,7 @@ pub(crate) fn write(name: String, created: i64, content: Content) -> Result<Vec<
     Ok(bytes)
 }
 
-fn timestamp(seconds: i64) -> Result<String, Error> {
+pub(crate) fn timestamp(seconds: i64) -> Result<String, Error> {
     let time = Timestamp::from_second(seconds).map_err(|_| Error::Created { seconds })?;
     let text = time.to_string();
     // Years outside 0..=9999 are written with a sign, which SPDX doesn't know.

@@ -1,7 +1,7 @@
 /// A document can't be written from what was given.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The creation time is outside of what SPDX can write.
+    /// The creation time is outside of what an SBOM can say.
     #[error("creation time {seconds} is not a time between the years 0 and 9999")]
     Created {
         /// The seconds since 1970-01-01 UTC that were given.
@@ -44,6 +44,6 @@ pub enum Error {
         reason: String,
     },
     /// The document can't be written as JSON.
-    #[error("the SPDX document can't be written as JSON")]
+    #[error("the SBOM can't be written as JSON")]
     Json(#[source] serde_json::Error),
 }

@@ -73,6 +73,11 @@ pub struct InstalledPackage {
 /// When a digest or checksum can't be read, a package's own document is no SPDX 2 JSON or is larger
 /// than 64 MiB, or the time can't be written.
 pub fn image_document(image: &ImageSbom) -> Result<Vec<u8>, Error> {
+    write(format!("{}@{}", image.repository, image.digest), image.created, content(image)?)
+}
+
+/// The elements of an image, the image itself first.
+pub(crate) fn content(image: &ImageSbom) -> Result<Content, Error> {
     let mut identifiers = Identifiers::default();
     let mut extractions = Extractions::default();
     let mut content = Content::default();
@@ -129,7 +134,7 @@ pub fn image_document(image: &ImageSbom) -> Result<Vec<u8>, Error> {
         }
     }
     content.extracted = extractions.into_list();
-    write(format!("{}@{}", image.repository, image.digest), image.created, content)
+    Ok(content)
 }
 
 /// An element for something that an OCI registry holds.

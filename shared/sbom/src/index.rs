@@ -31,6 +31,11 @@ pub struct PlatformImage {
 /// # Errors
 /// When a digest can't be read or the time can't be written.
 pub fn index_document(index: &IndexSbom) -> Result<Vec<u8>, Error> {
+    write(format!("{}@{}", index.repository, index.digest), index.created, content(index)?)
+}
+
+/// The elements of an index, the index itself first.
+pub(crate) fn content(index: &IndexSbom) -> Result<Content, Error> {
     let mut identifiers = Identifiers::default();
     let mut content = Content::default();
     let mut element = oci_element(
@@ -63,5 +68,5 @@ pub fn index_document(index: &IndexSbom) -> Result<Vec<u8>, Error> {
         content.relationships.push(Relationship::new(&element.id, "VARIANT_OF", &id));
         content.packages.push(element);
     }
-    write(format!("{}@{}", index.repository, index.digest), index.created, content)
+    Ok(content)
 }

@@ -289,3 +289,78 @@ fn wrong_input_is_refused_by_name() {
     package.checksum = "Q1short".to_owned();
     assert!(matches!(image_document(&redis_image(vec![package])), Err(Error::Checksum { .. })));
 }
+
+static CYCLONEDX: LazyLock<jsonschema::Validator> = LazyLock::new(|| {
+    let read = |name: &str| -> Value {
+        let path = format!("{}/../../tests/schemas/{name}", env!("CARGO_MANIFEST_DIR"));
+        serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
+    };
+    let part = |name: &str| jsonschema::Resource::from_contents(read(name)).unwrap();
+    jsonschema::options()
+        .with_resource("http://cyclonedx.org/schema/spdx.SNAPSHOT.schema.json", part("cyclonedx-spdx.schema.json"))
+        .with_resource(
+            "http://cyclonedx.org/schema/jsf-0.82.SNAPSHOT.schema.json",
+            part("cyclonedx-jsf-0.82.schema.json"),
+        )
+        .build(&read("cyclonedx-1.6.schema.json"))
+        .unwrap()
+});
+
+fn valid_bom(bytes: &[u8]) -> Value {
+    let document: Value = serde_json::from_slice(bytes).unwrap();
+    let errors: Vec<String> =
+        CYCLONEDX.iter_errors(&document).map(|error| format!("{}: {error}", error.instance_path)).collect();
+    assert!(errors.is_empty(), "{}", errors.join("\n"));
+    document
+}
+
+#[test]
+fn a_bom_of_an_image_says_what_its_spdx_document_says() {
+    let own = memcached();
+    let mut zlib = information("zlib", "1.3.1-r0", &["Zlib"]);
+    zlib.url = "https://zlib.example".to_owned();
+    let odd = information("odd", "1-r0", &["see COPYING (really)"]);
+    let packages = vec![
+        installed(zlib, None),
+        installed(own.information.clone(), Some(package_document(&own).unwrap())),
+        installed(odd, None),
+        installed(information("bare", "1-r0", &[]), None),
+    ];
+    let image = redis_image(packages);
+    let bytes = sbom::image_bom(&image).unwrap();
+    let bom = valid_bom(&bytes);
+    assert_eq!(bom["metadata"]["component"]["type"], "container");
+    assert_eq!(bom["metadata"]["timestamp"], "2025-06-15T15:08:20Z");
+    let components = bom["components"].as_array().unwrap();
+    let find = |name: &str| components.iter().find(|component| component["name"] == name).unwrap();
+    assert_eq!(find("zlib")["purl"], "pkg:apk/minimill/zlib@1.3.1-r0?arch=x86_64&distro=minimill");
+    assert_eq!(find("zlib")["licenses"][0]["expression"], "Zlib");
+    assert_eq!(find("zlib")["externalReferences"][0]["url"], "https://zlib.example");
+    assert_eq!(find("zlib")["hashes"][0]["alg"], "SHA-1");
+    assert_eq!(find("odd")["licenses"][0]["expression"], "LicenseRef-see-COPYING--really-");
+    assert!(find("bare").get("licenses").is_none());
+    assert_eq!(find("minimill")["type"], "operating-system");
+    let ancestor = &find("memcached")["pedigree"]["ancestors"][0];
+    assert_eq!(ancestor["purl"], "pkg:deb/debian/memcached@1.6.38?arch=source");
+    assert_eq!(ancestor["hashes"][0]["content"], "c".repeat(64));
+    let names: BTreeSet<&str> = components.iter().map(|component| component["bom-ref"].as_str().unwrap()).collect();
+    let listed = bom["dependencies"][0]["dependsOn"].as_array().unwrap();
+    assert_eq!(names, listed.iter().map(|name| name.as_str().unwrap()).collect());
+
+    assert_eq!(bytes, sbom::image_bom(&image).unwrap());
+    let later = ImageSbom { created: image.created + 1, ..image };
+    assert_ne!(bom["serialNumber"], valid_bom(&sbom::image_bom(&later).unwrap())["serialNumber"]);
+}
+
+#[test]
+fn a_bom_of_an_index_names_its_images() {
+    let index = IndexSbom {
+        repository: "memcached".to_owned(),
+        digest: digest('9'),
+        images: vec![PlatformImage { architecture: "arm64".to_owned(), digest: digest('2') }],
+        created: 0,
+    };
+    let bom = valid_bom(&sbom::index_bom(&index).unwrap());
+    assert_eq!(bom["components"].as_array().unwrap().len(), 1);
+    assert_eq!(bom["components"][0]["version"], digest('2'));
+}

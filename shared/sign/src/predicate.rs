@@ -11,6 +11,8 @@ use crate::ResourceDescriptor;
 pub const SIGNATURE: &str = "https://sigstore.dev/cosign/sign/v1";
 /// An SPDX document; the predicate is the document.
 pub const SPDX: &str = "https://spdx.dev/Document";
+/// A CycloneDX document; the predicate is the document.
+pub const CYCLONEDX: &str = "https://cyclonedx.org/bom";
 /// SLSA provenance v1; the predicate is a [`Provenance`].
 pub const PROVENANCE: &str = "https://slsa.dev/provenance/v1";
 /// The result of a test suite; the predicate is a [`TestResult`].

@@ -89,4 +89,7 @@ pub struct Settings {
     pub authenticity: crate::DefaultPolicy,
     /// Scratch space; what a stage makes there it removes.
     pub work: PathBuf,
+    /// Where compressed layers are kept for images that need them again, up to 2 GiB; they are not
+    /// kept where it is not set.
+    pub layer_cache: Option<PathBuf>,
 }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use apk::Architecture;
 use async_trait::async_trait;
-use image::{BlobSink, BlobWriter, Composed, Composition, PackageFile, Settings};
+use image::{BlobSink, BlobWriter, Composed, Composition, LayerCache, PackageFile, Settings};
 use ports::{Digest, Transaction};
 use recipe::ImageConfiguration;
 use serde::{Deserialize, Serialize};
@@ -13,6 +13,7 @@ use crate::image_plan::Plan;
 use crate::{Context, ImageTest, Outcome, Stage, StageError, chain, repository};
 
 const MAXIMUM_PLAN_BYTES: u64 = 64 << 20;
+const LAYER_CACHE_BYTES: u64 = 2 << 30;
 
 /// Composes an image from its plan, for every architecture, twice: an image is only handed on when
 /// both compositions give the same digest.
@@ -43,6 +44,9 @@ pub struct BuildRecord {
     pub index: Digest,
     /// SPDX document of the index.
     pub sbom: Digest,
+    /// CycloneDX document of the index; builds of older versions have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bom: Option<Digest>,
     /// One image per architecture.
     pub platforms: BTreeMap<Architecture, Platform>,
     /// `created` of the newest platform, in seconds since 1970.
@@ -59,6 +63,9 @@ pub struct Platform {
     pub content: Vec<(Digest, u64)>,
     /// SPDX document.
     pub sbom: Digest,
+    /// CycloneDX document; builds of older versions have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bom: Option<Digest>,
     /// The files of the image that no package owns.
     pub composed_files: Vec<String>,
 }
@@ -102,7 +109,8 @@ async fn build(context: &Context, digest: Digest, plan: &Plan) -> Result<BuildRe
     let (folder, source_date_epoch) = (scratch.path().join("layout"), context.settings.source_date_epoch);
     let made = {
         let (folder, settings) = (folder.clone(), settings);
-        tokio::task::spawn_blocking(move || compose(&folder, &settings, &packages, source_date_epoch))
+        let cache = context.settings.layer_cache.clone();
+        tokio::task::spawn_blocking(move || compose(&folder, cache.as_deref(), &settings, &packages, source_date_epoch))
             .await
             .map_err(ports::PortError::from)??
     };
@@ -137,13 +145,17 @@ struct Made {
 
 fn compose(
     folder: &Path,
+    cache: Option<&Path>,
     settings: &Settings,
     packages: &BTreeMap<Architecture, Vec<PackageFile>>,
     source_date_epoch: Option<i64>,
 ) -> Result<Made, StageError> {
     let mut layout = image::Layout::create(folder).map_err(|error| failed(&error))?;
-    let first = compose_into(&mut layout, settings, packages, source_date_epoch)?;
-    let again = compose_into(&mut Discard, settings, packages, source_date_epoch)?;
+    let cache =
+        cache.map(|folder| LayerCache::open(folder, LAYER_CACHE_BYTES)).transpose().map_err(|error| failed(&error))?;
+    let first = compose_into(&mut layout, cache.as_ref(), settings, packages, source_date_epoch)?;
+    // Without the cache, so that this holds what it gave against the packages too.
+    let again = compose_into(&mut Discard, None, settings, packages, source_date_epoch)?;
     if first.index != again.index {
         let reason =
             format!("composing twice gave {} and then {}; the image is not reproducible", first.index, again.index);
@@ -154,6 +166,7 @@ fn compose(
 
 fn compose_into(
     sink: &mut dyn BlobSink,
+    cache: Option<&LayerCache>,
     settings: &Settings,
     packages: &BTreeMap<Architecture, Vec<PackageFile>>,
     source_date_epoch: Option<i64>,
@@ -162,7 +175,11 @@ fn compose_into(
     for (architecture, packages) in packages {
         let created = image::created(source_date_epoch, packages);
         let composition = Composition { packages, settings, architecture: *architecture, created };
-        platforms.push(image::compose(&composition, sink).map_err(|error| failed(&error))?);
+        let composed = match cache {
+            Some(cache) => image::compose_cached(&composition, cache, sink),
+            None => image::compose(&composition, sink),
+        };
+        platforms.push(composed.map_err(|error| failed(&error))?);
     }
     let (index, _) = image::compose_index(&platforms, settings, sink).map_err(|error| failed(&error))?;
     Ok(Made { platforms, index: index.digest().to_string() })
@@ -228,9 +245,9 @@ async fn store(
             put(context, folder, blob).await?;
             content.push((blob, descriptor.size()));
         }
-        let document =
-            sbom::image_document(&image_sbom(plan, composed)).map_err(|error| StageError::Rejected(chain(&error)))?;
-        let sbom = context.blobs.put(document).await?;
+        let (facts, refused) = (image_sbom(plan, composed), |error: sbom::Error| StageError::Rejected(chain(&error)));
+        let sbom = context.blobs.put(sbom::image_document(&facts).map_err(refused)?).await?;
+        let bom = Some(context.blobs.put(sbom::image_bom(&facts).map_err(refused)?).await?);
         images.push(sbom::PlatformImage {
             digest: manifest.to_string(),
             architecture: composed.architecture.oci().to_owned(),
@@ -241,11 +258,12 @@ async fn store(
             .iter()
             .filter(|file| file.owner == image::FileOwner::Composition)
             .map(|file| file.path.clone());
-        let platform = Platform { manifest, content, sbom, composed_files: composed_files.collect() };
+        let platform = Platform { manifest, content, sbom, bom, composed_files: composed_files.collect() };
         platforms.insert(composed.architecture, platform);
     }
     let index_sbom = sbom::IndexSbom { repository: plan.image.clone(), digest: index.to_string(), images, created };
     let document = sbom::index_document(&index_sbom).map_err(|error| StageError::Rejected(chain(&error)))?;
+    let bom = sbom::index_bom(&index_sbom).map_err(|error| StageError::Rejected(chain(&error)))?;
     Ok(BuildRecord {
         image: plan.image.clone(),
         stream: plan.stream.clone(),
@@ -253,6 +271,7 @@ async fn store(
         version: plan.version.clone(),
         index,
         sbom: context.blobs.put(document).await?,
+        bom: Some(context.blobs.put(bom).await?),
         platforms,
         created,
     })

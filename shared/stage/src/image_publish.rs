@@ -163,14 +163,14 @@ impl ImagePublish {
     ) -> Result<(), StageError> {
         let reports: Reports = read(context, self.report).await?;
         let configuration = Digest::of(plan.configuration.as_bytes());
-        let mut subjects = vec![(build.index, build.sbom, None)];
+        let mut subjects = vec![(build.index, build.sbom, build.bom, None)];
         subjects.extend(
             build
                 .platforms
                 .iter()
-                .map(|(architecture, platform)| (platform.manifest, platform.sbom, Some(*architecture))),
+                .map(|(architecture, platform)| (platform.manifest, platform.sbom, platform.bom, Some(*architecture))),
         );
-        for (subject, sbom, architecture) in subjects {
+        for (subject, sbom, bom, architecture) in subjects {
             let document: Value = read(context, sbom).await?;
             let provenance = provenance::of_image(
                 &self.image,
@@ -180,12 +180,16 @@ impl ImagePublish {
                 &materials(plan, architecture),
             );
             let test = reports.attestation(architecture);
-            let statements = [
+            let mut statements = vec![
                 Statement::new(subject, predicate::SIGNATURE, &json!({})),
                 Statement::new(subject, predicate::SPDX, &document),
                 Statement::new(subject, predicate::PROVENANCE, &provenance),
                 Statement::new(subject, predicate::TEST_RESULT, &test),
             ];
+            if let Some(bom) = bom {
+                let document: Value = read(context, bom).await?;
+                statements.push(Statement::new(subject, predicate::CYCLONEDX, &document));
+            }
             for statement in statements {
                 let failed = |error: &sign::Error| StageError::environment("sign the image")(error);
                 let statement = statement.map_err(|error| failed(&error))?;

@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 use crate::support::{Image, Server, assert_signed, assert_spdx, factory, installed, mill, run, told};
 
 const SPDX: &str = "https://spdx.dev/Document";
+const CYCLONEDX: &str = "https://cyclonedx.org/bom";
 const PROVENANCE: &str = "https://slsa.dev/provenance/v1";
 const TEST_RESULT: &str = "https://in-toto.io/attestation/test-result/v0.1";
 const SIGNATURE: &str = "https://sigstore.dev/cosign/sign/v1";
@@ -67,8 +68,9 @@ fn openssl_verifies_every_statement_about_every_index_and_platform() {
         for digest in [&image.digest, &image.platform] {
             let found = predicates(&server, &image, digest, &key);
             let kinds: BTreeSet<&str> = found.keys().map(String::as_str).collect();
-            assert_eq!(kinds, BTreeSet::from([SIGNATURE, SPDX, PROVENANCE, TEST_RESULT]), "{name} {digest}");
+            assert_eq!(kinds, BTreeSet::from([SIGNATURE, SPDX, CYCLONEDX, PROVENANCE, TEST_RESULT]), "{name} {digest}");
             assert_eq!(found[SIGNATURE], serde_json::json!({}));
+            assert_eq!(found[CYCLONEDX]["specVersion"], "1.6");
             assert_eq!(found[TEST_RESULT]["result"], "PASSED", "{name} {digest}");
             let materials = found[PROVENANCE]["buildDefinition"]["resolvedDependencies"].as_array().unwrap();
             for (package, version) in &packages {
