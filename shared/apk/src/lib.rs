@@ -35,5 +35,5 @@ pub use information::{IndexEntry, PackageInformation};
 pub use installed::{InstalledFile, InstalledPackage, parse_installed, write_installed};
 pub use key::{Keyring, MINIMUM_KEY_BITS, PrivateKey, PublicKey};
 pub use report::{Report, index_directory, verify_file};
-pub use scan::{Found, Scan, ScanOptions};
+pub use scan::{Dynamic, Found, Scan, ScanOptions, read_dynamic};
 pub use version::{InvalidVersion, Version, compare_versions, is_version, order_versions};

@@ -8,7 +8,7 @@ use crate::layer::write_layers;
 use crate::settings::Settings;
 use crate::sink::BlobSink;
 use crate::tree::{Kind, Owner};
-use crate::{Error, accounts, certificates, database, layering, mutate, oci, services, system};
+use crate::{Error, accounts, certificates, database, layering, loader_cache, mutate, oci, services, system};
 
 /// What an image of one architecture is made of.
 #[derive(Clone, Copy, Debug)]
@@ -167,6 +167,7 @@ fn compose_with(
     services::write(tree, &settings.services, mtime)?;
     system::busybox_links(tree, &installation.captured, mtime)?;
     system::devices(tree, mtime)?;
+    loader_cache::add(tree, &mut installation.packages, &installation.captured, mtime)?;
 
     let layers = layering::plan(&installation.packages, settings.layering)?;
     let layers = write_layers(&mut installation, &layers, settings.compression, cache, sink)?;

@@ -9,8 +9,8 @@ use std::thread;
 
 use apk::{Architecture, FileEntry, FileKind, IndexEntry, Package, PackageInformation};
 
-use crate::Error;
 use crate::tree::{Content, Kind, Tree};
+use crate::{Error, certificates, loader_cache};
 
 /// The largest file that composing reads into memory, in bytes.
 const CAPTURE_LIMIT: u64 = 4 << 20;
@@ -157,7 +157,9 @@ fn open(file: &PackageFile, architecture: Option<Architecture>) -> Result<Opened
 pub(crate) fn is_followed(path: &str) -> bool {
     matches!(path, "etc/passwd" | "etc/group")
         || path.starts_with("etc/busybox-paths.d/")
-        || crate::certificates::BUNDLES.contains(&path)
+        || path == loader_cache::CONFIGURATION
+        || path.starts_with(loader_cache::CONFIGURATIONS)
+        || certificates::BUNDLES.contains(&path)
 }
 
 fn capture(

@@ -21,6 +21,7 @@ mod install;
 mod layer;
 mod layering;
 mod layout;
+mod loader_cache;
 mod lock;
 mod mutate;
 mod oci;

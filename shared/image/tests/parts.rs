@@ -119,3 +119,37 @@ fn a_key_does_not_take_the_place_of_a_packages() {
     let error = composed(&[package], &mine, out.path()).unwrap_err();
     assert!(error.to_string().contains("contents.keyring"), "{error}");
 }
+
+#[test]
+fn libraries_are_in_the_loaders_cache() {
+    let Ok(bytes) = std::fs::read("/lib/x86_64-linux-gnu/libz.so.1") else {
+        println!("not run: no libz of this machine");
+        return;
+    };
+    let workshop = Workshop::new();
+    let mut own = workshop.package("libz").file("etc/ld.so.conf", "include /etc/ld.so.conf.d/*.conf\n", 0o644);
+    own = own.file("etc/ld.so.conf.d/own.conf", "/opt/lib\n", 0o644).file("usr/lib/libnot.so.1", "text", 0o755);
+    own = own.symlink("lib", "usr/lib").symlink("usr/lib/libz.so.1", "libz.so.1.9").symlink("opt/lib", "../usr/lib/z");
+    let own = own.bytes("usr/lib/libz.so.1.9", &bytes, 0o755).bytes("usr/lib/z/libz.so.1", &bytes, 0o755);
+    let out = tempfile::tempdir().unwrap();
+    let package = workshop.build(own);
+    let composed = composed(std::slice::from_ref(&package), &Settings::default(), out.path()).unwrap();
+    let Some(cache) = support::content(out.path(), &composed, "etc/ld.so.cache") else { panic!("no cache") };
+    let file = out.path().join("ld.so.cache");
+    std::fs::write(&file, cache).unwrap();
+    match Command::new("/sbin/ldconfig").args(["-p", "-C"]).arg(&file).output() {
+        Err(_) => println!("not run: no ldconfig"),
+        Ok(output) => {
+            let text = String::from_utf8(output.stdout).unwrap();
+            let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| line.contains("=>")).collect();
+            assert_eq!(
+                lines,
+                ["libz.so.1 (libc6,x86-64) => /lib/libz.so.1", "libz.so.1 (libc6,x86-64) => /opt/lib/libz.so.1"],
+                "{text}"
+            );
+        }
+    }
+    let without = workshop.build(workshop.package("other").bytes("usr/lib/libz.so.1", &bytes, 0o755));
+    let composed = support::composed(&[without], &Settings::default(), out.path()).unwrap();
+    assert!(support::content(out.path(), &composed, "etc/ld.so.cache").is_none());
+}

@@ -14,11 +14,19 @@ const TABLE_BYTES: u64 = 1 << 20;
 /// Section headers that are read.
 const SECTIONS: u32 = 1 << 16;
 
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Dynamic {
-    pub(super) interpreter: Option<String>,
-    pub(super) needed: Vec<String>,
-    pub(super) sonames: Vec<String>,
+/// What the dynamic linker reads of an ELF file.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Dynamic {
+    /// `e_machine`: 62 for x86_64, 183 for aarch64.
+    pub machine: u16,
+    /// Whether it is a shared object (`ET_DYN`), as position-independent programs are too.
+    pub shared: bool,
+    /// `PT_INTERP`.
+    pub interpreter: Option<String>,
+    /// `DT_NEEDED`, in order.
+    pub needed: Vec<String>,
+    /// `DT_SONAME`.
+    pub sonames: Vec<String>,
 }
 
 /// `None` where the file is no ELF file or a damaged one, which no linker would read either.
@@ -26,18 +34,27 @@ pub(super) fn read(path: &Path) -> Result<Option<Dynamic>> {
     if !path.is_file() {
         return Ok(None);
     }
-    let cache = ReadCache::new(File::open(path).map_err(Error::at(path))?);
-    Ok(match FileKind::parse(&cache) {
+    Ok(read_dynamic(File::open(path).map_err(Error::at(path))?))
+}
+
+/// What the dynamic linker reads of a file; `None` where it is no ELF file or a damaged one.
+pub fn read_dynamic(file: File) -> Option<Dynamic> {
+    let cache = ReadCache::new(file);
+    match FileKind::parse(&cache) {
         Ok(FileKind::Elf32) => dynamic::<elf::FileHeader32<object::Endianness>, _>(&cache),
         Ok(FileKind::Elf64) => dynamic::<elf::FileHeader64<object::Endianness>, _>(&cache),
         _ => None,
-    })
+    }
 }
 
 fn dynamic<'d, Elf: FileHeader, R: ReadRef<'d>>(data: R) -> Option<Dynamic> {
     let header = Elf::parse(data).ok()?;
     let endian = header.endian().ok()?;
-    let mut found = Dynamic::default();
+    let mut found = Dynamic {
+        machine: header.e_machine(endian).0,
+        shared: header.e_type(endian) == elf::ET_DYN,
+        ..Dynamic::default()
+    };
     for segment in header.program_headers(endian, data).ok()? {
         if segment.p_type(endian) == elf::PT_INTERP && segment.p_filesz(endian).into() <= TABLE_BYTES {
             found.interpreter = segment.interpreter(endian, data).ok()?.map(text);

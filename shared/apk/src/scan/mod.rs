@@ -4,6 +4,8 @@ mod elf;
 mod pkgconfig;
 mod shebang;
 
+pub use elf::{Dynamic, read_dynamic};
+
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read as _;

@@ -92,6 +92,13 @@ impl Recipe {
         self
     }
 
+    pub fn bytes(self, path: &str, content: &[u8], mode: u32) -> Self {
+        let path = self.at(path);
+        fs::write(&path, content).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        self
+    }
+
     pub fn directory(self, path: &str, mode: u32) -> Self {
         let path = self.at(path);
         fs::create_dir_all(&path).unwrap();
@@ -200,6 +207,17 @@ pub fn layer_listing(layout: &Path, digest: &str) -> BTreeMap<String, String> {
 
 fn text(bytes: Option<std::borrow::Cow<'_, [u8]>>) -> String {
     String::from_utf8(bytes.unwrap().into_owned()).unwrap()
+}
+
+/// The content of a regular file of the lowest layer.
+pub fn content(layout: &Path, composed: &Composed, wanted: &str) -> Option<Vec<u8>> {
+    let digest = composed.layers[0].descriptor.digest().to_string();
+    let mut archive = tar::Archive::new(MultiGzDecoder::new(blob(layout, &digest)));
+    let mut entries = archive.entries().unwrap().map(|entry| entry.unwrap());
+    let mut entry = entries.find(|entry| *entry.path_bytes() == *wanted.as_bytes())?;
+    let mut content = Vec::new();
+    entry.read_to_end(&mut content).unwrap();
+    Some(content)
 }
 
 pub fn blob(layout: &Path, digest: &str) -> fs::File {
