@@ -5,7 +5,7 @@
 mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::Path;
 
 use image::{FileType, PackageFile, PathKind, PathMutation, Settings, User};
@@ -82,6 +82,7 @@ fn walk(root: &Path, below: &str, found: &mut BTreeMap<String, (FileType, u32, u
         let kind = match facts.file_type() {
             kind if kind.is_dir() => FileType::Directory,
             kind if kind.is_symlink() => FileType::Symlink,
+            kind if kind.is_char_device() => FileType::Device,
             _ => FileType::Regular,
         };
         found.insert(path.clone(), (kind, facts.permissions().mode() & 0o7777, facts.uid(), facts.gid()));
