@@ -128,8 +128,23 @@ pub enum Catalog {
 pub enum Upstream {
     /// Newest release per package, and why each candidate was taken or passed over
     Check {
-        /// Package definitions; all when none is given.
+        /// Package definitions, whatever their schedules say; all whose schedule has come when none is given.
         names: Vec<String>,
+    },
+    /// Print a definition with the newest release's version and checksum in place
+    Update {
+        /// Package definition.
+        name: String,
+        /// Write it into the catalog's file.
+        #[arg(long)]
+        write: bool,
+    },
+    /// Take a release that has become another than it was when it was first seen
+    Accept {
+        /// Package definition.
+        name: String,
+        /// Version, or the release's name upstream.
+        version: String,
     },
 }
 

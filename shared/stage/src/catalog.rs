@@ -2,18 +2,21 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
+use apk::Architecture;
 use ports::Digest;
 use recipe::{AuthenticityPolicy, ImageDefinition, PackageDefinition, Pipelines};
 use sandbox::Bootstrap;
 
-use crate::chain;
+use crate::watch_file::WatchFile;
+use crate::{chain, shared};
 
 const MAXIMUM_DEFINITION_BYTES: u64 = 1 << 20;
 const MAXIMUM_FOLDER_BYTES: u64 = 64 << 20;
 const MAXIMUM_FOLDER_DEPTH: usize = 16;
 
-/// The definitions that a factory builds: `packages/NAME.yaml`, `images/NAME/`,
+/// The definitions that a factory builds: `packages/NAME.yaml`, `watch/NAME.yaml`, `images/NAME/`,
 /// `authenticity/NAME.yaml`, `pipelines/` and `bootstrap/` of one folder.
 #[derive(Debug)]
 pub struct Catalog {
@@ -30,6 +33,7 @@ pub struct Catalog {
     pub bootstrap: Bootstrap,
     /// Definitions that can't be used, and why. The others are built all the same.
     pub problems: Vec<Problem>,
+    shared_outputs: OnceLock<BTreeMap<String, String>>,
 }
 
 /// A definition that can't be used.
@@ -54,6 +58,8 @@ pub struct PackageSource {
     pub folder: Option<PathBuf>,
     /// Digest of the folder's content.
     pub folder_digest: Option<Digest>,
+    /// `watch/NAME.yaml`, or what is wrong with it.
+    pub watch: Option<Result<WatchFile, String>>,
 }
 
 /// An image's folder.
@@ -99,7 +105,7 @@ pub enum CatalogError {
     Empty(PathBuf),
 }
 
-type Result<T> = std::result::Result<T, CatalogError>;
+type Result<T, E = CatalogError> = std::result::Result<T, E>;
 
 impl Catalog {
     /// Reads a catalog folder.
@@ -127,6 +133,7 @@ impl Catalog {
             pipelines,
             bootstrap,
             problems: Vec::new(),
+            shared_outputs: OnceLock::new(),
             root,
         };
         catalog.load_packages(&package_folder)?;
@@ -150,6 +157,17 @@ impl Catalog {
         self.root.join("feed")
     }
 
+    /// The file of a package definition.
+    pub fn definition_file(&self, definition: &PackageDefinition) -> PathBuf {
+        self.root.join(&definition.file)
+    }
+
+    /// The names of packages that definitions with `update.shared` make, with those definitions;
+    /// found when first asked for.
+    pub(crate) fn shared_outputs(&self, architecture: Architecture) -> &BTreeMap<String, String> {
+        self.shared_outputs.get_or_init(|| shared::outputs(self, architecture))
+    }
+
     fn load_packages(&mut self, folder: &Path) -> Result<()> {
         for path in entries(folder)? {
             if path.extension().is_none_or(|extension| extension != "yaml") {
@@ -163,7 +181,8 @@ impl Catalog {
                     let folder = files.is_dir().then_some(files);
                     let folder_digest = folder.as_deref().map(folder_digest).transpose()?;
                     let name = definition.package.name.value.clone();
-                    self.packages.insert(name, PackageSource { definition, folder, folder_digest });
+                    let watch = self.watch_file(&name)?;
+                    self.packages.insert(name, PackageSource { definition, folder, folder_digest, watch });
                 }
                 Err(error) => self.problem(stem(&path), label, &error),
             }
@@ -202,6 +221,14 @@ impl Catalog {
             }
         }
         Ok(())
+    }
+
+    fn watch_file(&self, name: &str) -> Result<Option<Result<WatchFile, String>>> {
+        let path = self.root.join("watch").join(format!("{name}.yaml"));
+        if !path.is_file() {
+            return Ok(None);
+        }
+        Ok(Some(WatchFile::parse(&text(&path)?, Path::new(&self.label(&path)))))
     }
 
     fn load_images(&mut self, folder: &Path) -> Result<()> {

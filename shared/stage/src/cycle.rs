@@ -10,10 +10,13 @@ use serde::Serialize;
 use crate::packages::{Packages, Retry, Standing, send_due};
 use crate::record::{self, Release, RepositoryEntry};
 use crate::releases::{self, ReleaseStatus};
-use crate::worker::{Count, Entry, Summary, drain};
+use crate::worker::{Count, Entry, Summary, drain, drain_with};
 use crate::{
     Context, ImagePlan, Stage, StageError, UpstreamCheck, VulnerabilityScan, feed, repository, retention, streams,
 };
+
+/// Upstreams asked at once; hosts have a limit of their own.
+const CHECKS_AT_ONCE: usize = 32;
 
 /// What a cycle did.
 #[derive(Clone, Debug, Serialize)]
@@ -102,7 +105,7 @@ pub async fn update_packages(context: &Arc<Context>, workers: usize) -> Result<S
     let mut total = Summary::default();
     let checks: Vec<UpstreamCheck> =
         context.catalog.packages.keys().map(|name| UpstreamCheck { package: name.clone() }).collect();
-    phase(context, workers, checks, &mut total).await?;
+    phase(context, workers, CHECKS_AT_ONCE, checks, &mut total).await?;
     for architecture in &context.settings.architectures {
         send_due(context, *architecture, Retry::All).await?;
     }
@@ -120,7 +123,7 @@ pub async fn update_packages(context: &Arc<Context>, workers: usize) -> Result<S
 pub async fn update_images(context: &Arc<Context>, workers: usize) -> Result<Summary, StageError> {
     let mut total = Summary::default();
     streams::propose(context).await?;
-    phase(context, workers, image_plans(context), &mut total).await?;
+    phase(context, workers, 0, image_plans(context), &mut total).await?;
     Ok(total)
 }
 
@@ -131,6 +134,7 @@ pub async fn update_images(context: &Arc<Context>, workers: usize) -> Result<Sum
 async fn phase<S: Stage>(
     context: &Arc<Context>,
     workers: usize,
+    checks: usize,
     messages: Vec<S>,
     total: &mut Summary,
 ) -> Result<(), StageError> {
@@ -138,7 +142,7 @@ async fn phase<S: Stage>(
         let messages = chunk.iter().map(Stage::envelope).collect::<Result<Vec<_>, _>>()?;
         context.state.commit(Transaction { messages, ..Transaction::default() }).await?;
     }
-    total.merge(drain(context, workers).await?);
+    total.merge(drain_with(context, workers, checks).await?);
     Ok(())
 }
 
@@ -235,7 +239,7 @@ pub async fn scan(
     let mut total = Summary::default();
     let wanted = |name: &str| image.is_none_or(|image| image == name);
     let messages = scans(context).await?.into_iter().filter(|scan| wanted(&scan.image)).collect();
-    phase(context, workers, messages, &mut total).await?;
+    phase(context, workers, 0, messages, &mut total).await?;
     let rows = releases(context).await?.into_iter().filter(|row| wanted(&row.name)).collect();
     Ok((total, rows))
 }

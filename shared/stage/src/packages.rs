@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use apk::Architecture;
 use ports::{Condition, Digest, Envelope, Key, Transaction};
-use recipe::{BuildPlan, Graph, NewChecksum, Node, Options, PackageDefinition, evaluate};
+use recipe::{BuildPlan, Graph, Node, Options, PackageDefinition, evaluate};
 
 use crate::record::{self, Built, Failure, PublishedPackage, Upstream};
 use crate::rules::version::{self, Claim};
-use crate::{Context, PackageBuild, PackagePublish, Stage, StageError, chain};
+use crate::{Context, PackageBuild, PackagePublish, Stage, StageError, chain, shared};
 
 /// A definition as it is to be built today: the catalog's, moved on to the newest upstream version.
 #[derive(Clone, Debug)]
@@ -75,7 +75,7 @@ pub async fn load_package(context: &Context, name: &str, architecture: Architect
         .ok_or_else(|| StageError::Rejected(format!("the catalog has no package `{name}`")))?;
     let mut definition = source.definition.clone();
     if let Some(upstream) = newer_upstream(context, &definition).await? {
-        let checksums = [NewChecksum::Sha256(upstream.sha256.clone())];
+        let checksums = upstream.checksums();
         let text = recipe::update_definition_text(&definition.source, &definition.file, &upstream.version, &checksums)
             .map_err(|error| StageError::Rejected(chain(&error)))?;
         definition =
@@ -83,7 +83,8 @@ pub async fn load_package(context: &Context, name: &str, architecture: Architect
     }
     let options = Options::new(architecture, &context.catalog.pipelines);
     let mut plan = evaluate(&definition, &options).map_err(|error| StageError::Rejected(chain(&error)))?;
-    let digest = Digest::of(format!("{}\n{:?}", plan.recipe_digest, source.folder_digest).as_bytes());
+    let shared = shared::versions(context, name, &plan).await?;
+    let digest = Digest::of(format!("{}\n{:?}{shared}", plan.recipe_digest, source.folder_digest).as_bytes());
     let epoch = u32::try_from(definition.package.epoch).map_err(|_| {
         StageError::Rejected(format!("{}: epoch {} is out of range", definition.file, definition.package.epoch))
     })?;
@@ -100,7 +101,7 @@ pub async fn load_package(context: &Context, name: &str, architecture: Architect
 }
 
 /// What upstream offers beyond the catalog's version.
-async fn newer_upstream(context: &Context, definition: &PackageDefinition) -> Result<Option<Upstream>, StageError> {
+pub(crate) async fn newer_upstream(context: &Context, definition: &PackageDefinition) -> Result<Option<Upstream>, StageError> {
     let name = &definition.package.name.value;
     let Some(document) = context.state.get(&Key::new(record::package(name), "upstream")).await? else {
         return Ok(None);

@@ -3,6 +3,8 @@
 //! | partition | sort key | document |
 //! |---|---|---|
 //! | `package#NAME` | `upstream` | [`Upstream`] |
+//! | `package#NAME` | `releases` | [`crate::rules::releases::Releases`] |
+//! | `package#NAME` | `asked` | [`Asked`] |
 //! | `package#NAME` | `claim#VERSION` | [`crate::rules::version::Claim`] |
 //! | `package#NAME` | `built#VERSION#ARCH` | [`Built`] |
 //! | `package#NAME` | `failure#VERSION#ARCH` | [`Failure`] |
@@ -24,6 +26,7 @@ use std::collections::BTreeMap;
 use apk::{Architecture, IndexEntry};
 use jiff::Timestamp;
 use ports::{Digest, Key};
+use recipe::NewChecksum;
 use serde::{Deserialize, Serialize};
 
 /// What upstream offers for a package, as last seen.
@@ -31,12 +34,31 @@ use serde::{Deserialize, Serialize};
 pub struct Upstream {
     /// The version to build instead of the catalog's.
     pub version: String,
-    /// SHA-256 of its source, in hexadecimal.
-    pub sha256: String,
+    /// SHA-256 of its source, in hexadecimal, where that is a file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<String>,
+    /// Commit of its source, in hexadecimal, where that is a git repository.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub commit: Option<String>,
     /// When it was found.
     pub found: Timestamp,
     /// How the source's authenticity was established.
     pub evidence: serde_json::Value,
+}
+
+impl Upstream {
+    /// What the new version's definition states of its source.
+    pub fn checksums(&self) -> Vec<NewChecksum> {
+        let sha256 = self.sha256.clone().map(NewChecksum::Sha256);
+        sha256.into_iter().chain(self.commit.clone().map(NewChecksum::Commit)).collect()
+    }
+}
+
+/// When upstream was last asked about a package whose definition has a schedule.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Asked {
+    /// When.
+    pub time: Timestamp,
 }
 
 /// A build that ended well and waits to be published.

@@ -1,103 +1,106 @@
-//! What upstream offers for a definition.
+//! What a definition's `update:` watches, and by which rules.
 //!
-//! A definition is watched by the provider that its `update:` names. One that names none is
-//! watched where its first source comes from: the package URL of its first `fetch`.
+//! A definition is watched by the provider that its `update:` names, or its `watch/NAME.yaml`. One
+//! that names none is watched where its first source comes from: the package URL of its first
+//! `fetch`.
 
 use apk::Architecture;
-use recipe::{MissingPipelines, NewChecksum, Options, PackageDefinition, Pipelines, Source, Text, evaluate};
-use upstream::filter::{Decision, Rules, Transform};
+use recipe::{Expected, MissingPipelines, Options, PackageDefinition, Pipelines, Source, Text, evaluate};
+use upstream::filter::{Rules, Transform};
 use upstream::{Error, GitHubListing, Monitored, SourceUri, Watch};
 
-use crate::{Context, StageError, chain};
+use crate::{Context, StageError, WatchFile, chain};
 
-/// A checksum that no file has, to be replaced by the one that the fetch proves.
-const UNKNOWN_SHA256: &str = "0000000000000000000000000000000000000000000000000000000000000000";
-
-/// Asks upstream for releases newer than `current`.
-///
-/// # Errors
-/// [`StageError::Rejected`] when the definition can't be watched, [`StageError::Environment`] when
-/// upstream can't be asked.
-pub async fn newest(context: &Context, definition: &PackageDefinition, current: &str) -> Result<Decision, StageError> {
-    let mut watch = watched(definition, architecture(context), &context.catalog.pipelines)?;
-    watch.current = Some(current.to_owned());
-    let decision = context.upstreams.check(&watch).await;
-    decision.map_err(|error| classify(&format!("ask upstream, {}", watch.monitored), &error))
+/// A definition as it is watched.
+#[derive(Debug)]
+pub struct Watched {
+    /// What is asked, from the definition's version on. What releases were seen before is what the
+    /// definition itself states: the commit of its own tag.
+    pub watch: Watch,
+    /// The definition's sources, or why they can't be told.
+    pub sources: Result<Vec<Source>, StageError>,
 }
 
-/// What a definition's `update:` block watches and by which rules, from the definition's version
-/// on.
+/// What a definition's `update:` block watches and by which rules. The definition is evaluated
+/// once.
 ///
 /// # Errors
-/// [`StageError::Rejected`] when the block names several providers, or one by a name that it
-/// can't have; and when it leaves the source to say what is watched, and there is none.
+/// [`StageError::Rejected`] when the block names several providers, one by a name that it can't
+/// have, or a key that Minimill does not act on; and when it leaves the source to say what is
+/// watched, and there is none.
 pub fn watched(
     definition: &PackageDefinition,
+    file: Option<&WatchFile>,
     architecture: Architecture,
     pipelines: &Pipelines,
-) -> Result<Watch, StageError> {
+) -> Result<Watched, StageError> {
     let update = &definition.update;
     let refuse = |reason: &str| StageError::Rejected(format!("{}: {reason}", definition.file));
     let invalid = |key: &str, error: &Error| refuse(&format!("{key}: {}", chain(error)));
-    let monitored = match (&update.github, update.release_monitor.as_ref(), &update.git, &update.oci) {
-        (Some(github), None, None, None) => Monitored::GitHub {
+    if update.version_data.is_some() {
+        return Err(refuse(
+            "`update.version_data` chooses versions by streams of another service, which is not supported; name a \
+             provider with `tag-filter-prefix` for the stream",
+        ));
+    }
+    let sources = sources(definition, architecture, pipelines);
+    let first = |wanted: fn(&Source) -> bool, reason: &str| match &sources {
+        Ok(sources) => sources.iter().find(|source| wanted(source)).ok_or_else(|| refuse(reason)),
+        Err(error) => Err(StageError::Rejected(error.to_string())),
+    };
+    let monitored = match (&update.github, update.release_monitor.as_ref(), &update.git, &update.oci, file) {
+        (.., Some(file)) => file.monitored.clone(),
+        (Some(github), None, None, None, None) => Monitored::GitHub {
             repository: github.identifier.value.parse().map_err(|error| invalid("update.github.identifier", &error))?,
             listing: if github.use_tags { GitHubListing::Tags } else { GitHubListing::Releases },
         },
-        (None, Some(monitor), None, None) => Monitored::ReleaseMonitor(monitor.identifier),
-        (None, None, Some(_), None) => {
-            let sources = sources(definition, architecture, pipelines)?;
-            let source = sources.iter().find(|source| source.git.is_some());
-            let source =
-                source.ok_or_else(|| refuse("`update.git` watches the first `git-checkout`; there is none"))?;
+        (None, Some(monitor), None, None, None) => Monitored::ReleaseMonitor(monitor.identifier),
+        (None, None, Some(_), None, None) => {
+            let reason = "`update.git` watches the first `git-checkout`; there is none";
+            let source = first(|source| source.git.is_some(), reason)?;
             let address = source.uri.parse();
             Monitored::Git(address.map_err(|error| invalid(&source.location.to_string(), &error))?)
         }
-        (None, None, None, Some(oci)) => {
+        (None, None, None, Some(oci), None) => {
             let repository = oci.identifier.value.parse();
             Monitored::Oci(repository.map_err(|error| invalid("update.oci.identifier", &error))?)
         }
-        (None, None, None, None) => parse(&first_source(definition, architecture, pipelines)?)?.into(),
+        (None, None, None, None, None) => {
+            let reason = "`update` is enabled, but there is no source to watch; name a `fetch` or disable it";
+            parse(first(|_| true, reason)?)?.into()
+        }
         _ => return Err(refuse("`update` names several providers; keep one")),
     };
-    let current = Some(definition.package.version.value.clone());
-    Ok(Watch { monitored, current, rules: rules(definition) })
+    let mut watch = Watch::new(monitored);
+    watch.current = Some(definition.package.version.value.clone());
+    watch.rules = rules(definition, file);
+    let same = sources.iter().flatten().filter(|source| is_same(&watch.monitored, source));
+    watch.seen = same.filter_map(stated).collect();
+    Ok(Watched { watch, sources })
 }
 
-/// Whether a definition's source proves by itself that another version of it is authentic.
-/// Otherwise the author of the definition must state the new version's digest.
-///
-/// # Errors
-/// [`StageError::Rejected`] when the definition has no source.
-pub fn proves_versions(context: &Context, definition: &PackageDefinition) -> Result<bool, StageError> {
-    let source = first_source(definition, architecture(context), &context.catalog.pipelines)?;
-    Ok(source.uri.starts_with("pkg:"))
+/// The tag and the commit that a definition states of a git source.
+fn stated(source: &Source) -> Option<(String, String)> {
+    let Expected::Commit(commit) = &source.expected else {
+        return None;
+    };
+    Some((source.git.as_ref()?.tag.clone()?, commit.to_ascii_lowercase()))
 }
 
-/// A source that was fetched and proved.
-pub struct Fetched {
-    /// SHA-256 in hexadecimal.
-    pub sha256: String,
-    /// The proof.
-    pub evidence: serde_json::Value,
-}
-
-/// Fetches and verifies the source of another version of a definition.
-///
-/// # Errors
-/// [`StageError::Rejected`] when the source is not what its ecosystem signed or does not exist,
-/// [`StageError::Environment`] when it can't be fetched.
-pub async fn fetch(context: &Context, definition: &PackageDefinition, version: &str) -> Result<Fetched, StageError> {
-    let rejected = |error: recipe::Error| StageError::Rejected(chain(&error));
-    let checksums = [NewChecksum::Sha256(UNKNOWN_SHA256.to_owned())];
-    let text =
-        recipe::update_definition_text(&definition.source, &definition.file, version, &checksums).map_err(rejected)?;
-    let updated = PackageDefinition::parse(&text, &definition.file).map_err(rejected)?;
-    let source = first_source(&updated, architecture(context), &context.catalog.pipelines)?;
-    let fetched =
-        context.upstreams.fetch(&parse(&source)?, None).await.map_err(|error| classify("fetch the source", &error))?;
-    let evidence = serde_json::to_value(&fetched.evidence).map_err(|error| StageError::Rejected(error.to_string()))?;
-    Ok(Fetched { sha256: fetched.sha256, evidence })
+/// Whether what is watched is the repository that a source comes from.
+pub(crate) fn is_same(monitored: &Monitored, source: &Source) -> bool {
+    let plain = |address: &str| {
+        let address = address.trim_end_matches('/');
+        address.strip_suffix(".git").unwrap_or(address).to_ascii_lowercase()
+    };
+    match monitored {
+        Monitored::Git(address) => plain(address.as_str()) == plain(&source.uri),
+        Monitored::GitHub { repository, .. } => {
+            plain(&format!("https://github.com/{repository}")) == plain(&source.uri)
+        }
+        Monitored::GitLab { project, .. } => plain(&project.to_string()) == plain(&source.uri),
+        _ => false,
+    }
 }
 
 /// An upstream failure as a stage's: what the bytes or the release prove is final, the rest may
@@ -110,6 +113,7 @@ pub fn classify(action: &str, error: &upstream::Error) -> StageError {
             | Error::Request { .. }
             | Error::Status { .. }
             | Error::RateLimited { .. }
+            | Error::Unreachable { .. }
             | Error::Git { .. }
             | Error::Offline { .. }
             | Error::Io { .. }
@@ -133,11 +137,16 @@ pub fn parse(source: &Source) -> Result<SourceUri, StageError> {
         .map_err(|error: upstream::Error| StageError::Rejected(format!("{}: {}", source.location, chain(&error))))
 }
 
-fn architecture(context: &Context) -> Architecture {
+/// The architecture by which definitions are watched: the first that is built.
+pub(crate) fn architecture(context: &Context) -> Architecture {
     context.settings.architectures.first().copied().unwrap_or(Architecture::X86_64)
 }
 
-fn sources(
+/// A definition's sources, in the order of use.
+///
+/// # Errors
+/// [`StageError::Rejected`] when the definition can't be evaluated.
+pub(crate) fn sources(
     definition: &PackageDefinition,
     architecture: Architecture,
     pipelines: &Pipelines,
@@ -149,20 +158,7 @@ fn sources(
     Ok(plan.sources)
 }
 
-fn first_source(
-    definition: &PackageDefinition,
-    architecture: Architecture,
-    pipelines: &Pipelines,
-) -> Result<Source, StageError> {
-    sources(definition, architecture, pipelines)?.into_iter().next().ok_or_else(|| {
-        StageError::Rejected(format!(
-            "{}: `update` is enabled, but there is no source to watch; name a `fetch` or disable it",
-            definition.file
-        ))
-    })
-}
-
-fn rules(definition: &PackageDefinition) -> Rules {
+fn rules(definition: &PackageDefinition, file: Option<&WatchFile>) -> Rules {
     let update = &definition.update;
     let text = |text: &Text| text.value.clone();
     Rules {
@@ -175,7 +171,17 @@ fn rules(definition: &PackageDefinition) -> Rules {
             .collect(),
         enable_prerelease_tags: update.enable_prerelease_tags,
         require_sequential: update.require_sequential,
-        ..provider_rules(definition)
+        ..file.map_or_else(|| provider_rules(definition), file_rules)
+    }
+}
+
+fn file_rules(file: &WatchFile) -> Rules {
+    Rules {
+        filter_prefix: file.filter_prefix.clone(),
+        filter_contains: file.filter_contains.clone(),
+        strip_prefix: file.strip_prefix.clone(),
+        strip_suffix: file.strip_suffix.clone(),
+        ..Rules::default()
     }
 }
 

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use ports::{Delivery, Digest, Queue, Release};
 use serde::Serialize;
+use tokio::sync::Semaphore;
 
 use crate::message::dispatch;
-use crate::{Context, Outcome, StageError};
+use crate::{Context, Outcome, Stage, StageError, UpstreamCheck};
 
 /// How long a stage may hold a message. A package build is the longest.
 const LEASE: Duration = Duration::from_secs(2 * 60 * 60);
@@ -81,11 +82,23 @@ impl Summary {
 /// # Errors
 /// The first failure of the queue itself.
 pub async fn drain(context: &Arc<Context>, workers: usize) -> Result<Summary, StageError> {
+    drain_with(context, workers, 0).await
+}
+
+/// As [`drain`], with more workers for checks of upstreams, which only wait for others' answers:
+/// what works itself is still done by `workers` at once. Those more end when no message is left to
+/// take.
+///
+/// # Errors
+/// As [`drain`].
+pub async fn drain_with(context: &Arc<Context>, workers: usize, checks: usize) -> Result<Summary, StageError> {
+    let workers = workers.max(1);
     let done = Arc::new(Mutex::new(Done::default()));
+    let heavy = Arc::new(Semaphore::new(workers));
     let mut tasks = tokio::task::JoinSet::new();
-    for _ in 0..workers.max(1) {
-        let (context, done) = (Arc::clone(context), Arc::clone(&done));
-        tasks.spawn(async move { work(&context, &done).await });
+    for number in 0..workers.saturating_add(checks) {
+        let (context, done, heavy) = (Arc::clone(context), Arc::clone(&done), Arc::clone(&heavy));
+        tasks.spawn(async move { work(&context, &done, &heavy, number < workers).await });
     }
     while let Some(task) = tasks.join_next().await {
         task.map_err(ports::PortError::Task)??;
@@ -103,13 +116,13 @@ struct Done {
     given_up: BTreeMap<Digest, String>,
 }
 
-async fn work(context: &Context, done: &Mutex<Done>) -> Result<(), StageError> {
+async fn work(context: &Context, done: &Mutex<Done>, heavy: &Semaphore, stays: bool) -> Result<(), StageError> {
     loop {
         if context.stopping.load(Ordering::Relaxed) {
             return Ok(());
         }
         let Some(delivery) = context.queue.receive(LEASE).await? else {
-            if context.queue.pending().await? == 0 {
+            if !stays || context.queue.pending().await? == 0 {
                 return Ok(());
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -121,6 +134,8 @@ async fn work(context: &Context, done: &Mutex<Done>) -> Result<(), StageError> {
             continue;
         }
         let stage = delivery.envelope.stage.clone();
+        // The semaphore is never closed.
+        let _turn = if stage == UpstreamCheck::NAME { None } else { heavy.acquire().await.ok() };
         let (subject, result) = dispatch(&delivery.envelope, context).await;
         if settle(context.queue.as_ref(), &delivery, &result).await? {
             let mut done = done.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,5 +1,5 @@
 //! What `update:` blocks watch: those of the corpus, and one against a repository made here.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::indexing_slicing)]
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -7,8 +7,10 @@ use std::process::Command;
 
 use apk::Architecture;
 use recipe::{PackageDefinition, Pipelines};
-use stage::watched;
-use upstream::{EndpointSettings, Endpoints, Monitored, Options, Rules, Surroundings, Upstreams, choose};
+use stage::{Watched, watched};
+use upstream::{
+    Candidate, EndpointSettings, Endpoints, Monitored, Options, Rules, Surroundings, Upstreams, Verdict, Watch, choose,
+};
 
 fn watch(update: &str) -> Result<upstream::Watch, stage::StageError> {
     let text = format!(
@@ -16,7 +18,7 @@ fn watch(update: &str) -> Result<upstream::Watch, stage::StageError> {
         "1".repeat(40)
     );
     let definition = PackageDefinition::parse(&text, "hello.yaml").unwrap();
-    watched(&definition, Architecture::X86_64, &Pipelines::built_in().unwrap())
+    watched(&definition, None, Architecture::X86_64, &Pipelines::built_in().unwrap()).map(|watched| watched.watch)
 }
 
 #[test]
@@ -48,6 +50,7 @@ fn a_block_that_cannot_be_watched_says_why() {
         ("  github:\n    identifier: hello\n", "OWNER/NAME"),
         ("  git: {}\n  github:\n    identifier: mill/hello\n", "several providers"),
         ("  oci:\n    identifier: localhost/hello:1.0\n", "without tag"),
+        ("  git: {}\n  version_data:\n    sources:\n      - name: hello\n", "version_data"),
     ] {
         let error = watch(update).unwrap_err().to_string();
         assert!(error.contains(reason) && error.contains("hello.yaml"), "{error}");
@@ -73,7 +76,8 @@ fn every_block_of_the_corpus_can_be_watched() {
         return;
     };
     let pipelines = Pipelines::built_in().unwrap();
-    let (mut counts, mut failures) = (BTreeMap::<_, usize>::new(), Vec::new());
+    let (mut counts, mut used) = (BTreeMap::<_, usize>::new(), BTreeMap::<_, usize>::new());
+    let (mut failures, mut others, mut recognised) = (Vec::new(), Vec::new(), 0_usize);
     for path in entries.map(|entry| entry.unwrap().path()) {
         if path.extension().is_none_or(|extension| extension != "yaml") {
             continue;
@@ -86,20 +90,72 @@ fn every_block_of_the_corpus_can_be_watched() {
             *counts.entry("not watched").or_default() += 1;
             continue;
         }
-        match watched(&definition, Architecture::X86_64, &pipelines) {
-            Ok(watch) => {
+        match watched(&definition, None, Architecture::X86_64, &pipelines) {
+            Ok(Watched { watch, .. }) => {
                 *counts.entry(provider(&watch.monitored)).or_default() += 1;
-                // No candidates, but the rules are made ready.
-                if let Err(error) = choose(&[], &watch.rules, watch.current.as_deref()) {
-                    failures.push(format!("{name}: {error}"));
+                for key in keys(update, &watch.rules) {
+                    *used.entry(key).or_default() += 1;
+                }
+                // What upstream calls the definition's own version must be taken for it.
+                match choose(&[as_upstream_has_it(&watch)], &watch.rules, watch.current.as_deref()) {
+                    Err(error) => failures.push(format!("{name}: {error}")),
+                    Ok(decision) => match decision.considered[0].verdict {
+                        Verdict::Current => recognised += 1,
+                        _ => others.push(format!("{name}: {}", decision.considered[0].reason)),
+                    },
                 }
             }
             Err(error) => failures.push(error.to_string()),
         }
     }
     println!("watched by provider: {counts:?}");
+    println!("keys: {used:?}");
+    println!("own version recognised: {recognised}, not: {}\n  {}", others.len(), others.join("\n  "));
     assert!(counts.values().sum::<usize>() + failures.len() >= 300, "{counts:?}");
     assert!(failures.is_empty(), "{}", failures.join("\n"));
+    // The rest have a transform that can't be turned round.
+    assert!(recognised * 100 >= 95 * (recognised + others.len()), "{}", others.join("\n"));
+}
+
+/// The tag of the definition's own version, where no transform is in the way.
+fn as_upstream_has_it(watch: &Watch) -> Candidate {
+    let rules = &watch.rules;
+    let part = |part: &Option<String>| part.clone().unwrap_or_default();
+    let mut version = watch.current.clone().unwrap();
+    if let Some(separator) = rules.version_separator.as_ref() {
+        version = version.replace('.', separator);
+    }
+    let mut tag = format!("{}{version}{}", part(&rules.strip_prefix), part(&rules.strip_suffix));
+    for filter in [&rules.filter_prefix, &rules.filter_contains].into_iter().flatten() {
+        if !tag.starts_with(filter.as_str()) && !tag.contains(filter.as_str()) {
+            tag = format!("{filter}{tag}");
+        }
+    }
+    Candidate::new(tag)
+}
+
+/// The keys of a block that say something.
+fn keys(update: &recipe::Update, rules: &Rules) -> Vec<&'static str> {
+    [
+        ("filter-prefix", rules.filter_prefix.is_some()),
+        ("filter-contains", rules.filter_contains.is_some()),
+        ("strip-prefix", rules.strip_prefix.is_some()),
+        ("strip-suffix", rules.strip_suffix.is_some()),
+        ("ignore-regex-patterns", !rules.ignore_regex_patterns.is_empty()),
+        ("version-separator", rules.version_separator.is_some()),
+        ("version-transform", !rules.version_transform.is_empty()),
+        ("enable-prerelease-tags", rules.enable_prerelease_tags),
+        ("require-sequential", rules.require_sequential),
+        ("use-tag", update.github.as_ref().is_some_and(|github| github.use_tags)),
+        ("manual", update.manual),
+        ("shared", update.shared),
+        ("schedule", update.schedule.is_some()),
+        ("exclude-reason", update.exclude_reason.is_some()),
+        ("enabled: false", update.enabled == Some(false)),
+    ]
+    .into_iter()
+    .filter_map(|(key, is_used)| is_used.then_some(key))
+    .collect()
 }
 
 #[test]
@@ -131,7 +187,8 @@ async fn a_git_checkout_is_watched_where_it_comes_from() {
         git(&repository, &["rev-parse", "HEAD"])
     );
     let definition = PackageDefinition::parse(&text, "hello.yaml").unwrap();
-    let watch = watched(&definition, Architecture::X86_64, &Pipelines::built_in().unwrap()).unwrap();
+    let watch = watched(&definition, None, Architecture::X86_64, &Pipelines::built_in().unwrap()).unwrap().watch;
+    assert_eq!(watch.seen["v1.0"], git(&repository, &["rev-parse", "HEAD"]));
     let surroundings = Surroundings::of_machine(|_| None, folder.path());
     let endpoints = Endpoints::new(EndpointSettings::default(), surroundings);
     let upstreams = Upstreams::new(endpoints, &folder.path().join("cache"), Options::default()).unwrap();

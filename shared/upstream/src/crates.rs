@@ -118,6 +118,7 @@ impl Provider for Crates {
                 let prerelease = version.is_ok_and(|version| !version.pre.is_empty());
                 Candidate {
                     prerelease: prerelease.then(|| "a pre-release".to_owned()),
+                    digest: Some(format!("sha256:{}", line.cksum)),
                     withdrawn: line.yanked.then(|| "yanked".to_owned()).or(malformed),
                     ..Candidate::new(line.vers.as_str())
                 }
@@ -141,7 +142,7 @@ impl Provider for Crates {
         let file_name = format!("{}-{}.crate", line.name, line.vers);
         check_digest(&file_name, expected, &line.cksum)?;
         let url = self.download_address(line).await?;
-        let wanted = Expected { sha256: Some(line.cksum.clone()), size: None };
+        let wanted = Expected { sha256: Some(line.cksum.clone()), ..Expected::default() };
         let blob = self.context.fetcher.download(&url, LONGEST_CRATE, &wanted, &self.context.blobs).await?;
         Ok(Obtained {
             sha256: blob.sha256,

@@ -46,7 +46,7 @@ impl Provider for Direct {
         let Some(sha256) = expected else {
             return Err(Error::NoDigest { url });
         };
-        let wanted = Expected { sha256: Some(sha256.to_owned()), size: None };
+        let wanted = Expected { sha256: Some(sha256.to_owned()), ..Expected::default() };
         let blob = self.context.fetcher.download(&url, LONGEST_FILE, &wanted, &self.context.blobs).await?;
         let file_name =
             url.split(['?', '#']).next().and_then(|path| path.rsplit('/').next()).unwrap_or_default().to_owned();

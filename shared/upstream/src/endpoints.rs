@@ -6,7 +6,7 @@ mod cargo;
 mod command;
 mod token;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use tokio::sync::OnceCell;
@@ -14,6 +14,7 @@ use tokio::sync::OnceCell;
 pub use token::Token;
 
 use crate::error::{Error, Result};
+use crate::monitor::GitLabProject;
 
 const GITHUB_API: &str = "https://api.github.com";
 const RELEASE_MONITOR: &str = "https://release-monitoring.org";
@@ -28,6 +29,9 @@ pub struct EndpointSettings {
     pub pypi: Option<String>,
     /// Base address of the npm registry.
     pub npm: Option<String>,
+    /// The keys that the npm registry signs with, as a file of the form that its address
+    /// `/-/npm/v1/keys` has; that address is asked when absent.
+    pub npm_keys: Option<PathBuf>,
     /// Base address of the Debian archive, the folder that holds `dists` and `pool`.
     pub debian: Option<String>,
     /// Debian suites to watch; `trixie` when empty.
@@ -40,6 +44,9 @@ pub struct EndpointSettings {
     pub github_api: Option<String>,
     /// Token for GitHub's API, which allows more requests; none when absent.
     pub github_token: Option<Token>,
+    /// GitLab servers, such as `https://gitlab.com`: repositories on them are watched through their
+    /// API, and others by `git ls-remote`.
+    pub gitlab: Vec<String>,
     /// Base address of the release-monitoring service (Anitya); `https://release-monitoring.org`
     /// when absent.
     pub release_monitor: Option<String>,
@@ -47,9 +54,9 @@ pub struct EndpointSettings {
 
 impl EndpointSettings {
     /// These settings with what `MINIMILL_CARGO_INDEX`, `MINIMILL_PYPI_INDEX`,
-    /// `MINIMILL_NPM_REGISTRY`, `MINIMILL_DEBIAN_ARCHIVE`, `MINIMILL_DEBIAN_SUITES`,
+    /// `MINIMILL_NPM_REGISTRY`, `MINIMILL_NPM_KEYS`, `MINIMILL_DEBIAN_ARCHIVE`, `MINIMILL_DEBIAN_SUITES`,
     /// `MINIMILL_DEBIAN_COMPONENTS`, `MINIMILL_DEBIAN_KEYRINGS`, `MINIMILL_GITHUB_API`,
-    /// `MINIMILL_GITHUB_TOKEN` and `MINIMILL_RELEASE_MONITOR` say put over them. The lists are
+    /// `MINIMILL_GITHUB_TOKEN`, `MINIMILL_GITLAB` and `MINIMILL_RELEASE_MONITOR` say put over them. The lists are
     /// separated by spaces or commas, the keyrings by colons.
     pub fn overridden_by(mut self, variable: impl Fn(&str) -> Option<String>) -> Self {
         let text = |name: &str| variable(name).filter(|value| !value.trim().is_empty());
@@ -59,10 +66,14 @@ impl EndpointSettings {
         self.cargo = text("MINIMILL_CARGO_INDEX").or(self.cargo);
         self.pypi = text("MINIMILL_PYPI_INDEX").or(self.pypi);
         self.npm = text("MINIMILL_NPM_REGISTRY").or(self.npm);
+        self.npm_keys = text("MINIMILL_NPM_KEYS").map(PathBuf::from).or(self.npm_keys);
         self.debian = text("MINIMILL_DEBIAN_ARCHIVE").or(self.debian);
         self.github_api = text("MINIMILL_GITHUB_API").or(self.github_api);
         self.github_token = text("MINIMILL_GITHUB_TOKEN").map(Token::new).or(self.github_token);
         self.release_monitor = text("MINIMILL_RELEASE_MONITOR").or(self.release_monitor);
+        if let Some(servers) = text("MINIMILL_GITLAB") {
+            self.gitlab = words(servers);
+        }
         if let Some(suites) = text("MINIMILL_DEBIAN_SUITES") {
             self.debian_suites = words(suites);
         }
@@ -127,12 +138,13 @@ pub struct Endpoints {
     surroundings: Surroundings,
     cargo: OnceCell<String>,
     pypi: OnceCell<String>,
+    npm: OnceCell<String>,
 }
 
 impl Endpoints {
     /// Endpoints from `settings`, and from `surroundings` where those are silent.
     pub fn new(settings: EndpointSettings, surroundings: Surroundings) -> Self {
-        Self { settings, surroundings, cargo: OnceCell::new(), pypi: OnceCell::new() }
+        Self { settings, surroundings, cargo: OnceCell::new(), pypi: OnceCell::new(), npm: OnceCell::new() }
     }
 
     /// The Debian archive: the settings, else the first apt source whose address ends in
@@ -200,11 +212,21 @@ impl Endpoints {
     /// Base address of the npm registry without a final slash: the settings, else what
     /// `npm config get registry` prints.
     pub async fn npm(&self) -> Result<String> {
-        let base = match &self.settings.npm {
-            Some(base) => base.clone(),
-            None => command::npm_registry(&self.surroundings).await?,
-        };
-        checked_base(&base, "npm")
+        self.npm
+            .get_or_try_init(|| async {
+                let base = match &self.settings.npm {
+                    Some(base) => base.clone(),
+                    None => command::npm_registry(&self.surroundings).await?,
+                };
+                checked_base(&base, "npm")
+            })
+            .await
+            .cloned()
+    }
+
+    /// The file of the keys that the npm registry signs with, if one is named.
+    pub fn npm_keys(&self) -> Option<&Path> {
+        self.settings.npm_keys.as_deref()
     }
 
     /// Base address of the PyPI simple index without a final slash: the settings, else pip's
@@ -241,6 +263,11 @@ impl Endpoints {
             });
         }
         Ok(Some(token))
+    }
+
+    /// Whether the project is on one of the GitLab servers that are asked through their API.
+    pub fn is_gitlab(&self, project: &GitLabProject) -> bool {
+        self.settings.gitlab.iter().any(|server| server.trim_end_matches('/') == project.server())
     }
 
     /// Base address of the release-monitoring service without a final slash.

@@ -56,6 +56,14 @@ pub enum Error {
         /// When it answers again.
         lifted: Lifted,
     },
+    /// The server's host could not be reached a moment ago, so it was not asked.
+    #[error("{url}: not asked, because its host gave no answer before: {reason}")]
+    Unreachable {
+        /// Address that would have been asked.
+        url: String,
+        /// The failure that showed it.
+        reason: String,
+    },
     /// The server wants credentials.
     #[error("{url}: the server wants credentials: `{challenge}`")]
     Unauthorized {
@@ -182,6 +190,14 @@ pub enum Error {
         /// Found SHA-256, lower-case hexadecimal.
         found: String,
     },
+    /// A file can't be proved by what its registry states of it, or is proved to be another.
+    #[error("{what}: not proved: {reason}")]
+    Unproved {
+        /// File or package version.
+        what: String,
+        /// What is missing or wrong.
+        reason: String,
+    },
     /// Bytes don't have the length that the signed index states.
     #[error("{what}: size mismatch: expected {expected} bytes, found {found}")]
     Size {
@@ -257,6 +273,21 @@ pub enum Error {
 }
 
 impl Error {
+    /// The error of a request that several callers shared, for one of them.
+    pub(crate) fn shared(&self) -> Self {
+        match self {
+            Self::RateLimited { url, lifted } => Self::RateLimited { url: url.clone(), lifted: *lifted },
+            Self::Unreachable { url, reason } => Self::Unreachable { url: url.clone(), reason: reason.clone() },
+            Self::Status { url, status, attempts } => {
+                Self::Status { url: url.clone(), status: *status, attempts: *attempts }
+            }
+            Self::Request { url, attempts, reason } => {
+                Self::Request { url: url.clone(), attempts: *attempts, reason: reason.clone() }
+            }
+            other => Self::Listing { url: "a request that was shared".to_owned(), reason: other.to_string() },
+        }
+    }
+
     /// Gives a closure that turns an I/O error into [`Error::Io`].
     pub(crate) fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.into();

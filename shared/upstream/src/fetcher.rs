@@ -7,14 +7,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use jiff::Timestamp;
 use reqwest::header::{
     ETAG, HeaderMap, HeaderName, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED, LINK, RETRY_AFTER, WWW_AUTHENTICATE,
 };
-use reqwest::{Response, StatusCode};
-use sha2::{Digest, Sha256};
+use reqwest::{RequestBuilder, Response, StatusCode};
+use sha2::{Digest, Sha256, Sha512};
 
 use crate::cache::{Entry, HttpCache};
 use crate::error::{Error, Result};
+use crate::hosts::{Hosts, jittered};
 use crate::rate_limit::Lifted;
 use crate::store::{self, Blob, BlobStore, sha256_hex};
 
@@ -37,6 +39,13 @@ pub struct FetchOptions {
     pub idle_timeout: Duration,
     /// Longest time for one attempt, response included.
     pub total_timeout: Duration,
+    /// Requests at once per host, at least 1.
+    pub requests_per_host: usize,
+    /// For how long a host that could not be reached is not asked again.
+    pub unreachable_for: Duration,
+    /// What the differences between waits are taken from; another one for each process, so that
+    /// processes that failed together don't come again together.
+    pub jitter_seed: u64,
 }
 
 impl Default for FetchOptions {
@@ -48,6 +57,9 @@ impl Default for FetchOptions {
             connect_timeout: Duration::from_secs(15),
             idle_timeout: Duration::from_secs(60),
             total_timeout: Duration::from_secs(900),
+            requests_per_host: 8,
+            unreachable_for: Duration::from_secs(300),
+            jitter_seed: 0,
         }
     }
 }
@@ -56,6 +68,8 @@ impl Default for FetchOptions {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Expected {
     pub(crate) sha256: Option<String>,
+    /// SHA-512, lower-case hexadecimal.
+    pub(crate) sha512: Option<String>,
     pub(crate) size: Option<u64>,
 }
 
@@ -80,12 +94,18 @@ pub struct Fetcher {
     client: reqwest::Client,
     cache: HttpCache,
     options: FetchOptions,
+    hosts: Hosts,
     busy: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
 }
 
 impl Fetcher {
-    /// A client that keeps its cache in `cache_folder`.
-    pub fn new(cache_folder: impl Into<PathBuf>, options: FetchOptions) -> Result<Self> {
+    /// A client that keeps its cache in `cache_folder`. `clock` gives the time, by which the end of
+    /// a rate limit is told.
+    pub fn new(
+        cache_folder: impl Into<PathBuf>,
+        options: FetchOptions,
+        clock: Arc<dyn Fn() -> Timestamp + Send + Sync>,
+    ) -> Result<Self> {
         // Another part of the process may have installed a provider first; either one serves.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let redirect = reqwest::redirect::Policy::custom(|attempt| {
@@ -106,7 +126,13 @@ impl Fetcher {
             .redirect(redirect)
             .build()
             .map_err(|error| Error::Configuration { origin: "HTTP client".to_owned(), reason: chain(&error) })?;
-        Ok(Self { client, cache: HttpCache::new(cache_folder), options, busy: Mutex::new(HashMap::new()) })
+        let hosts = Hosts::new(options.requests_per_host, options.unreachable_for, clock);
+        Ok(Self { client, cache: HttpCache::new(cache_folder), options, hosts, busy: Mutex::new(HashMap::new()) })
+    }
+
+    /// What is known of the hosts, for providers that ask by other means.
+    pub(crate) fn hosts(&self) -> &Hosts {
+        &self.hosts
     }
 
     /// Whether offline mode is on.
@@ -136,7 +162,7 @@ impl Fetcher {
         }
         let fetched = self
             .attempt(url, || async {
-                let response = self.send(url, headers.clone()).await?;
+                let response = self.send(url, self.client.get(url).headers(headers.clone())).await?;
                 if response.status() == StatusCode::NOT_MODIFIED {
                     return Ok(None);
                 }
@@ -162,7 +188,16 @@ impl Fetcher {
         if self.options.offline {
             return Err(Error::Offline { url: url.to_owned() });
         }
-        self.attempt(url, || async { read_body(self.send(url, HeaderMap::new()).await?, url, limit).await }).await
+        self.attempt(url, || async { read_body(self.send(url, self.client.get(url)).await?, url, limit).await }).await
+    }
+
+    /// Sends `body` with a POST request that changes nothing there, and gets at most `limit` bytes.
+    pub(crate) async fn ask(&self, url: &str, headers: &HeaderMap, body: Bytes, limit: u64) -> Result<Bytes> {
+        if self.options.offline {
+            return Err(Error::Offline { url: url.to_owned() });
+        }
+        let request = || self.client.post(url).headers(headers.clone()).body(body.clone());
+        self.attempt(url, || async { read_body(self.send(url, request()).await?, url, limit).await }).await
     }
 
     /// Downloads a file of at most `limit` bytes into `blobs`, hashing it on the way. Nothing is
@@ -190,9 +225,10 @@ impl Fetcher {
         expected: &Expected,
         blobs: &BlobStore,
     ) -> Result<Blob, Failure> {
-        let mut response = self.send(url, HeaderMap::new()).await?;
+        let mut response = self.send(url, self.client.get(url)).await?;
         let mut file = store::temporary_in(blobs.folder())?;
         let mut hash = Sha256::new();
+        let mut long_hash = expected.sha512.is_some().then(Sha512::new);
         let mut size = 0_u64;
         while let Some(part) = response.chunk().await.map_err(Failure::transport)? {
             size += part.len() as u64;
@@ -200,6 +236,9 @@ impl Fetcher {
                 return Err(Error::TooLarge { url: url.to_owned(), limit }.into());
             }
             hash.update(&part);
+            if let Some(hash) = &mut long_hash {
+                hash.update(&part);
+            }
             file.write_all(&part).map_err(Error::io("write", file.path()))?;
         }
         if let Some(expected) = expected.size.filter(|expected| *expected != size) {
@@ -207,14 +246,21 @@ impl Fetcher {
         }
         let sha256 = hex::encode(hash.finalize());
         check_digest(url, expected.sha256.as_deref(), &sha256)?;
+        if let (Some(expected), Some(hash)) = (&expected.sha512, long_hash) {
+            let found = hex::encode(hash.finalize());
+            if *expected != found {
+                let reason = format!("sha512 mismatch: expected {expected}, found {found}");
+                return Err(Error::Unproved { what: url.to_owned(), reason }.into());
+            }
+        }
         let path = blobs.path(&sha256);
         let target = path.clone();
         run_blocking(move || store::keep(file, &target)).await?;
         Ok(Blob { path, sha256, size })
     }
 
-    async fn send(&self, url: &str, headers: HeaderMap) -> Result<Response, Failure> {
-        let response = self.client.get(url).headers(headers).send().await.map_err(Failure::transport)?;
+    async fn send(&self, url: &str, request: RequestBuilder) -> Result<Response, Failure> {
+        let response = request.send().await.map_err(Failure::Unanswered)?;
         let status = response.status();
         if status.is_success() || status == StatusCode::NOT_MODIFIED {
             return Ok(response);
@@ -223,6 +269,7 @@ impl Fetcher {
             return Err(Error::Unauthorized { url: url.to_owned(), challenge }.into());
         }
         if let Some(lifted) = Lifted::read(status, response.headers()) {
+            self.hosts.limited(url, lifted);
             return Err(Error::RateLimited { url: url.to_owned(), lifted }.into());
         }
         let wait = response
@@ -241,14 +288,22 @@ impl Fetcher {
         let mut attempts = 1;
         let mut wait = self.options.first_wait;
         loop {
+            let slot = self.hosts.enter(url).await?;
             let failure = match once().await {
                 Ok(value) => return Ok(value),
                 Err(failure) => failure,
             };
+            drop(slot);
             if attempts >= self.options.attempts || !failure.may_pass() {
-                return Err(failure.into_error(url, attempts));
+                let is_unreachable = failure.is_unreachable();
+                let error = failure.into_error(url, attempts);
+                if let (true, Error::Request { reason, .. }) = (is_unreachable, &error) {
+                    self.hosts.unreachable(url, reason);
+                }
+                return Err(error);
             }
-            let pause = failure.asked_wait().unwrap_or(wait).min(LONGEST_WAIT);
+            let pause = failure.asked_wait().unwrap_or(jittered(wait, self.options.jitter_seed, url, attempts));
+            let pause = pause.min(LONGEST_WAIT);
             tracing::debug!(url, attempts, ?pause, "request failed; trying again");
             tokio::time::sleep(pause).await;
             attempts += 1;
@@ -318,6 +373,8 @@ async fn read_body(mut response: Response, url: &str, limit: u64) -> Result<Byte
 
 /// One attempt's failure, from which the policy decides whether to try again.
 enum Failure {
+    /// No response began.
+    Unanswered(reqwest::Error),
     Transport(reqwest::Error),
     Status { status: StatusCode, wait: Option<Duration> },
     Final(Error),
@@ -330,7 +387,7 @@ impl Failure {
 
     fn may_pass(&self) -> bool {
         match self {
-            Self::Transport(error) => !(error.is_builder() || error.is_redirect()),
+            Self::Unanswered(error) | Self::Transport(error) => !(error.is_builder() || error.is_redirect()),
             Self::Status { status, .. } => {
                 status.is_server_error()
                     || *status == StatusCode::TOO_MANY_REQUESTS
@@ -338,6 +395,10 @@ impl Failure {
             }
             Self::Final(_) => false,
         }
+    }
+
+    fn is_unreachable(&self) -> bool {
+        matches!(self, Self::Unanswered(error) if error.is_connect() || error.is_timeout())
     }
 
     fn asked_wait(&self) -> Option<Duration> {
@@ -350,7 +411,7 @@ impl Failure {
     fn into_error(self, url: &str, attempts: u32) -> Error {
         let url = url.to_owned();
         match self {
-            Self::Transport(error) => Error::Request { url, attempts, reason: chain(&error.without_url()) },
+            Self::Unanswered(error) | Self::Transport(error) => Error::Request { url, attempts, reason: chain(&error.without_url()) },
             Self::Status { status, .. } => Error::Status { url, status: status.as_u16(), attempts },
             Self::Final(error) => error,
         }

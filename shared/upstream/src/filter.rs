@@ -7,6 +7,7 @@ use regex::Regex;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::go_pattern;
 
 /// Words that mark a pre-release when no letter stands before them.
 const PRERELEASE_WORDS: [&str; 7] = ["alpha", "beta", "rc", "pre", "dev", "snapshot", "nightly"];
@@ -28,12 +29,31 @@ pub struct Candidate {
     pub withdrawn: Option<String>,
     /// Git commit that the release was made of, in hexadecimal, where the ecosystem states it.
     pub commit: Option<String>,
+    /// The annotated tag's own object, in hexadecimal, where there is one and it is known.
+    pub tag_object: Option<String>,
+    /// Digest of the source, as `ALGORITHM:VALUE`, where the ecosystem states it.
+    pub digest: Option<String>,
+    /// Why it isn't the release that was seen under this name before, if so.
+    pub republished: Option<String>,
 }
 
 impl Candidate {
     /// A release about which nothing is known but its version.
     pub fn new(version: impl Into<String>) -> Self {
         Self { version: version.into(), ..Self::default() }
+    }
+
+    /// What the release's content is known by: its commit, else the digest of its source.
+    pub fn identity(&self) -> Option<&str> {
+        self.commit.as_deref().or(self.digest.as_deref())
+    }
+
+    /// Marks the candidate as republished unless it is what `seen` says of it.
+    pub(crate) fn compare(&mut self, seen: &str) {
+        let Some(found) = self.identity() else { return };
+        if found != seen && self.tag_object.as_deref() != Some(seen) {
+            self.republished = Some(format!("republished: it was `{seen}` and is `{found}` now"));
+        }
     }
 }
 
@@ -82,6 +102,8 @@ pub enum Verdict {
     Current,
     /// It is not to be built.
     PassedOver,
+    /// It has become another than it was; not to be built until a person accepts it.
+    Republished,
 }
 
 /// One candidate and what came of it.
@@ -89,6 +111,12 @@ pub enum Verdict {
 pub struct Considered {
     /// The version after the rules, or the candidate's own words if a rule dropped it.
     pub version: String,
+    /// The candidate's own words where they differ.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upstream: Option<String>,
+    /// Its commit or the digest of its source, where the ecosystem states it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<String>,
     /// How the ecosystem names the release where that differs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub label: Option<String>,
@@ -99,6 +127,13 @@ pub struct Considered {
     pub verdict: Verdict,
     /// Why.
     pub reason: String,
+}
+
+impl Considered {
+    /// The version in the upstream project's words.
+    pub fn upstream(&self) -> &str {
+        self.upstream.as_deref().unwrap_or(&self.version)
+    }
 }
 
 /// The release to build.
@@ -145,7 +180,10 @@ pub fn choose(candidates: &[Candidate], rules: &Rules, current: Option<&str>) ->
     let mut dropped = Vec::new();
     for candidate in candidates {
         match compiled.version(candidate) {
-            Ok(version) => versions.push((version, candidate)),
+            Ok(version) => match refused(&version, candidate, current.as_ref()) {
+                None => versions.push((version, candidate)),
+                Some((verdict, reason)) => dropped.push(considered(version.to_string(), candidate, verdict, reason)),
+            },
             Err((version, reason)) => {
                 dropped.push(considered(version, candidate, Verdict::PassedOver, reason));
             }
@@ -203,18 +241,49 @@ fn parse_current(text: &str) -> Result<Version> {
 }
 
 fn considered(version: String, candidate: &Candidate, verdict: Verdict, reason: String) -> Considered {
-    let label = candidate.label.clone();
-    Considered { version, label, place: candidate.place.clone(), verdict, reason }
+    Considered {
+        upstream: (candidate.version != version).then(|| candidate.version.clone()),
+        identity: candidate.identity().map(str::to_owned),
+        label: candidate.label.clone(),
+        place: candidate.place.clone(),
+        version,
+        verdict,
+        reason,
+    }
+}
+
+/// Why a candidate that is a version is not to be built, if so.
+fn refused(version: &Version, candidate: &Candidate, current: Option<&Version>) -> Option<(Verdict, String)> {
+    if let Some(reason) = &candidate.republished {
+        return Some((Verdict::Republished, reason.clone()));
+    }
+    let current = current.filter(|current| version > *current)?;
+    let (new, old) = (version.to_string(), current.to_string());
+    (starts_with_date(&new) && !starts_with_date(&old))
+        .then(|| (Verdict::PassedOver, format!("a date, which `{old}` is not")))
+}
+
+/// Whether the first number is a year, or a date or time without separators.
+fn starts_with_date(version: &str) -> bool {
+    let digits = version.split(|character: char| !character.is_ascii_digit()).next().unwrap_or_default();
+    let number = |range: std::ops::Range<usize>| digits.get(range)?.parse::<u32>().ok();
+    let within = |number: Option<u32>, low: u32, high: u32| number.is_some_and(|number| (low..=high).contains(&number));
+    let is_day = || within(number(4..6), 1, 12) && within(number(6..8), 1, 31);
+    let is_year = within(number(0..4), 1980, 2099);
+    match digits.len() {
+        4 => is_year,
+        6 => is_year && within(number(4..6), 1, 12),
+        8 | 12 | 14 => is_year && is_day(),
+        // Seconds since 1970, since 2001.
+        10 => digits.starts_with('1'),
+        _ => false,
+    }
 }
 
 impl<'a> Compiled<'a> {
     fn new(rules: &'a Rules) -> Result<Self> {
         let compile = |rule: &'static str, text: &str| {
-            Regex::new(text).map_err(|error| Error::Rule {
-                rule,
-                text: text.to_owned(),
-                reason: error.to_string().lines().last().unwrap_or_default().to_owned(),
-            })
+            go_pattern::compile(text).map_err(|reason| Error::Rule { rule, text: text.to_owned(), reason })
         };
         let ignored = rules
             .ignore_regex_patterns
@@ -332,6 +401,34 @@ mod tests {
         let mut all = candidates(&["1.0"]);
         all[0].epoch = 7;
         assert_eq!(choose(&all, &Rules::default(), Some("2.0")).unwrap().chosen, None);
+    }
+
+    #[test]
+    fn a_date_is_no_successor_of_a_version() {
+        let versions = ["1.2.3", "1.3", "20240101", "2024.1", "202401011200", "1700000000", "19.1", "1950"];
+        let decision = choose(&candidates(&versions), &Rules::default(), Some("1.2.3")).unwrap();
+        assert_eq!(decision.chosen.unwrap().version, "1950");
+        let dates: Vec<_> = decision.considered.iter().filter(|one| one.reason == "a date, which `1.2.3` is not").collect();
+        assert_eq!(dates.len(), 4, "{:?}", decision.considered);
+        assert_eq!(chosen(&versions, &Rules::default(), Some("20231231")).as_deref(), Some("202401011200"));
+        assert_eq!(chosen(&["2024.1", "2025.2"], &Rules::default(), Some("2024.1")).as_deref(), Some("2025.2"));
+    }
+
+    #[test]
+    fn a_republished_release_is_neither_built_nor_counted() {
+        let mut all = candidates(&["v1.1", "v1.0"]);
+        all[0].commit = Some("2".repeat(40));
+        all[0].compare(&"1".repeat(40));
+        all[1].commit = Some("2".repeat(40));
+        all[1].tag_object = Some("3".repeat(40));
+        all[1].compare(&"3".repeat(40));
+        let rules = Rules { strip_prefix: Some("v".to_owned()), ..Rules::default() };
+        let decision = choose(&all, &rules, Some("0.9")).unwrap();
+        assert_eq!(decision.chosen.unwrap().version, "1.0");
+        let republished = &decision.considered[1];
+        assert_eq!((republished.verdict, republished.version.as_str()), (Verdict::Republished, "1.1"));
+        assert_eq!(republished.upstream(), "v1.1");
+        assert!(republished.reason.contains(&"1".repeat(40)), "{}", republished.reason);
     }
 
     #[test]

@@ -13,8 +13,11 @@ mod endpoints;
 mod error;
 mod fetcher;
 pub mod filter;
+mod go_pattern;
+mod hosts;
 mod monitor;
 mod mtime;
+mod npm;
 mod provider;
 mod pypi;
 mod rate_limit;
@@ -29,11 +32,14 @@ pub use endpoints::{DebianArchive, EndpointSettings, Endpoints, Surroundings, To
 pub use error::{Error, Result};
 pub use fetcher::{Document, FetchOptions, Fetcher};
 pub use filter::{Candidate, Chosen, Considered, Decision, Rules, Transform, Verdict, choose};
-pub use monitor::{GitAddress, GitHubListing, GitHubRepository, ImageRepository, Monitored};
+pub use monitor::{
+    GitAddress, GitHubListing, GitHubRepository, GitLabListing, GitLabProject, ImageRepository, Monitored, WebPage,
+};
 pub use mtime::source_date_epoch;
+pub use npm::Npm;
 pub use provider::{Context, Evidence, Obtained, Provider};
 pub use pypi::Pypi;
 pub use rate_limit::Lifted;
 pub use source::{PackageUrl, SourceUri};
 pub use store::BlobStore;
-pub use upstreams::{Fetched, Options, Upstreams, Watch};
+pub use upstreams::{Computed, Fetched, Options, Upstreams, Watch};

@@ -2,10 +2,13 @@
 
 mod git;
 mod github;
+mod github_batches;
+mod gitlab;
 mod image_repository;
 mod oci;
 mod pages;
 mod release_monitor;
+mod web_page;
 
 use std::fmt;
 use std::str::FromStr;
@@ -15,9 +18,13 @@ use crate::source::SourceUri;
 
 pub(crate) use git::Git;
 pub(crate) use github::GitHub;
+pub(crate) use gitlab::GitLab;
+pub use gitlab::{GitLabListing, GitLabProject};
 pub use image_repository::ImageRepository;
 pub(crate) use oci::Oci;
 pub(crate) use release_monitor::ReleaseMonitor;
+pub use web_page::WebPage;
+pub(crate) use web_page::candidates as web_page_candidates;
 
 /// What is watched for a package: the provider of its `update:` block.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,6 +45,15 @@ pub enum Monitored {
     Git(GitAddress),
     /// `oci`: the tags of a repository in a registry.
     Oci(ImageRepository),
+    /// A project on a GitLab server, through its API.
+    GitLab {
+        /// Project.
+        project: GitLabProject,
+        /// Which of its lists counts.
+        listing: GitLabListing,
+    },
+    /// The versions that a web page names.
+    Page(WebPage),
 }
 
 impl From<SourceUri> for Monitored {
@@ -57,6 +73,9 @@ impl fmt::Display for Monitored {
             Self::ReleaseMonitor(project) => write!(formatter, "release-monitor:{project}"),
             Self::Git(address) => write!(formatter, "git:{address}"),
             Self::Oci(repository) => write!(formatter, "oci:{repository}"),
+            Self::GitLab { project, listing: GitLabListing::Releases } => write!(formatter, "gitlab:{project}"),
+            Self::GitLab { project, listing: GitLabListing::Tags } => write!(formatter, "gitlab:{project} (tags)"),
+            Self::Page(page) => write!(formatter, "page:{page}"),
         }
     }
 }

@@ -129,6 +129,23 @@ pub enum Evidence {
         /// SHA-256 of the file, as the index states it.
         sha256: String,
     },
+    /// npm: integrity in the package's document, and the registry's signature over it.
+    #[serde(rename_all = "camelCase")]
+    Npm {
+        /// Package, with its scope.
+        package: String,
+        /// Version.
+        version: String,
+        /// SHA-256 of the package's document as it was read.
+        document_sha256: String,
+        /// SHA-512 of the file, as the document states it.
+        integrity: String,
+        /// Id of the registry's key whose signature on it is valid; none when the registry
+        /// publishes no keys.
+        signed_by: Option<String>,
+        /// SHA-256 of the file.
+        sha256: String,
+    },
     /// A plain address, proved only by the digest that the definition states.
     #[serde(rename_all = "camelCase")]
     Declared {

@@ -156,7 +156,9 @@ impl Provider for Pypi {
         let mut candidates = Vec::new();
         for (version, file) in index.archives(&name).filter(|(version, _)| seen.insert(version.to_owned())) {
             let prerelease = is_prerelease(version).then(|| "a pre-release".to_owned());
-            candidates.push(Candidate { prerelease, withdrawn: file.yanked.reason(), ..Candidate::new(version) });
+            let digest = file.hashes.get("sha256").map(|sha256| format!("sha256:{sha256}"));
+            let withdrawn = file.yanked.reason();
+            candidates.push(Candidate { prerelease, withdrawn, digest, ..Candidate::new(version) });
         }
         for version in index.project.versions.iter().filter(|version| !seen.contains(version.as_str())) {
             let withdrawn = Some(format!("has no source archive (`{ARCHIVE}`)"));
@@ -175,7 +177,7 @@ impl Provider for Pypi {
         let sha256 = sha256.ok_or_else(|| listing(format!("it states no SHA-256 of `{}`", file.filename)))?;
         check_digest(&file.filename, expected, sha256)?;
         let url = index.address(&file.url)?;
-        let wanted_file = Expected { sha256: Some(sha256.clone()), size: file.size };
+        let wanted_file = Expected { sha256: Some(sha256.clone()), size: file.size, sha512: None };
         let blob =
             self.context.fetcher.download(url.as_str(), LONGEST_ARCHIVE, &wanted_file, &self.context.blobs).await?;
         Ok(Obtained {

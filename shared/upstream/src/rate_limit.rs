@@ -34,6 +34,14 @@ impl Lifted {
             _ => None,
         }
     }
+
+    /// Whether it is still ahead at `now`, having been told at `told`.
+    pub(crate) fn is_ahead(self, told: Timestamp, now: Timestamp) -> bool {
+        match self {
+            Self::At(time) => now < time,
+            Self::After(seconds) => now.duration_since(told).as_secs() < i64::try_from(seconds).unwrap_or(i64::MAX),
+        }
+    }
 }
 
 impl fmt::Display for Lifted {

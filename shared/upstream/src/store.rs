@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
-use sha2::{Digest, Sha256};
+use sha2::{Digest, Sha256, Sha512};
 use tempfile::NamedTempFile;
 
 use crate::error::{Error, Result};
@@ -12,6 +12,28 @@ use crate::error::{Error, Result};
 /// SHA-256 of `bytes`, lower-case hexadecimal.
 pub(crate) fn sha256_hex(bytes: &[u8]) -> String {
     hex::encode(Sha256::digest(bytes))
+}
+
+/// SHA-512 of a file, lower-case hexadecimal.
+pub(crate) fn sha512_hex(path: &Path) -> Result<String> {
+    let mut file = File::open(path).map_err(Error::io("open", path))?;
+    let mut hash = Sha512::new();
+    read_parts(&mut file, path, |part| hash.update(part))?;
+    Ok(hex::encode(hash.finalize()))
+}
+
+/// Gives all of a file to `take`, in parts.
+fn read_parts(file: &mut File, path: &Path, mut take: impl FnMut(&[u8])) -> Result<u64> {
+    let mut buffer = vec![0; 256 * 1024];
+    let mut size = 0;
+    loop {
+        let count = file.read(&mut buffer).map_err(Error::io("read", path))?;
+        let Some(part) = buffer.get(..count).filter(|part| !part.is_empty()) else {
+            return Ok(size);
+        };
+        take(part);
+        size += count as u64;
+    }
 }
 
 /// Whether `text` is a SHA-256 in lower-case hexadecimal.
@@ -104,16 +126,7 @@ impl BlobStore {
             Err(error) => return Err(Error::io("open", path)(error)),
         };
         let mut hash = Sha256::new();
-        let mut buffer = vec![0; 256 * 1024];
-        let mut size = 0;
-        loop {
-            let count = file.read(&mut buffer).map_err(Error::io("read", &path))?;
-            let Some(part) = buffer.get(..count).filter(|part| !part.is_empty()) else {
-                break;
-            };
-            hash.update(part);
-            size += count as u64;
-        }
+        let size = read_parts(&mut file, &path, |part| hash.update(part))?;
         if hex::encode(hash.finalize()) == sha256 {
             return Ok(Some(Blob { path, sha256: sha256.to_owned(), size }));
         }

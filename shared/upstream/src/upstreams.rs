@@ -1,5 +1,6 @@
 //! The crate's face: checks what is newest, and fetches what is proved.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,16 +13,22 @@ use crate::debian::{Debian, DebianOptions};
 use crate::direct::Direct;
 use crate::endpoints::Endpoints;
 use crate::error::{Error, Result};
-use crate::fetcher::{FetchOptions, Fetcher, run_blocking, stored};
-use crate::filter::{Candidate, Decision, Rules, choose};
-use crate::monitor::{Git, GitHub, GitHubListing, Monitored, Oci, ReleaseMonitor};
+use crate::fetcher::{Expected, FetchOptions, Fetcher, run_blocking, stored};
+use crate::filter::{Candidate, Decision, Rules, Verdict, choose};
+use crate::monitor::{
+    Git, GitAddress, GitHub, GitHubListing, GitLab, GitLabListing, GitLabProject, Monitored, Oci, ReleaseMonitor,
+    web_page_candidates,
+};
 use crate::mtime::source_date_epoch;
+use crate::npm::Npm;
 use crate::provider::{Context, Evidence, Obtained, Provider};
 use crate::pypi::Pypi;
 use crate::source::SourceUri;
 use crate::store::{self, BlobStore, is_sha256_hex, sha256_hex};
 
 const LONGEST_RECORD: u64 = 1024 * 1024;
+const LONGEST_FILE: u64 = 4 * 1024 * 1024 * 1024;
+const MOST_WITHOUT_COMMIT: usize = 10;
 
 /// How upstreams are asked.
 #[derive(Clone)]
@@ -56,6 +63,16 @@ pub struct Watch {
     pub current: Option<String>,
     /// The definition's `update:` rules.
     pub rules: Rules,
+    /// What releases were seen before, by their names in the upstream project's words: their
+    /// commits or digests. One that is another now is never chosen.
+    pub seen: BTreeMap<String, String>,
+}
+
+impl Watch {
+    /// A watch for the newest release of all, by no rules.
+    pub fn new(monitored: impl Into<Monitored>) -> Self {
+        Self { monitored: monitored.into(), current: None, rules: Rules::default(), seen: BTreeMap::new() }
+    }
 }
 
 /// A source file, fetched and proved.
@@ -81,6 +98,17 @@ impl Fetched {
     }
 }
 
+/// What a download turned out to be, without proof.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Computed {
+    /// SHA-256, lower-case hexadecimal.
+    pub sha256: String,
+    /// SHA-512, lower-case hexadecimal.
+    pub sha512: String,
+    /// Length in bytes.
+    pub size: u64,
+}
+
 /// What is remembered of a fetch, so that the same bytes are never proved twice.
 #[derive(Serialize, Deserialize)]
 struct Record {
@@ -96,6 +124,7 @@ pub struct Upstreams {
     context: Context,
     providers: Vec<Arc<dyn Provider>>,
     github: GitHub,
+    gitlab: GitLab,
     release_monitor: ReleaseMonitor,
     git: Git,
     oci: Oci,
@@ -107,13 +136,14 @@ impl Upstreams {
     pub fn new(endpoints: Endpoints, cache: &Path, options: Options) -> Result<Self> {
         let context = Context {
             endpoints: Arc::new(endpoints),
-            fetcher: Arc::new(Fetcher::new(cache.join("http"), options.fetch)?),
+            fetcher: Arc::new(Fetcher::new(cache.join("http"), options.fetch, options.clock.clone())?),
             blobs: BlobStore::new(cache.join("sources")),
             cache: cache.to_owned(),
             clock: options.clock,
         };
         let mut upstreams = Self {
             github: GitHub::new(context.clone()),
+            gitlab: GitLab::new(context.clone()),
             release_monitor: ReleaseMonitor::new(context.clone()),
             git: Git::new(context.clone(), options.git_timeout),
             oci: Oci::new(context.clone()),
@@ -123,6 +153,7 @@ impl Upstreams {
         upstreams.add(Arc::new(Debian::new(context.clone(), options.debian)));
         upstreams.add(Arc::new(Crates::new(context.clone())));
         upstreams.add(Arc::new(Pypi::new(context.clone())));
+        upstreams.add(Arc::new(Npm::new(context.clone())));
         upstreams.add(Arc::new(Direct::new(context)));
         Ok(upstreams)
     }
@@ -144,18 +175,70 @@ impl Upstreams {
     /// Besides what asking brings, a list without any release ([`Error::NoReleases`]) and a rule
     /// that can't be used.
     pub async fn check(&self, watch: &Watch) -> Result<Decision> {
-        let candidates = self.candidates(&watch.monitored).await?;
-        let mut decision = choose(&candidates, &watch.rules, watch.current.as_deref())?;
-        // GitHub's releases don't say their commits; only that of the release to build is asked.
-        if let (Some(chosen), Monitored::GitHub { repository, .. }) = (&mut decision.chosen, &watch.monitored)
-            && chosen.commit.is_none()
-        {
-            chosen.commit = Some(self.github.commit(repository, &chosen.upstream).await?);
+        let mut candidates = self.candidates(watch).await?;
+        for candidate in &mut candidates {
+            self.compare(watch, candidate).await?;
         }
-        Ok(decision)
+        for _ in 0..MOST_WITHOUT_COMMIT {
+            let decision = choose(&candidates, &watch.rules, watch.current.as_deref())?;
+            // GitHub's releases don't say their commits; only that of the release to build is asked.
+            let (Some(chosen), Monitored::GitHub { repository, .. }) = (&decision.chosen, &watch.monitored) else {
+                return Ok(decision);
+            };
+            let candidate = candidates.iter_mut().find(|candidate| candidate.version == chosen.upstream);
+            let Some(candidate) = candidate.filter(|candidate| candidate.commit.is_none()) else {
+                return Ok(decision);
+            };
+            candidate.commit = self.github.commit(repository, &chosen.upstream).await?;
+            if candidate.commit.is_none() {
+                candidate.withdrawn = Some("its tag points to no commit".to_owned());
+            }
+            self.compare(watch, candidate).await?;
+        }
+        Err(Error::Listing {
+            url: watch.monitored.to_string(),
+            reason: format!("the tags of its {MOST_WITHOUT_COMMIT} newest releases point to no commit"),
+        })
     }
 
-    async fn candidates(&self, monitored: &Monitored) -> Result<Vec<Candidate>> {
+    /// Marks a candidate that is another than was seen under its name.
+    async fn compare(&self, watch: &Watch, candidate: &mut Candidate) -> Result<()> {
+        let Some(seen) = watch.seen.get(&candidate.version) else {
+            return Ok(());
+        };
+        candidate.compare(seen);
+        // A definition may state an annotated tag's own object, which lists of GitHub don't say.
+        if let (true, None, Monitored::GitHub { repository, .. }) =
+            (candidate.republished.is_some(), &candidate.tag_object, &watch.monitored)
+        {
+            candidate.tag_object = self.github.tag_object(repository, &candidate.version).await?;
+            candidate.republished = None;
+            candidate.compare(seen);
+        }
+        Ok(())
+    }
+
+    /// The commit of a tag in any git repository; `None` when there is no such tag.
+    pub async fn tag_commit(&self, repository: &GitAddress, tag: &str) -> Result<Option<String>> {
+        self.git.commit(repository, tag).await
+    }
+
+    /// Downloads a plain address without anything to prove it by; the digests that are found are
+    /// computed, not proved.
+    pub async fn compute(&self, source: &SourceUri) -> Result<Computed> {
+        let SourceUri::Address(address) = source else {
+            let reason = "its ecosystem proves it; fetch it".to_owned();
+            return Err(Error::Unsupported { subject: source.to_string(), reason });
+        };
+        let blobs = &self.context.blobs;
+        let blob = self.context.fetcher.download(address, LONGEST_FILE, &Expected::default(), blobs).await?;
+        let (path, sha256) = (blob.path.clone(), blob.sha256.clone());
+        let sha512 = run_blocking(move || store::sha512_hex(&path)).await?;
+        Ok(Computed { sha256, sha512, size: blob.size })
+    }
+
+    async fn candidates(&self, watch: &Watch) -> Result<Vec<Candidate>> {
+        let monitored = &watch.monitored;
         let (candidates, advice) = match monitored {
             Monitored::Source(source) => return self.provider(source)?.candidates(source).await,
             Monitored::GitHub { repository, listing } => {
@@ -163,13 +246,31 @@ impl Upstreams {
                     GitHubListing::Releases => "if it has tags only, set `use-tag: true`",
                     GitHubListing::Tags => "check its `identifier`",
                 };
-                (self.github.candidates(repository, *listing).await?, advice)
+                let enough = |read: &[Candidate]| {
+                    let decision = choose(read, &watch.rules, watch.current.as_deref())?;
+                    Ok(decision.considered.iter().any(|one| one.verdict == Verdict::Current))
+                };
+                (self.github.candidates(repository, *listing, enough).await?, advice)
             }
             Monitored::ReleaseMonitor(project) => {
                 (self.release_monitor.candidates(*project).await?, "check its `identifier`")
             }
             Monitored::Oci(repository) => (self.oci.candidates(repository).await?, "check its `identifier`"),
-            Monitored::Git(address) => (self.git.candidates(address).await?, "name another provider if it has no tags"),
+            Monitored::GitLab { project, listing } => {
+                (self.gitlab.candidates(project, *listing).await?, "if it has tags only, set `use-tag: true`")
+            }
+            Monitored::Page(page) => {
+                (web_page_candidates(&self.context, page).await?, "its `pattern` matches nothing on the page")
+            }
+            Monitored::Git(address) => {
+                let project = GitLabProject::new(address.as_str()).ok();
+                let project = project.filter(|project| self.context.endpoints.is_gitlab(project));
+                let candidates = match &project {
+                    Some(project) => self.gitlab.candidates(project, GitLabListing::Tags).await?,
+                    None => self.git.candidates(address).await?,
+                };
+                (candidates, "name another provider if it has no tags")
+            }
         };
         if candidates.is_empty() {
             return Err(Error::NoReleases { subject: monitored.to_string(), advice });

@@ -6,7 +6,7 @@ use std::time::Duration;
 use sha2::{Digest, Sha256};
 use tests::archive::{Archive, ArchiveKey, Fault, Server};
 use upstream::{
-    EndpointSettings, Endpoints, Error, Evidence, FetchOptions, Options, Rules, SourceUri, Surroundings, Upstreams,
+    EndpointSettings, Endpoints, Error, Evidence, FetchOptions, Options, SourceUri, Surroundings, Upstreams,
     Verdict, Watch,
 };
 
@@ -65,11 +65,7 @@ fn source(text: &str) -> SourceUri {
 }
 
 fn watch(current: Option<&str>) -> Watch {
-    Watch {
-        monitored: source("pkg:cargo/hello-mill").into(),
-        current: current.map(str::to_owned),
-        rules: Rules::default(),
-    }
+    Watch { current: current.map(str::to_owned), ..Watch::new(source("pkg:cargo/hello-mill")) }
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use tests::archive::{Archive, ArchiveKey, Fault, Server, tarball};
-use upstream::filter::{Rules, Verdict};
+use upstream::filter::Verdict;
 use upstream::{
     DebianOptions, EndpointSettings, Endpoints, Error, Evidence, FetchOptions, Options, SourceUri, Surroundings,
     Upstreams, Watch,
@@ -96,7 +96,7 @@ fn source(text: &str) -> SourceUri {
 }
 
 fn watch(text: &str, current: Option<&str>) -> Watch {
-    Watch { monitored: source(text).into(), current: current.map(str::to_owned), rules: Rules::default() }
+    Watch { current: current.map(str::to_owned), ..Watch::new(source(text)) }
 }
 
 #[tokio::test]
@@ -264,7 +264,7 @@ async fn unknown_names_and_versions_are_told() {
     assert!(matches!(error, Err(Error::UnknownPackage { .. })), "{error:?}");
     let error = upstreams.check(&watch("pkg:deb/debian/hello", None)).await.unwrap_err();
     assert!(error.to_string().contains("arch=source"), "{error}");
-    let error = upstreams.check(&watch("pkg:npm/hello", None)).await.unwrap_err();
+    let error = upstreams.check(&watch("pkg:gem/hello", None)).await.unwrap_err();
     assert!(matches!(error, Error::Unsupported { .. }), "{error}");
 }
 

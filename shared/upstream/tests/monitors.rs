@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use support::{Answer, Recorded};
 use upstream::{
-    Decision, EndpointSettings, Endpoints, Error, FetchOptions, GitHubListing, Lifted, Monitored, Options, Rules,
-    Surroundings, Token, Upstreams, Verdict, Watch,
+    Decision, EndpointSettings, Endpoints, Error, FetchOptions, GitHubListing, GitLabListing, GitLabProject, Lifted,
+    Monitored, Options, Rules, Surroundings, Token, Upstreams, Verdict, Watch, WebPage,
 };
 
 const COMMIT: &str = "bc2e8d5fcc05570f7c712b6aeee07ae3c238c596";
@@ -55,7 +55,7 @@ impl Bench {
     }
 
     async fn check(&self, monitored: Monitored, current: &str, rules: Rules) -> Result<Decision, Error> {
-        self.upstreams().check(&Watch { monitored, current: Some(current.to_owned()), rules }).await
+        self.upstreams().check(&Watch { current: Some(current.to_owned()), rules, ..Watch::new(monitored) }).await
     }
 }
 
@@ -85,8 +85,7 @@ fn tag(name: &str, commit: &str) -> String {
 
 #[tokio::test]
 async fn releases_of_github_give_the_newest_with_its_commit() {
-    let mut bench = Bench::new().await;
-    bench.token = Some("ghp_secret");
+    let bench = Bench::new().await;
     let releases = [
         release("v1.3.0", true, false),
         release("v1.3.0-next", false, true),
@@ -102,20 +101,118 @@ async fn releases_of_github_give_the_newest_with_its_commit() {
         [
             ("1.2.1", Verdict::Taken, "the newest release, above `1.2.0`"),
             ("1.2.0", Verdict::Current, "the version that is built already"),
+            ("v1.3.0", Verdict::PassedOver, "a draft"),
             ("v1.3.0-next", Verdict::PassedOver, "marked as a pre-release"),
         ]
     );
     let chosen = decision.chosen.unwrap();
     assert_eq!((chosen.upstream.as_str(), chosen.commit.as_deref()), ("v1.2.1", Some(COMMIT)));
-    let asked = bench.server.asked();
-    assert_eq!(asked.len(), 2);
-    assert!(asked.iter().all(|one| one.authorization.as_deref() == Some("Bearer ghp_secret")), "{asked:?}");
+    assert_eq!(bench.server.asked().len(), 2);
 
     // Nothing newer: one conditional request, and no commit asked for.
     let decision = bench.check(github(GitHubListing::Releases), "1.2.1", strip("v")).await.unwrap();
     assert_eq!(decision.chosen, None);
     let asked: Vec<_> = bench.server.asked().into_iter().map(|one| (one.path, one.status)).collect();
     assert_eq!(asked, [(list.to_owned(), 304)]);
+}
+
+#[tokio::test]
+async fn a_release_whose_tag_points_to_nothing_is_passed_over() {
+    let bench = Bench::new().await;
+    let releases = [release("v1.2", false, false), release("v1.1", false, false), release("v1.0", false, false)];
+    bench.server.put("/api/v3/repos/mill/hello/releases?per_page=100", Answer::ok(format!("[{}]", releases.join(","))));
+    bench.server.put("/api/v3/repos/mill/hello/commits/tags/v1.1", Answer::ok(COMMIT));
+    let decision = bench.check(github(GitHubListing::Releases), "1.0", strip("v")).await.unwrap();
+    assert_eq!(decision.chosen.unwrap().version, "1.1");
+    assert_eq!(decision.considered[2].reason, "its tag points to no commit");
+
+    // The commit is another than was seen: not built, and the tag's own object has been asked for.
+    let seen = [("v1.1".to_owned(), OTHER.to_owned())].into();
+    let watch = Watch {
+        current: Some("1.0".to_owned()),
+        rules: strip("v"),
+        seen,
+        ..Watch::new(github(GitHubListing::Releases))
+    };
+    let decision = bench.upstreams().check(&watch).await.unwrap();
+    assert_eq!(decision.chosen, None);
+    assert!(decision.considered.iter().any(|one| one.version == "1.1" && one.verdict == Verdict::Republished));
+    let reference = format!(r#"{{"ref":"refs/tags/v1.1","object":{{"sha":"{OTHER}","type":"tag"}}}}"#);
+    bench.server.put("/api/v3/repos/mill/hello/git/ref/tags/v1.1", Answer::ok(reference));
+    let decision = bench.upstreams().check(&watch).await.unwrap();
+    assert_eq!(decision.chosen.unwrap().commit.as_deref(), Some(COMMIT));
+}
+
+#[tokio::test]
+async fn projects_on_gitlab_are_read_through_its_api() {
+    let bench = Bench::new().await;
+    let project = GitLabProject::new(&format!("{}/mill/tools/hello.git", bench.server.base())).unwrap();
+    let watched = |listing| Monitored::GitLab { project: project.clone(), listing };
+    let api = "/api/v4/projects/mill%2Ftools%2Fhello";
+    let tags = format!(
+        r#"[{{"name":"v1.1","message":"","target":"{OTHER}","commit":{{"id":"{COMMIT}"}},"release":null,"protected":false}},
+            {{"name":"v1.0","message":"","target":"{COMMIT}","commit":{{"id":"{COMMIT}"}}}},{{"name":"v2","target":null,"commit":null}}]"#
+    );
+    let list = format!("{api}/repository/tags?per_page=100");
+    bench.server.put(&list, Answer::ok(tags).header("etag", "W/\"1\""));
+    let releases = format!(
+        r#"[{{"tag_name":"v1.2","upcoming_release":true,"commit":{{"id":"{OTHER}"}}}},
+            {{"tag_name":"v1.1","name":"1.1","upcoming_release":false,"commit":{{"id":"{COMMIT}"}}}}]"#
+    );
+    bench.server.put(&format!("{api}/releases?per_page=100"), Answer::ok(releases));
+    for listing in [GitLabListing::Tags, GitLabListing::Releases] {
+        let chosen = bench.check(watched(listing), "1.0", strip("v")).await.unwrap().chosen.unwrap();
+        assert_eq!((chosen.version.as_str(), chosen.commit.as_deref()), ("1.1", Some(COMMIT)));
+    }
+    bench.server.asked();
+    let decision = bench.check(watched(GitLabListing::Tags), "1.1", strip("v")).await.unwrap();
+    assert_eq!(decision.chosen, None);
+    let asked: Vec<_> = bench.server.asked().into_iter().map(|one| (one.path, one.status)).collect();
+    assert_eq!(asked, [(list, 304)]);
+    let unknown = GitLabProject::new(&format!("{}/mill/none", bench.server.base())).unwrap();
+    let unknown = Monitored::GitLab { project: unknown, listing: GitLabListing::Tags };
+    let error = bench.check(unknown, "1.0", strip("v")).await.unwrap_err();
+    assert!(matches!(error, Error::UnknownPackage { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_web_page_is_searched_for_versions() {
+    let bench = Bench::new().await;
+    let page = "<a href=hello-1.9.tar.gz>1.9</a><a href=hello-1.10.tar.gz>1.10</a><a href=hello-2.0-rc1.tar.gz>rc</a>";
+    bench.server.put("/download/", Answer::ok(page).header("last-modified", "Wed, 25 Nov 2026 04:00:00 GMT"));
+    let address = format!("{}/download/", bench.server.base());
+    let watched = |pattern| Monitored::Page(WebPage::new(&address, pattern).unwrap());
+    let pattern = r"hello-([\w.-]+)\.tar\.gz";
+    let decision = bench.check(watched(pattern), "1.9", Rules::default()).await.unwrap();
+    assert_eq!(decision.chosen.unwrap().version, "1.10");
+    assert_eq!(decision.considered[2].reason, "a pre-release (`rc`)");
+    let error = bench.check(watched("world-(.*)"), "1.9", Rules::default()).await.unwrap_err();
+    assert!(error.to_string().contains("matches nothing"), "{error}");
+    bench.server.put("/download/", Answer::ok(vec![b'a'; 9 << 20]));
+    let error = bench.check(watched(pattern), "1.9", Rules::default()).await.unwrap_err();
+    assert!(matches!(error, Error::TooLarge { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_host_that_is_down_is_asked_by_the_first_only() {
+    let bench = Bench::new().await;
+    let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let host = format!("http://{}", listener.local_addr().unwrap());
+    drop(listener);
+    let upstreams = bench.upstreams();
+    let page = |number: usize| Watch::new(Monitored::Page(WebPage::new(&format!("{host}/{number}"), ".").unwrap()));
+    let error = upstreams.check(&page(0)).await.unwrap_err();
+    assert!(matches!(&error, Error::Request { attempts: 2, .. }), "{error}");
+    for number in 1..100 {
+        let error = upstreams.check(&page(number)).await.unwrap_err();
+        assert!(matches!(&error, Error::Unreachable { .. }), "{error}");
+    }
+    let git = Watch::new(Monitored::Git(format!("{host}/a.git").parse().unwrap()));
+    assert!(matches!(upstreams.check(&git).await.unwrap_err(), Error::Unreachable { .. }));
+    // Other hosts are asked as ever, and git's failures count too.
+    let upstreams = bench.upstreams();
+    assert!(matches!(upstreams.check(&git).await.unwrap_err(), Error::Git { .. }));
+    assert!(matches!(upstreams.check(&git).await.unwrap_err(), Error::Unreachable { .. }));
 }
 
 #[tokio::test]
@@ -170,7 +267,10 @@ async fn githubs_refusals_say_what_to_do() {
     let error = bench.check(github(GitHubListing::Releases), "1", Rules::default()).await.unwrap_err();
     assert!(matches!(error, Error::Listing { .. }), "{error}");
 
-    bench.server.asked();
+    // A server without GraphQL, so that the token is used with REST.
+    let asked = bench.server.asked();
+    assert!(asked.iter().all(|one| one.authorization.as_deref() == Some("Bearer ghp_secret")), "{asked:?}");
+    bench.token = None;
     for status in [403, 429] {
         let refusal = Answer::status(status).header("x-ratelimit-remaining", "0");
         bench.server.put(path, refusal.header("x-ratelimit-reset", "1795579200"));

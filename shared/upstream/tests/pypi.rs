@@ -8,7 +8,7 @@ use std::time::Duration;
 use sha2::{Digest, Sha256};
 use support::{Answer, Recorded};
 use upstream::{
-    EndpointSettings, Endpoints, Error, Evidence, FetchOptions, Options, Rules, SourceUri, Surroundings, Upstreams,
+    EndpointSettings, Endpoints, Error, Evidence, FetchOptions, Options, SourceUri, Surroundings, Upstreams,
     Verdict, Watch,
 };
 
@@ -73,11 +73,7 @@ async fn the_newest_release_with_a_source_archive_is_chosen() {
     ];
     let index = project(&["1.0", "1.1", "1.2", "1.3a1", "1.4"], &files);
     bench.server.put("/simple/hello-mill/", Answer::ok(index));
-    let watch = Watch {
-        monitored: source("pkg:pypi/Hello_Mill").into(),
-        current: Some("1.0".to_owned()),
-        rules: Rules::default(),
-    };
+    let watch = Watch { current: Some("1.0".to_owned()), ..Watch::new(source("pkg:pypi/Hello_Mill")) };
     let decision = bench.upstreams().check(&watch).await.unwrap();
     let verdicts: Vec<_> =
         decision.considered.iter().map(|one| (one.version.as_str(), one.verdict, one.reason.as_str())).collect();

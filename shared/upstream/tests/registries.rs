@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 
 use upstream::{
     EndpointSettings, Endpoints, Error, Evidence, FetchOptions, Options, SourceUri, Surroundings, Upstreams, Watch,
-    filter::Rules,
 };
 
 fn upstreams(cache: &Path, suites: &[&str], offline: bool) -> Upstreams {
@@ -24,7 +23,7 @@ fn upstreams(cache: &Path, suites: &[&str], offline: bool) -> Upstreams {
 }
 
 fn watch(source: &str) -> Watch {
-    Watch { monitored: source.parse::<SourceUri>().unwrap().into(), current: None, rules: Rules::default() }
+    Watch::new(source.parse::<SourceUri>().unwrap())
 }
 
 /// Whether an error only means that there is nothing to run against.
@@ -208,4 +207,26 @@ async fn upstreams_sign_what_debian_ships() {
         assert!(judge(&bytes).is_err(), "{name} cut");
     }
     println!("verified: {verified:#?}");
+#[tokio::test(flavor = "multi_thread")]
+async fn npm_from_document_to_tarball() {
+    let cache = tempfile::tempdir().unwrap();
+    let upstreams = upstreams(cache.path(), &["trixie"], false);
+    for name in ["left-pad", "%40types/estree"] {
+        let decision = match upstreams.check(&watch(&format!("pkg:npm/{name}"))).await {
+            Err(error) if not_run(&error) => return,
+            decision => decision.unwrap(),
+        };
+        // All of a package's versions may be deprecated; they are there all the same.
+        let version = decision.chosen.map_or_else(|| decision.considered[0].version.clone(), |chosen| chosen.version);
+        println!("{name} {version}, {} considered", decision.considered.len());
+        let source: SourceUri = format!("pkg:npm/{name}@{version}").parse().unwrap();
+        let fetched = upstreams.fetch(&source, None).await.unwrap();
+        let Evidence::Npm { integrity, signed_by, .. } = &fetched.evidence else { panic!() };
+        assert!(integrity.starts_with("sha512-"), "{integrity}");
+        match signed_by {
+            Some(key) => println!("signed by {key}"),
+            None => println!("not run: signatures, because this registry publishes no keys"),
+        }
+        assert!(fetched.newest_mtime().is_ok());
+    }
 }

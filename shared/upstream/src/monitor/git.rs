@@ -31,6 +31,10 @@ const CALLERS: [&str; 12] = [
     "GIT_TRACE",
 ];
 
+/// What git says of a server that it could not reach (with `LC_ALL=C`).
+const UNREACHABLE: [&str; 5] =
+    ["Could not resolve host", "Failed to connect", "Connection refused", "Connection timed out", "unable to connect"];
+
 /// Tags of repositories.
 pub(crate) struct Git {
     context: Context,
@@ -45,22 +49,58 @@ impl Git {
 
     /// Every tag of a repository, with its commit.
     pub(crate) async fn candidates(&self, address: &GitAddress) -> Result<Vec<Candidate>> {
+        self.tags(address, &[]).await
+    }
+
+    /// The commit of a tag; `None` when there is no such tag.
+    pub(crate) async fn commit(&self, address: &GitAddress, tag: &str) -> Result<Option<String>> {
+        let whole = format!("refs/tags/{tag}");
+        // What is asked for is a pattern of the shell's form, which a tag's name can't have.
+        let is_plain = !tag.is_empty() && !tag.contains(['*', '?', '[', '\\', '\n', '\0']);
+        if !is_plain {
+            return Ok(None);
+        }
+        let tags = self.tags(address, &[whole.clone(), format!("{whole}^{{}}")]).await?;
+        Ok(tags.into_iter().find(|candidate| candidate.version == tag).and_then(|candidate| candidate.commit))
+    }
+
+    async fn tags(&self, address: &GitAddress, wanted: &[String]) -> Result<Vec<Candidate>> {
         if self.context.fetcher.offline() {
             return Err(Error::Offline { url: address.to_string() });
         }
         let fail = |reason: String| Error::Git { url: address.to_string(), reason };
-        let output = tokio::time::timeout(self.longest_run, self.list(address))
-            .await
-            .map_err(|_| fail(format!("no answer in {} s", self.longest_run.as_secs())))??;
+        let hosts = self.context.fetcher.hosts();
+        let slot = hosts.enter(address.as_str()).await?;
+        let output = match tokio::time::timeout(self.longest_run, self.list(address, wanted)).await {
+            Ok(Ok(output)) => output,
+            Ok(Err(error)) => {
+                if let Error::Git { reason, .. } = &error
+                    && UNREACHABLE.iter().any(|words| reason.contains(words))
+                {
+                    hosts.unreachable(address.as_str(), reason);
+                }
+                return Err(error);
+            }
+            Err(_) => {
+                let reason = format!("no answer in {} s", self.longest_run.as_secs());
+                hosts.unreachable(address.as_str(), &reason);
+                return Err(fail(reason));
+            }
+        };
+        drop(slot);
         let text = String::from_utf8(output).map_err(|_| fail("the list of tags is not UTF-8".to_owned()))?;
         Ok(tags(&text)
             .map_err(|line| fail(format!("`{line}` is not a line of a list of tags")))?
             .into_iter()
-            .map(|(tag, commit)| Candidate { commit: Some(commit.to_owned()), ..Candidate::new(tag) })
+            .map(|(tag, (object, commit))| Candidate {
+                commit: Some(commit.unwrap_or(object).to_owned()),
+                tag_object: commit.map(|_| object.to_owned()),
+                ..Candidate::new(tag)
+            })
             .collect())
     }
 
-    async fn list(&self, address: &GitAddress) -> Result<Vec<u8>> {
+    async fn list(&self, address: &GitAddress, wanted: &[String]) -> Result<Vec<u8>> {
         let fail = |reason: String| Error::Git { url: address.to_string(), reason };
         let mut command = Command::new("git");
         for name in CALLERS {
@@ -72,6 +112,7 @@ impl Git {
             .args(["-c", "credential.helper=", "-c", "http.lowSpeedLimit=1"])
             .args(["-c", &format!("http.lowSpeedTime={longest}")])
             .args(["ls-remote", "--quiet", "--tags", "--end-of-options", address.as_str()])
+            .args(wanted)
             .env("GIT_ALLOW_PROTOCOL", PROTOCOLS)
             .env("GIT_TERMINAL_PROMPT", "0")
             .env("GIT_ASKPASS", "")
@@ -107,20 +148,19 @@ async fn bounded(from: Option<impl AsyncRead + Unpin>, limit: u64) -> std::io::R
     Ok(bytes)
 }
 
-/// The tags of a list with their commits, or the line that can't be read. Of an annotated tag the
-/// line that ends in `^{}` has the commit.
-fn tags(list: &str) -> Result<BTreeMap<&str, &str>, &str> {
+/// A tag's own object, and the commit that an annotated one points to.
+type Target<'a> = (&'a str, Option<&'a str>);
+
+/// The tags of a list with what they point to, or the line that can't be read. Of an annotated tag
+/// a further line, whose name ends in `^{}`, has the commit.
+fn tags(list: &str) -> Result<BTreeMap<&str, Target<'_>>, &str> {
     let mut tags = BTreeMap::new();
     for line in list.lines() {
         let (object, name) = line.split_once('\t').ok_or(line)?;
         let tag = name.strip_prefix("refs/tags/").filter(|_| is_commit(object)).ok_or(line)?;
         match tag.strip_suffix("^{}") {
-            Some(tag) => {
-                tags.insert(tag, object);
-            }
-            None => {
-                tags.entry(tag).or_insert(object);
-            }
+            Some(tag) => tags.entry(tag).or_insert((object, None)).1 = Some(object),
+            None => tags.entry(tag).or_insert((object, None)).0 = object,
         }
     }
     Ok(tags)
@@ -134,7 +174,7 @@ mod tests {
     fn an_annotated_tag_has_the_commit_that_it_points_to() {
         let (tag, commit, light) = ("1".repeat(40), "2".repeat(40), "3".repeat(40));
         let list = format!("{light}\trefs/tags/v0.9\n{tag}\trefs/tags/v1.0\n{commit}\trefs/tags/v1.0^{{}}\n");
-        let expected = BTreeMap::from([("v0.9", light.as_str()), ("v1.0", commit.as_str())]);
+        let expected = BTreeMap::from([("v0.9", (light.as_str(), None)), ("v1.0", (tag.as_str(), Some(commit.as_str())))]);
         assert_eq!(tags(&list), Ok(expected));
         for bad in ["v1", "0\trefs/tags/v1", &format!("{tag}\trefs/heads/main")] {
             assert_eq!(tags(bad), Err(bad));

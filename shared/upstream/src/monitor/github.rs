@@ -1,9 +1,13 @@
-//! GitHub's REST API, version 2022-11-28: releases, tags, and the commit of a tag.
+//! GitHub's REST API, version 2022-11-28: releases, tags, and the commit of a tag. With a token,
+//! lists are read through GraphQL, many repositories in one request.
+
+use std::sync::Arc;
 
 use reqwest::Url;
 use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use serde::Deserialize;
 
+use super::github_batches::Batches;
 use super::pages::Pages;
 use super::{GitHubListing, GitHubRepository};
 use crate::error::{Error, Result};
@@ -15,6 +19,9 @@ const RELEASE_PAGES: usize = 5;
 const TAG_PAGES: usize = 100;
 const LONGEST_PAGE: u64 = 32 * 1024 * 1024;
 const LONGEST_COMMIT: u64 = 1024;
+const LONGEST_REFERENCE: u64 = 64 * 1024;
+pub(super) const DRAFT: &str = "a draft";
+pub(super) const PRERELEASE: &str = "marked as a pre-release";
 const JSON: HeaderValue = HeaderValue::from_static("application/vnd.github+json");
 const COMMIT: HeaderValue = HeaderValue::from_static("application/vnd.github.sha");
 const API_VERSION: (HeaderName, HeaderValue) =
@@ -23,6 +30,7 @@ const API_VERSION: (HeaderName, HeaderValue) =
 /// Releases and tags of repositories on GitHub.
 pub(crate) struct GitHub {
     context: Context,
+    batches: Arc<Batches>,
 }
 
 /// An element of `GET /repos/OWNER/NAME/releases`.
@@ -47,17 +55,33 @@ struct Commit {
     sha: String,
 }
 
+/// `GET /repos/OWNER/NAME/git/ref/tags/TAG`.
+#[derive(Deserialize)]
+struct Reference {
+    object: Commit,
+}
+
 impl GitHub {
     pub(crate) fn new(context: Context) -> Self {
-        Self { context }
+        Self { batches: Arc::new(Batches::new(context.clone())), context }
     }
 
-    /// What one of the repository's lists has.
+    /// What one of the repository's lists has, the newest first. With a token no more than is
+    /// needed is read: `enough` says whether the rest, which is older, still matters.
     pub(crate) async fn candidates(
         &self,
         repository: &GitHubRepository,
         listing: GitHubListing,
+        enough: impl Fn(&[Candidate]) -> Result<bool>,
     ) -> Result<Vec<Candidate>> {
+        let is_known = self.context.endpoints.github_token()?.is_some() && !self.context.fetcher.offline();
+        if is_known {
+            match self.batched(repository, listing, enough).await {
+                // A server of one's own may have no GraphQL.
+                Err(Error::Status { url, status: 404, .. }) => tracing::debug!(url, "no GraphQL; asking by REST"),
+                answered => return answered,
+            }
+        }
         let candidates = match listing {
             GitHubListing::Releases => self.releases(repository).await,
             GitHubListing::Tags => self.tags(repository).await,
@@ -70,25 +94,66 @@ impl GitHub {
         })
     }
 
-    /// The commit that a tag points to, through a signed tag too.
-    pub(crate) async fn commit(&self, repository: &GitHubRepository, tag: &str) -> Result<String> {
+    async fn batched(
+        &self,
+        repository: &GitHubRepository,
+        listing: GitHubListing,
+        enough: impl Fn(&[Candidate]) -> Result<bool>,
+    ) -> Result<Vec<Candidate>> {
+        let most = match listing {
+            GitHubListing::Releases => RELEASE_PAGES,
+            GitHubListing::Tags => TAG_PAGES,
+        };
+        let mut candidates = Vec::new();
+        let mut after = None;
+        for _ in 0..most {
+            let page = self.batches.page(repository.clone(), listing, after.take()).await?;
+            candidates.extend(page.candidates);
+            after = page.next;
+            if after.is_none() || enough(&candidates)? {
+                break;
+            }
+        }
+        Ok(candidates)
+    }
+
+    /// The object that a tag names itself: its own if it is annotated or signed.
+    pub(crate) async fn tag_object(&self, repository: &GitHubRepository, tag: &str) -> Result<Option<String>> {
+        let path = ["git", "ref", "tags"].into_iter().chain(tag.split('/'));
+        let url = self.address(repository, path)?;
+        match self.context.fetcher.document_with(url.as_str(), &self.headers(JSON)?, LONGEST_REFERENCE).await {
+            Ok(document) => Ok(Some(super::pages::json::<Reference>(&url, &document.bytes)?.object.sha)),
+            Err(Error::Status { status: 404, .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The commit that a tag points to, through a signed tag too; `None` when it points to none.
+    pub(crate) async fn commit(&self, repository: &GitHubRepository, tag: &str) -> Result<Option<String>> {
         let path = ["commits", "tags"].into_iter().chain(tag.split('/'));
         let url = self.address(repository, path)?;
-        let document = self.context.fetcher.document_with(url.as_str(), &self.headers(COMMIT)?, LONGEST_COMMIT).await?;
+        let headers = self.headers(COMMIT)?;
+        let document = match self.context.fetcher.document_with(url.as_str(), &headers, LONGEST_COMMIT).await {
+            Ok(document) => document,
+            Err(Error::Status { status: 404 | 409 | 422, .. }) => return Ok(None),
+            Err(error) => return Err(error),
+        };
         let text = String::from_utf8_lossy(&document.bytes);
         let commit = text.trim();
         if !super::is_commit(commit) {
             return Err(Error::Listing { url: url.into(), reason: format!("`{commit}` is not a commit") });
         }
-        Ok(commit.to_owned())
+        Ok(Some(commit.to_owned()))
     }
 
     async fn releases(&self, repository: &GitHubRepository) -> Result<Vec<Candidate>> {
         let pages: Vec<Vec<Release>> = self.list(repository, "releases", RELEASE_PAGES, true).await?;
-        let published = pages.into_iter().flatten().filter(|release| !release.draft);
-        Ok(published
+        Ok(pages
+            .into_iter()
+            .flatten()
             .map(|release| Candidate {
-                prerelease: release.prerelease.then(|| "marked as a pre-release".to_owned()),
+                withdrawn: release.draft.then(|| DRAFT.to_owned()),
+                prerelease: release.prerelease.then(|| PRERELEASE.to_owned()),
                 ..Candidate::new(release.tag_name)
             })
             .collect())
