@@ -1,12 +1,6 @@
 //! Watching: `mill upstream` and the cycle over definitions of every provider, from servers of our
 //! own.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::print_stdout
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::print_stdout)]
 
 use std::path::Path;
 use std::process::Command;
@@ -55,22 +49,22 @@ impl Bench {
         self.web.put(&format!("repos/mill/{name}/tags"), json!(tags).to_string());
     }
 
-    /// A definition that takes a tag of a repository.
+    /// A definition that takes a tag of a repository, and that no build is tried of.
     fn add(&self, name: &str, repository: &str, commit: &str, update: &str) {
         self.factory.write(
             &format!("packages/{name}.yaml"),
             &format!(
                 "# Kept.\npackage:\n  name: {name}\n  version: \"1.0\" # the version\n  epoch: 3\n  description: {name} of a \
                  test\n  copyright:\n    - license: Apache-2.0\npipeline:\n  - uses: git-checkout\n    with:\n      \
-                 repository: {repository}\n      tag: v${{{{package.version}}}}\n      expected-commit: {commit}\n  - runs: \
-                 install -D README.md ${{{{targets.destdir}}}}/usr/share/{name}/README.md\nupdate:\n  enabled: \
-                 true\n{update}"
+                 repository: {repository}\n      tag: v${{{{package.version}}}}\n      expected-commit: {commit}\n  - uses: \
+                 no/such-pipeline\nupdate:\n  enabled: true\n{update}"
             ),
         );
     }
 
     fn add_github(&self, name: &str, update: &str) {
-        let provider = format!("  github:\n    identifier: mill/{name}\n    use-tag: true\n    strip-prefix: v\n{update}");
+        let provider =
+            format!("  github:\n    identifier: mill/{name}\n    use-tag: true\n    strip-prefix: v\n{update}");
         self.add(name, &format!("https://github.com/mill/{name}"), FIRST, &provider);
     }
 
@@ -244,7 +238,10 @@ fn a_schedule_is_kept_and_unusable_blocks_fail_alone() {
     first.expect_code(1);
     assert!(row(&first, "broken")["error"].as_str().unwrap().contains("*ignore_me"));
     assert!(row(&first, "streams")["error"].as_str().unwrap().contains("version_data"));
-    assert_eq!((&first.json["summary"]["failed"], &first.json["summary"]["skipped_by_schedule"]), (&json!(2), &json!(0)));
+    assert_eq!(
+        (&first.json["summary"]["failed"], &first.json["summary"]["skipped_by_schedule"]),
+        (&json!(2), &json!(0))
+    );
     bench.factory.at("2026-03-09T06:00:00Z");
     let again = bench.run(&["upstream", "check"]);
     assert_eq!(again.json["summary"]["skipped_by_schedule"], 1);
@@ -281,7 +278,9 @@ fn thousands_of_packages_with_nothing_new_cost_one_conditional_request_each() {
                 bench.web.put(&format!("{name}.git/HEAD"), "ref: refs/heads/main\n");
                 bench.add(&name, &address, FIRST, "  git:\n    strip-prefix: v\n");
             }
-            2980..3248 => bench.add(&name, &format!("http://{dead}/{name}.git"), FIRST, "  git:\n    strip-prefix: v\n"),
+            2980..3248 => {
+                bench.add(&name, &format!("http://{dead}/{name}.git"), FIRST, "  git:\n    strip-prefix: v\n")
+            }
             _ => bench.add(&name, "https://localhost/a.git", FIRST, "  exclude-reason: end of life\n"),
         }
         if number >= 3248 {

@@ -24,7 +24,9 @@ pub async fn run(global: &Global, command: Upstream) -> Result<u8, Failure> {
             let (release, taken) = stage::accept(&factory.context, &name, &version).await.map_err(Failure::of_stage)?;
             match global.format {
                 Format::Json => output::json(&json!({ "package": name, "release": release, "taken": taken }))?,
-                Format::Text => output::text(format!("{name} {} ({release}) is taken as `{}`", taken.version, taken.now))?,
+                Format::Text => {
+                    output::text(format!("{name} {} ({release}) is taken as `{}`", taken.version, taken.now))?
+                }
             }
             Ok(0)
         }
@@ -63,9 +65,8 @@ async fn check(global: &Global, factory: &Factory, names: Vec<String>) -> Result
     // Each answer is written when it comes, so that thousands need no memory.
     while let Some((name, result)) = results.next().await {
         let source = catalog.packages.get(&name);
-        let (is_manual, is_shared) = source.map_or((false, false), |source| {
-            (source.definition.update.manual, source.definition.update.shared)
-        });
+        let (is_manual, is_shared) =
+            source.map_or((false, false), |source| (source.definition.update.manual, source.definition.update.shared));
         summary.add(is_manual, &result);
         match global.format {
             Format::Json => {
@@ -144,7 +145,8 @@ impl Summary {
     }
 }
 
-/// A reason without what differs from package to package: names in backquotes, paths of addresses.
+/// A reason without what differs from package to package: names in backquotes, paths of addresses,
+/// numbers.
 fn generalised(reason: &str) -> String {
     let mut text = String::new();
     for (number, part) in reason.split('`').enumerate() {
@@ -154,7 +156,8 @@ fn generalised(reason: &str) -> String {
         let Some((scheme, rest)) = word.split_once("://") else {
             // A file and its line, and what is watched.
             let is_place = word.contains(".yaml:") || word.split_once(':').is_some_and(|(_, name)| name.contains('/'));
-            return if is_place { "…".to_owned() } else { word.to_owned() };
+            let is_number = word.bytes().all(|byte| byte.is_ascii_digit());
+            return if is_place || is_number { "…".to_owned() } else { word.to_owned() };
         };
         let scheme = scheme.rsplit(':').next().unwrap_or(scheme);
         let colon = if word.ends_with(':') { ":" } else { "" };
@@ -193,15 +196,16 @@ fn text(name: &str, result: &Outcome, with_candidates: bool) -> String {
                 None => format!("{name} {current}: newest"),
             };
             let all = &answer.decision.considered;
-            let lines = all.iter().filter(|one| with_candidates || one.verdict == Verdict::Republished).map(|considered| {
-                let mark = match considered.verdict {
-                    Verdict::Taken => "taken",
-                    Verdict::Current => "current",
-                    Verdict::PassedOver => "passed over",
-                    Verdict::Republished => "ALARM",
-                };
-                format!("  {} {mark}: {}", considered.version, considered.reason)
-            });
+            let lines =
+                all.iter().filter(|one| with_candidates || one.verdict == Verdict::Republished).map(|considered| {
+                    let mark = match considered.verdict {
+                        Verdict::Taken => "taken",
+                        Verdict::Current => "current",
+                        Verdict::PassedOver => "passed over",
+                        Verdict::Republished => "ALARM",
+                    };
+                    format!("  {} {mark}: {}", considered.version, considered.reason)
+                });
             std::iter::once(head).chain(lines).collect::<Vec<_>>().join("\n")
         }
     }
@@ -220,11 +224,8 @@ async fn update(global: &Global, factory: &Factory, name: &str, write: bool) -> 
     // A newer version may have been found before; the catalog is behind it all the same.
     let own = &definition.package.version.value;
     let decision = upstream::Watch { current: Some(own.clone()), ..answer.watched.watch.clone() };
-    let decision = if answer.current == *own {
-        answer.decision
-    } else {
-        context.upstreams.check(&decision).await.or_bad()?
-    };
+    let decision =
+        if answer.current == *own { answer.decision } else { context.upstreams.check(&decision).await.or_bad()? };
     let Some(chosen) = decision.chosen else {
         return Err(Failure::bad(format!("{name} {own}: nothing is newer")));
     };
@@ -242,14 +243,18 @@ async fn update(global: &Global, factory: &Factory, name: &str, write: bool) -> 
     let note = match basis {
         Basis::Proved => "the checksum is proved by its ecosystem",
         Basis::TagOnFirstUse => "the commit is what the tag points to now: trust on first use",
-        Basis::Computed => "the checksum is COMPUTED from what the address gave, not proved: compare it with upstream's",
+        Basis::Computed => {
+            "the checksum is COMPUTED from what the address gave, not proved: compare it with upstream's"
+        }
     };
     match global.format {
         Format::Json => output::json(&json!({
             "package": name, "from": own, "to": chosen.version, "release": chosen.upstream, "checksum": checksum,
             "basis": basis, "note": note, "file": file, "written": write, "text": text,
         }))?,
-        Format::Text if write => output::text(format!("{name} {own} -> {}: {}: {note}", chosen.version, file.display()))?,
+        Format::Text if write => {
+            output::text(format!("{name} {own} -> {}: {}: {note}", chosen.version, file.display()))?
+        }
         Format::Text => {
             write_note(name, &chosen.version, note)?;
             io::stdout().lock().write_all(text.as_bytes()).or_environment()?;

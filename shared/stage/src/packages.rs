@@ -101,7 +101,10 @@ pub async fn load_package(context: &Context, name: &str, architecture: Architect
 }
 
 /// What upstream offers beyond the catalog's version.
-pub(crate) async fn newer_upstream(context: &Context, definition: &PackageDefinition) -> Result<Option<Upstream>, StageError> {
+pub(crate) async fn newer_upstream(
+    context: &Context,
+    definition: &PackageDefinition,
+) -> Result<Option<Upstream>, StageError> {
     let name = &definition.package.name.value;
     let Some(document) = context.state.get(&Key::new(record::package(name), "upstream")).await? else {
         return Ok(None);

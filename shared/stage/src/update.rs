@@ -139,7 +139,8 @@ fn changed_source(
         Err(error) => return Err(StageError::Rejected(error.to_string())),
     };
     let new = sources_of(context, definition, &chosen.version, &[])?.1;
-    let place = |source: &Source| (source.uri.clone(), source.git.as_ref().map(|git| (git.tag.clone(), git.branch.clone())));
+    let place =
+        |source: &Source| (source.uri.clone(), source.git.as_ref().map(|git| (git.tag.clone(), git.branch.clone())));
     let mut changed = new.into_iter().filter(|source| old.iter().all(|old| place(old) != place(source)));
     let Some(first) = changed.next() else {
         return Ok(Err("none of its sources changes with the version".to_owned()));
@@ -164,8 +165,7 @@ fn sources_of(
     checksums: &[NewChecksum],
 ) -> Result<(String, Vec<Source>), StageError> {
     let rejected = |error: recipe::Error| StageError::Rejected(chain(&error));
-    let text =
-        update_definition_text(&definition.source, &definition.file, version, checksums).map_err(rejected)?;
+    let text = update_definition_text(&definition.source, &definition.file, version, checksums).map_err(rejected)?;
     let updated = PackageDefinition::parse(&text, &definition.file).map_err(rejected)?;
     let sources = watch::sources(&updated, watch::architecture(context), &context.catalog.pipelines)?;
     Ok((text, sources))
@@ -205,7 +205,8 @@ async fn tag_commit(
     chosen: &Chosen,
 ) -> Result<String, StageError> {
     let tag = source.git.as_ref().and_then(|git| git.tag.clone()).unwrap_or_default();
-    if let (Some(commit), true) = (&chosen.commit, tag == chosen.upstream && is_same(&watched.watch.monitored, source)) {
+    if let (Some(commit), true) = (&chosen.commit, tag == chosen.upstream && is_same(&watched.watch.monitored, source))
+    {
         return Ok(commit.clone());
     }
     let address: GitAddress = source
@@ -234,7 +235,9 @@ pub async fn accept(context: &Context, name: &str, version: &str) -> Result<(Str
     let document = context.state.get(&releases_key(name)).await?;
     let mut releases: Releases = document.as_ref().map(Document::decode).transpose()?.unwrap_or_default();
     let Some((release, republished)) = releases.accept(version) else {
-        return Err(StageError::Rejected(format!("no release {version} of `{name}` is known to be another than it was")));
+        return Err(StageError::Rejected(format!(
+            "no release {version} of `{name}` is known to be another than it was"
+        )));
     };
     if source.definition.package.version.value == republished.version {
         return Err(StageError::Rejected(format!(

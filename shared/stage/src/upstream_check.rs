@@ -66,10 +66,9 @@ impl Stage for UpstreamCheck {
             Err(error) => return Err(error),
         };
         match proposal {
-            Proposal::Unproved(reason) => Ok(Outcome::Skipped(format!(
-                "{follows}, but {reason}; see `mill upstream update {}`",
-                self.package
-            ))),
+            Proposal::Unproved(reason) => {
+                Ok(Outcome::Skipped(format!("{follows}, but {reason}; see `mill upstream update {}`", self.package)))
+            }
             Proposal::Ready { sha256, commit, evidence, .. } => {
                 let found = context.clock.now();
                 let upstream = Upstream { version: version.clone(), sha256, commit, found, evidence };
@@ -183,8 +182,8 @@ pub async fn check(context: &Context, name: &str, checks: Checks) -> Result<Chec
         watched.watch.seen.entry(release.clone()).or_insert_with(|| identity.clone());
     }
     let decision = context.upstreams.check(&watched.watch).await;
-    let decision = decision
-        .map_err(|error| watch::classify(&format!("ask upstream, {}", watched.watch.monitored), &error))?;
+    let decision =
+        decision.map_err(|error| watch::classify(&format!("ask upstream, {}", watched.watch.monitored), &error))?;
     let before = releases.clone();
     for (release, identity) in &watched.watch.seen {
         releases.seen.insert(release.clone(), identity.clone());

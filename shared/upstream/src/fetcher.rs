@@ -376,7 +376,10 @@ enum Failure {
     /// No response began.
     Unanswered(reqwest::Error),
     Transport(reqwest::Error),
-    Status { status: StatusCode, wait: Option<Duration> },
+    Status {
+        status: StatusCode,
+        wait: Option<Duration>,
+    },
     Final(Error),
 }
 
@@ -411,7 +414,9 @@ impl Failure {
     fn into_error(self, url: &str, attempts: u32) -> Error {
         let url = url.to_owned();
         match self {
-            Self::Unanswered(error) | Self::Transport(error) => Error::Request { url, attempts, reason: chain(&error.without_url()) },
+            Self::Unanswered(error) | Self::Transport(error) => {
+                Error::Request { url, attempts, reason: chain(&error.without_url()) }
+            }
             Self::Status { status, .. } => Error::Status { url, status: status.as_u16(), attempts },
             Self::Final(error) => error,
         }

@@ -408,7 +408,8 @@ mod tests {
         let versions = ["1.2.3", "1.3", "20240101", "2024.1", "202401011200", "1700000000", "19.1", "1950"];
         let decision = choose(&candidates(&versions), &Rules::default(), Some("1.2.3")).unwrap();
         assert_eq!(decision.chosen.unwrap().version, "1950");
-        let dates: Vec<_> = decision.considered.iter().filter(|one| one.reason == "a date, which `1.2.3` is not").collect();
+        let dates: Vec<_> =
+            decision.considered.iter().filter(|one| one.reason == "a date, which `1.2.3` is not").collect();
         assert_eq!(dates.len(), 4, "{:?}", decision.considered);
         assert_eq!(chosen(&versions, &Rules::default(), Some("20231231")).as_deref(), Some("202401011200"));
         assert_eq!(chosen(&["2024.1", "2025.2"], &Rules::default(), Some("2024.1")).as_deref(), Some("2025.2"));

@@ -39,11 +39,7 @@ pub(crate) struct Slot {
 impl Hosts {
     /// `at_once` requests per host; one that is found unreachable is not asked again for
     /// `remembered`.
-    pub(crate) fn new(
-        at_once: usize,
-        remembered: Duration,
-        clock: Arc<dyn Fn() -> Timestamp + Send + Sync>,
-    ) -> Self {
+    pub(crate) fn new(at_once: usize, remembered: Duration, clock: Arc<dyn Fn() -> Timestamp + Send + Sync>) -> Self {
         Self { at_once: at_once.max(1), remembered, clock, known: Mutex::default() }
     }
 
@@ -63,10 +59,11 @@ impl Hosts {
     pub(crate) fn unreachable(&self, url: &str, reason: &str) {
         let host = self.host(url);
         let mut trouble = lock(&host.trouble);
+        // Those that asked together find it out one after the other; the first says why.
         if trouble.is_none() {
             tracing::warn!(host = host_of(url), reason, "host is not asked for a while");
+            *trouble = Some(Trouble::Unreachable { reason: reason.to_owned(), since: Instant::now() });
         }
-        *trouble = Some(Trouble::Unreachable { reason: reason.to_owned(), since: Instant::now() });
     }
 
     /// Remembers that the host of `url` answers no more for a while.
@@ -162,7 +159,8 @@ mod tests {
     #[test]
     fn waits_differ_by_what_is_asked_and_stay_near() {
         let wait = Duration::from_secs(1);
-        let waits: Vec<_> = (0..50).map(|number| jittered(wait, 7, &format!("https://localhost/{number}"), 1)).collect();
+        let waits: Vec<_> =
+            (0..50).map(|number| jittered(wait, 7, &format!("https://localhost/{number}"), 1)).collect();
         assert!(waits.iter().all(|wait| (500..1500).contains(&wait.as_millis())), "{waits:?}");
         assert!(waits.iter().collect::<std::collections::HashSet<_>>().len() > 30);
         assert_eq!(jittered(wait, 7, "a", 1), jittered(wait, 7, "a", 1));

@@ -145,7 +145,9 @@ impl Npm {
         }
         let refuse = |reason: String| Error::Unproved { what: format!("{name}@{version}"), reason };
         result.map(Some).map_err(|refusal| match refusal {
-            Refusal::Undated => refuse("its key has expired, and the registry doesn't say when it was published".into()),
+            Refusal::Undated => {
+                refuse("its key has expired, and the registry doesn't say when it was published".into())
+            }
             Refusal::Bad(reason) => refuse(reason),
         })
     }

@@ -6,8 +6,8 @@ use std::time::Duration;
 use sha2::{Digest, Sha256};
 use tests::archive::{Archive, ArchiveKey, Fault, Server};
 use upstream::{
-    EndpointSettings, Endpoints, Error, Evidence, FetchOptions, Options, SourceUri, Surroundings, Upstreams,
-    Verdict, Watch,
+    EndpointSettings, Endpoints, Error, Evidence, FetchOptions, Options, SourceUri, Surroundings, Upstreams, Verdict,
+    Watch,
 };
 
 const CRATE: &[u8] = b"the bytes of a crate";

@@ -8,8 +8,8 @@ use std::time::Duration;
 use sha2::{Digest, Sha256};
 use support::{Answer, Recorded};
 use upstream::{
-    EndpointSettings, Endpoints, Error, Evidence, FetchOptions, Options, SourceUri, Surroundings, Upstreams,
-    Verdict, Watch,
+    EndpointSettings, Endpoints, Error, Evidence, FetchOptions, Options, SourceUri, Surroundings, Upstreams, Verdict,
+    Watch,
 };
 
 const ARCHIVE: &[u8] = b"the bytes of a source archive";

@@ -207,6 +207,8 @@ async fn upstreams_sign_what_debian_ships() {
         assert!(judge(&bytes).is_err(), "{name} cut");
     }
     println!("verified: {verified:#?}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn npm_from_document_to_tarball() {
     let cache = tempfile::tempdir().unwrap();

@@ -129,8 +129,9 @@ mod tests {
         releases.note(&all, time(1));
         assert_eq!(releases.seen.len(), REMEMBERED);
         for generation in 2..12 {
-            let all: Vec<_> =
-                (0..50).map(|number| considered(&format!("v{generation}.{number}"), "a", Verdict::PassedOver)).collect();
+            let all: Vec<_> = (0..50)
+                .map(|number| considered(&format!("v{generation}.{number}"), "a", Verdict::PassedOver))
+                .collect();
             releases.note(&all, time(generation));
         }
         assert!(releases.seen.len() <= MOST, "{}", releases.seen.len());

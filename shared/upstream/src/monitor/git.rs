@@ -174,7 +174,8 @@ mod tests {
     fn an_annotated_tag_has_the_commit_that_it_points_to() {
         let (tag, commit, light) = ("1".repeat(40), "2".repeat(40), "3".repeat(40));
         let list = format!("{light}\trefs/tags/v0.9\n{tag}\trefs/tags/v1.0\n{commit}\trefs/tags/v1.0^{{}}\n");
-        let expected = BTreeMap::from([("v0.9", (light.as_str(), None)), ("v1.0", (tag.as_str(), Some(commit.as_str())))]);
+        let expected =
+            BTreeMap::from([("v0.9", (light.as_str(), None)), ("v1.0", (tag.as_str(), Some(commit.as_str())))]);
         assert_eq!(tags(&list), Ok(expected));
         for bad in ["v1", "0\trefs/tags/v1", &format!("{tag}\trefs/heads/main")] {
             assert_eq!(tags(bad), Err(bad));

@@ -146,7 +146,10 @@ impl Batches {
             });
         }
         told.await.unwrap_or_else(|_| {
-            Err(Error::Listing { url: repository.to_string(), reason: "the request ended without an answer".to_owned() })
+            Err(Error::Listing {
+                url: repository.to_string(),
+                reason: "the request ended without an answer".to_owned(),
+            })
         })
     }
 

@@ -119,7 +119,9 @@ impl GitLab {
             }
         };
         candidates.map_err(|error| match error {
-            Error::Status { url, status: 404, .. } => Error::UnknownPackage { package: project.to_string(), place: url },
+            Error::Status { url, status: 404, .. } => {
+                Error::UnknownPackage { package: project.to_string(), place: url }
+            }
             other => other,
         })
     }
