@@ -236,11 +236,17 @@ async fn too_early(
     let key = Key::new(record::package(&definition.package.name.value), "asked");
     let asked: Option<Asked> = context.state.get(&key).await?.as_ref().map(Document::decode).transpose()?;
     let last = asked.map(|asked| asked.time);
-    if schedule::is_due(schedule.period, last, now) {
+    let Some(period) = schedule.period else {
+        return Err(StageError::Rejected(format!(
+            "{}: `update.schedule.period` is `{}`; write `daily`, `weekly` or `monthly`",
+            definition.file, schedule.written_period.value
+        )));
+    };
+    if schedule::is_due(period, last, now) {
         return Ok(None);
     }
     let when = last.map(|last| last.to_string()).unwrap_or_default();
-    Ok(Some(format!("asked {} (`update.schedule`), last at {when}", schedule::name(schedule.period))))
+    Ok(Some(format!("asked {} (`update.schedule`), last at {when}", schedule::name(period))))
 }
 
 /// The newer of the definition's version and the one found before.
