@@ -186,7 +186,7 @@ impl Server {
         let mut found = BTreeSet::new();
         for layer in manifest["layers"].as_array().unwrap() {
             let bytes = self.get(&format!("/v2/{}/blobs/{}", image.name, layer["digest"].as_str().unwrap()));
-            let database = fed(Command::new("tar").args(["-xzOf", "-", "lib/apk/db/installed"]), &bytes);
+            let database = fed(Command::new("tar").args(["-xzOf", "-", "usr/lib/apk/db/installed"]), &bytes);
             found.extend(records(&database).into_iter().map(|record| (record.value('P'), record.value('V'))));
         }
         found
