@@ -67,13 +67,10 @@ pub enum Command {
     #[command(subcommand)]
     Image(Image),
     /// Verify an image's signature, SBOM attestation and provenance
-    Verify {
-        /// `NAME:TAG` or `NAME@sha256:HEX` of this home, or with a registry's address before it.
-        image: String,
-        /// PEM file of the public key; by default this home's.
-        #[arg(long, value_name = "PUB")]
-        key: Option<PathBuf>,
-    },
+    Verify(Verify),
+    /// This home's signing keys
+    #[command(subcommand)]
+    Key(Key),
     /// Vulnerability records
     #[command(subcommand)]
     Feed(Feed),
@@ -82,6 +79,48 @@ pub enum Command {
         /// Image name; all when not given.
         image: Option<String>,
     },
+}
+
+/// `mill verify`.
+#[derive(Debug, Args)]
+pub struct Verify {
+    /// `NAME:TAG` or `NAME@sha256:HEX` of this home, or with a registry's address before it, or
+    /// `oci:FOLDER[:TAG]`.
+    pub image: String,
+    /// PEM file of a trusted public key; by default this home's, the rotated ones among them.
+    #[arg(long, value_name = "PUB", conflicts_with_all = ["identity", "issuer", "trusted_root"])]
+    pub key: Vec<PathBuf>,
+    /// Trusted identity (e-mail address or URI) in place of a key.
+    #[arg(long, requires_all = ["issuer", "trusted_root"])]
+    pub identity: Option<String>,
+    /// Who vouches for the identity.
+    #[arg(long, value_name = "URL", requires = "identity")]
+    pub issuer: Option<String>,
+    /// sigstore `trusted_root.json`: which authorities and logs count.
+    #[arg(long, value_name = "FILE", requires = "identity")]
+    pub trusted_root: Option<PathBuf>,
+}
+
+/// `mill key`.
+#[derive(Debug, Subcommand)]
+pub enum Key {
+    /// Every key and the time in which it signed
+    List,
+    /// Make a new key; the old one stays trusted
+    Rotate {
+        /// What the key is for.
+        #[arg(value_enum)]
+        used_for: KeyUse,
+    },
+}
+
+/// What a key is for.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+pub enum KeyUse {
+    /// Images and attestations.
+    Image,
+    /// Packages and indexes.
+    Package,
 }
 
 /// `mill feed`.

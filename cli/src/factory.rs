@@ -9,17 +9,17 @@ use ports::{Clock, FixedClock, SystemClock};
 use registry::Layouts;
 use sandbox::Bubblewrap;
 use serde::Deserialize;
-use sign::{LocalEcdsaKey, LocalRsaKey};
 use stage::rules::retention::Retention;
 use stage::{Catalog, Context, FolderRepository, LocalBuilder, Settings};
 use upstream::{EndpointSettings, Endpoints, Surroundings, Upstreams};
 
 use crate::arguments::Global;
+use crate::keys::Keys;
 use crate::leftovers;
 use crate::output::{Failure, OrFail};
 use crate::progress::Bars;
-
-const PACKAGE_KEY_BITS: usize = 4096;
+use crate::registries::RegistrySettings;
+use crate::signing::Signing;
 
 /// `mill.toml`.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -31,18 +31,12 @@ pub struct Configuration {
     pub architectures: Option<Vec<Architecture>>,
     /// How images are signed.
     pub signing: Signing,
+    /// How other registries are reached, and what this one allows.
+    pub registry: RegistrySettings,
     /// Which digests are kept beyond what tags need; all when it is not set.
     pub retention: Option<Retention>,
     /// How sources must be proved.
     pub authenticity: Authenticity,
-}
-
-/// `[signing]` of `mill.toml`.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
-pub struct Signing {
-    /// Also sign under the older tag `sha256-HEX.sig`, for clients that do not look for bundles.
-    pub legacy_tags: bool,
 }
 
 /// `[authenticity]` of `mill.toml`.
@@ -92,7 +86,7 @@ pub fn configuration(home: &Path) -> Result<Configuration, Failure> {
 }
 
 /// The time: `MINIMILL_NOW` (RFC 3339) for rebuilding a past day, else the system's.
-fn clock() -> Result<Arc<dyn Clock>, Failure> {
+pub fn clock() -> Result<Arc<dyn Clock>, Failure> {
     match variable("MINIMILL_NOW") {
         None => Ok(Arc::new(SystemClock)),
         Some(text) => {
@@ -172,8 +166,7 @@ impl Factory {
         // Leases and lock files count real time also when the factory works on a past day.
         let database = Database::open(&home.path("state.sqlite"), Arc::new(SystemClock)).or_environment()?;
         let keys = home.folder("keys").or_environment()?;
-        let package_key = LocalRsaKey::load_or_create(&keys.join("minimill.rsa"), PACKAGE_KEY_BITS).or_environment()?;
-        let image_key = LocalEcdsaKey::load_or_create(&keys.join("minimill")).or_environment()?;
+        let signers = configuration.signing.signers(&Keys::open(&keys)?, variable).await?;
         let working_folder = std::env::current_dir().or_environment()?;
         let endpoints = Endpoints::new(configuration.endpoints, Surroundings::of_machine(variable, working_folder));
         let upstreams =
@@ -193,8 +186,8 @@ impl Factory {
             containers,
             repository: Arc::new(FolderRepository::new(home.folder("apk").or_environment()?)),
             registry: Arc::new(Layouts::new(home.folder("registry").or_environment()?)),
-            package_key: Arc::new(package_key),
-            image_key: Arc::new(image_key),
+            package_key: signers.package,
+            attestor: signers.attestor,
             stopping: Arc::default(),
             matcher: stage::MatcherCache::default(),
             progress: Arc::new(Bars::new()),

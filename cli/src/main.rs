@@ -3,9 +3,12 @@
 mod arguments;
 mod command;
 mod factory;
+mod keys;
 mod leftovers;
 mod output;
 mod progress;
+mod registries;
+mod signing;
 
 use std::io::IsTerminal;
 use std::process::ExitCode;

@@ -2,6 +2,7 @@ mod apk_tools;
 mod catalog;
 mod cycle;
 mod image;
+mod key;
 mod package;
 mod run;
 mod serve;
@@ -26,6 +27,7 @@ pub async fn run(arguments: Arguments) -> Result<u8, Failure> {
         Command::Image(command) => image::run(&global, command).await,
         Command::Feed(command) => vulnerability::feed(&global, command).await,
         Command::Scan { image } => vulnerability::scan(&global, image.as_deref()).await,
-        Command::Verify { image, key } => verify::run(&global, &image, key.as_deref()).await,
+        Command::Verify(arguments) => verify::run(&global, &arguments).await,
+        Command::Key(command) => key::run(&global, &command),
     }
 }

@@ -1,6 +1,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use axum::Router;
 use axum::body::Body;
@@ -15,6 +16,7 @@ use tokio::net::TcpListener;
 use tokio_util::io::ReaderStream;
 
 use crate::arguments::Global;
+use crate::factory::configuration;
 use crate::output::{self, Failure, OrFail};
 
 pub async fn run(global: &Global, listen: SocketAddr, writable: bool) -> Result<u8, Failure> {
@@ -34,8 +36,11 @@ pub async fn serve(
         .await
         .map_err(|error| Failure::environment(format!("listen on {listen}: {error}")))?;
     let address = listener.local_addr().or_environment()?;
-    let options = RouterOptions { push: writable, ..RouterOptions::default() };
-    let router = router(Layouts::new(home.path("registry")), options).merge(packages(home));
+    let immutable_tags = configuration(home.root())?.registry.immutable_tags()?;
+    let options = RouterOptions { push: writable, immutable_tags, ..RouterOptions::default() };
+    let layouts = Layouts::new(home.path("registry"));
+    layouts.clean(SystemTime::now()).or_environment()?;
+    let router = router(layouts, options).merge(packages(home));
     output::text(format!("serving http://{address}/v2/ (OCI registry) and http://{address}/apk/ (apk repository)"))?;
     axum::serve(listener, router).with_graceful_shutdown(stop).await.or_environment()
 }

@@ -1,38 +1,54 @@
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use ports::local::Home;
-use registry::{Expectations, Layouts, Reference, Registry, Remote, RemoteOptions, Repository, verify_image};
-use sign::PublicKey;
+use registry::{
+    Digest, Expectations, Layout, Layouts, Reference, Registry, Remote, RemoteOptions, Repository, Tag, verify_image,
+};
+use sign::{PublicKey, Trust, TrustedKeys};
 
-use crate::arguments::Global;
+use crate::arguments::{Global, Verify};
+use crate::factory::configuration;
+use crate::keys::Keys;
 use crate::output::{self, Failure, Format, OrFail};
+use crate::signing::identity_trust;
 
-/// An image's place: a registry's address (none for this home), repository and reference.
-struct Place {
-    address: Option<String>,
-    repository: Repository,
-    reference: Reference,
+/// Where an image is.
+enum Place {
+    /// In this home, or at a registry's address.
+    Registry { address: Option<String>, repository: Repository, reference: Reference },
+    /// In an OCI image layout.
+    Layout { folder: PathBuf, reference: Option<Reference> },
 }
 
-pub async fn run(global: &Global, image: &str, key: Option<&Path>) -> Result<u8, Failure> {
-    let place = parse(image)?;
-    let home = global.home.join("keys/minimill.pub");
-    let key = key.unwrap_or(&home);
-    let pem = std::fs::read_to_string(key)
-        .map_err(|error| Failure::usage(format!("read the key `{}`: {error}", key.display())))?;
-    let key = PublicKey::from_pem(&pem).or_bad()?;
-    let registry: Box<dyn Registry> = match &place.address {
-        Some(address) => Box::new(Remote::new(address, RemoteOptions::default()).or_environment()?),
-        None => Box::new(Layouts::new(Home::open(&global.home).or_environment()?.path("registry"))),
+pub async fn run(global: &Global, arguments: &Verify) -> Result<u8, Failure> {
+    let trust = trust(global, arguments)?;
+    let (registry, repository, reference): (Box<dyn Registry>, _, _) = match parse(&arguments.image)? {
+        Place::Registry { address: None, repository, reference } => {
+            let folder = Home::open(&global.home).or_environment()?.path("registry");
+            (Box::new(Layouts::new(folder)), repository, reference)
+        }
+        Place::Registry { address: Some(address), repository, reference } => {
+            let settings = configuration(&global.home)?.registry;
+            let options = settings.options(&address, &repository).await?;
+            (Box::new(Remote::new(&address, options).or_environment()?), repository, reference)
+        }
+        Place::Layout { folder, reference } => {
+            let reference = match reference {
+                Some(reference) => reference,
+                None => only_entry(&folder)?,
+            };
+            let repository = "layout".parse().or_environment()?;
+            (Box::new(Layouts::single(folder)), repository, reference)
+        }
     };
-    let report = verify_image(registry.as_ref(), &place.repository, &place.reference, &key, &Expectations::default())
-        .await
-        .or_bad()?;
+    let expectations = Expectations::default();
+    let report =
+        verify_image(registry.as_ref(), &repository, &reference, trust.as_ref(), &expectations).await.or_bad()?;
     let problems = report.problems();
     match global.format {
         Format::Json => output::json(&report)?,
         Format::Text => {
-            let mut lines = vec![format!("{} {}", report.image, report.digest)];
+            let mut lines = vec![format!("{} {}", arguments.image, report.digest)];
             for manifest in &report.manifests {
                 let statements =
                     manifest.statements.iter().map(|finding| finding.predicate_type.as_str()).collect::<Vec<_>>();
@@ -55,21 +71,75 @@ pub async fn run(global: &Global, image: &str, key: Option<&Path>) -> Result<u8,
     Ok(u8::from(!problems.is_empty()))
 }
 
-/// `[ADDRESS/]NAME[:TAG|@DIGEST]`. As with container clients, the first part is an address when
-/// it has a dot or a colon, or is `localhost`.
+/// Whom the arguments trust; by default whoever signs in this home, or did.
+fn trust(global: &Global, arguments: &Verify) -> Result<Box<dyn Trust>, Failure> {
+    if let (Some(identity), Some(issuer), Some(root)) =
+        (&arguments.identity, &arguments.issuer, &arguments.trusted_root)
+    {
+        return identity_trust(root, identity, issuer);
+    }
+    if arguments.key.is_empty() {
+        let keys = Keys::open(&global.home.join("keys"))?;
+        return configuration(&global.home)?.signing.trust(&keys);
+    }
+    let keys = arguments.key.iter().map(|path| public_key(path));
+    Ok(Box::new(TrustedKeys(keys.collect::<Result<_, _>>()?)))
+}
+
+fn public_key(path: &Path) -> Result<PublicKey, Failure> {
+    let pem = std::fs::read_to_string(path)
+        .map_err(|error| Failure::usage(format!("read the key `{}`: {error}", path.display())))?;
+    PublicKey::from_pem(&pem).or_bad()
+}
+
+/// The one image of a layout that holds one.
+fn only_entry(folder: &Path) -> Result<Reference, Failure> {
+    let layout = Layout::open(folder).or_bad()?;
+    let layout = layout.ok_or_else(|| Failure::bad(format!("`{}` is no OCI image layout", folder.display())))?;
+    let entries = layout.entries().or_bad()?;
+    let images: Vec<&(Option<Tag>, Digest)> =
+        entries.iter().filter(|(tag, _)| tag.as_ref().is_none_or(|tag| !tag.is_of_referrers())).collect();
+    let tagged: Vec<_> = images.iter().filter_map(|(tag, _)| tag.as_ref()).collect();
+    match (images.as_slice(), tagged.as_slice()) {
+        ([(_, digest)], _) => Ok((*digest).into()),
+        (_, [tag]) => Ok((*tag).clone().into()),
+        _ => {
+            let tags = tagged.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+            Err(Failure::usage(format!("`{}` holds several images; name one of its tags: {tags}", folder.display())))
+        }
+    }
+}
+
+/// `oci:FOLDER[:TAG|@DIGEST]`, or `[ADDRESS/]NAME[:TAG|@DIGEST]`. As with container clients, the
+/// first part of the latter is an address when it has a dot or a colon, or is `localhost`.
 fn parse(image: &str) -> Result<Place, Failure> {
+    let reference = |text: &str| text.parse().map_err(|error: registry::Error| Failure::usage(stage::chain(&error)));
+    if let Some(rest) = image.strip_prefix("oci:") {
+        // A folder's name may have a colon too.
+        if Path::new(rest).is_dir() {
+            return Ok(Place::Layout { folder: rest.into(), reference: None });
+        }
+        let (folder, name) = match rest.split_once("@sha256:") {
+            Some((folder, digest)) => (folder, Some(format!("sha256:{digest}"))),
+            None => match rest.rsplit_once(':') {
+                Some((folder, tag)) => (folder, Some(tag.to_owned())),
+                None => (rest, None),
+            },
+        };
+        return Ok(Place::Layout { folder: folder.into(), reference: name.as_deref().map(reference).transpose()? });
+    }
     let (address, rest) = match image.split_once('/') {
         Some((first, rest)) if first.contains(['.', ':']) || first == "localhost" => (Some(first.to_owned()), rest),
         _ => (None, image),
     };
-    let (name, reference) = match rest.split_once('@') {
+    let (name, named) = match rest.split_once('@') {
         Some((name, digest)) => (name.split(':').next().unwrap_or(name), digest),
         None => rest.split_once(':').unwrap_or((rest, "latest")),
     };
-    Ok(Place {
+    Ok(Place::Registry {
         address,
         repository: name.parse().map_err(|error: registry::Error| Failure::usage(stage::chain(&error)))?,
-        reference: reference.parse().map_err(|error: registry::Error| Failure::usage(stage::chain(&error)))?,
+        reference: reference(named)?,
     })
 }
 
@@ -88,14 +158,22 @@ mod tests {
             ("example.org/a/b:1", Some("example.org"), "a/b", "1"),
             (&format!("redis:8@{digest}"), None, "redis", digest.as_str()),
         ];
-        for (text, address, repository, reference) in cases {
-            let place = parse(text).unwrap();
-            assert_eq!(place.address.as_deref(), address, "{text}");
-            assert_eq!(
-                (place.repository.to_string(), place.reference.to_string()),
-                (repository.to_owned(), reference.to_owned())
-            );
+        for (text, expected, name, tag) in cases {
+            let Place::Registry { address, repository, reference } = parse(text).unwrap() else { panic!("{text}") };
+            assert_eq!(address.as_deref(), expected, "{text}");
+            assert_eq!((repository.to_string(), reference.to_string()), (name.to_owned(), tag.to_owned()));
         }
         assert!(parse("Redis").is_err());
+        for (text, path, name) in [
+            ("oci:a/b", "a/b", None),
+            ("oci:/a/b:8.2", "/a/b", Some("8.2")),
+            (&format!("oci:a@{digest}"), "a", Some(digest.as_str())),
+        ] {
+            let Place::Layout { folder, reference } = parse(text).unwrap() else { panic!("{text}") };
+            assert_eq!(
+                (folder.to_str().unwrap(), reference.map(|found| found.to_string())),
+                (path, name.map(str::to_owned))
+            );
+        }
     }
 }

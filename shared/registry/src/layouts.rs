@@ -32,12 +32,22 @@ const MAX_FOLDERS: usize = 100_000;
 #[derive(Debug, Clone)]
 pub struct Layouts {
     root: PathBuf,
+    single: bool,
 }
 
 impl Layouts {
     /// The registry under `root`, which is made when something is pushed.
     pub fn new(root: impl Into<PathBuf>) -> Self {
-        Self { root: root.into() }
+        Self { root: root.into(), single: false }
+    }
+
+    /// A registry of one repository: whatever its name, it is the layout in `folder`.
+    pub fn single(folder: impl Into<PathBuf>) -> Self {
+        Self { root: folder.into(), single: true }
+    }
+
+    fn folder(&self, repository: &Repository) -> PathBuf {
+        if self.single { self.root.clone() } else { self.root.join(repository.as_str()) }
     }
 
     /// The root folder.
@@ -50,7 +60,7 @@ impl Layouts {
     /// # Errors
     /// [`Error::Io`] or [`Error::NotALayout`].
     pub fn open(&self, repository: &Repository) -> Result<Option<Layout>> {
-        Layout::open(self.root.join(repository.as_str()))
+        Layout::open(self.folder(repository))
     }
 
     /// The layout of a repository, made where there is none.
@@ -58,7 +68,7 @@ impl Layouts {
     /// # Errors
     /// [`Error::Io`] or [`Error::NotALayout`].
     pub fn create(&self, repository: &Repository) -> Result<Layout> {
-        Layout::create(self.root.join(repository.as_str()))
+        Layout::create(self.folder(repository))
     }
 
     /// The names of all repositories, sorted. Symbolic links are not followed.

@@ -106,3 +106,47 @@ async fn the_client_works_with_debians_registry() {
     assert!(!client.delete_manifest(&name, &image.index.into()).await.unwrap());
     assert_eq!(client.manifest(&name, &image.index.into()).await.unwrap(), None);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_client_works_with_ecr_as_ministack_plays_it() {
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let environment = [("GATEWAY_PORT", port.to_string()), ("SERVICES", "ecr".into())];
+    let Some(_running) = support::start("ministack", &[], &environment, &format!("127.0.0.1:{port}")).await else {
+        return;
+    };
+    let base = format!("http://127.0.0.1:{port}");
+    // Installs the provider of cryptography.
+    let _ = remote("127.0.0.1:1", 1);
+    let call = |action: &'static str, body: Value| {
+        reqwest::Client::new()
+            .post(&base)
+            .header("x-amz-target", format!("AmazonEC2ContainerRegistry_V20150921.{action}"))
+            .header("content-type", "application/x-amz-json-1.1")
+            .header(
+                "authorization",
+                "AWS4-HMAC-SHA256 Credential=test/20260101/eu-central-1/ecr/aws4_request, SignedHeaders=host, Signature=0",
+            )
+            .body(body.to_string())
+            .send()
+    };
+    let created = call("CreateRepository", serde_json::json!({"repositoryName": "team/redis"})).await.unwrap();
+    assert_eq!(created.status(), 200);
+    let token: Value = call("GetAuthorizationToken", serde_json::json!({})).await.unwrap().json().await.unwrap();
+    let token = token["authorizationData"][0]["authorizationToken"].as_str().unwrap().to_owned();
+    let token = String::from_utf8(base64::Engine::decode(&base64::engine::general_purpose::STANDARD, token).unwrap()).unwrap();
+    let (user, password) = token.split_once(':').unwrap();
+    let credentials = registry::Credentials { user: user.into(), password: password.into() };
+    let options = registry::RemoteOptions { credentials: Some(credentials), piece: 1000, ..Default::default() };
+    let client = registry::Remote::new(&base, options).unwrap();
+    let name = repository("team/redis");
+    let image = push_image(&client, &name, &tag("8.2"), "hello").await;
+    assert_eq!(client.resolve(&name, &tag("8.2").into()).await.unwrap(), Some(image.index));
+    let content: Vec<u8> = (0..4567_u32).map(|number| (number % 251) as u8).collect();
+    let digest = support::push_blob(&client, &name, &content).await;
+    let blob = client.blob(&name, digest).await.unwrap().unwrap();
+    assert_eq!(blob.read(10_000).await.unwrap(), content);
+    let bundle = registry::attach(&client, &name, image.index, b"{}", "https://example.org/t", None).await.unwrap();
+    let referrers = client.referrers(&name, image.index, None).await.unwrap();
+    assert_eq!(referrers.len(), 1);
+    assert_eq!(referrers[0].digest().to_string(), bundle.to_string());
+}

@@ -8,7 +8,7 @@ use ports::{Blobs, Clock, Digest, Queue, State};
 use registry::Registry;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use sign::Signer;
+use sign::{Attestor, Signer};
 use upstream::Upstreams;
 
 use crate::rules::retention::Retention;
@@ -38,8 +38,8 @@ pub struct Context {
     pub registry: Arc<dyn Registry>,
     /// Signs packages and indexes: RSA.
     pub package_key: Arc<dyn Signer>,
-    /// Signs images and attestations: ECDSA P-256.
-    pub image_key: Arc<dyn Signer>,
+    /// Signs images and attestations: an ECDSA P-256 key, or an identity.
+    pub attestor: Arc<dyn Attestor>,
     /// The vulnerability matcher, kept between scans.
     pub matcher: crate::MatcherCache,
     /// Set to stop handing out messages; what is running is finished.

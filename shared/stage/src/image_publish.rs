@@ -6,7 +6,7 @@ use ports::{Condition, Digest, Key, Transaction, Write};
 use registry::{Manifest, Reference, Repository, Tag, TagRule, bytes_stream};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use sign::{Bundle, Statement, predicate, simple_signing};
+use sign::{Statement, predicate, simple_signing};
 
 use crate::image_build::BuildRecord;
 use crate::image_plan::Plan;
@@ -172,13 +172,16 @@ impl ImagePublish {
         );
         for (subject, sbom, bom, architecture) in subjects {
             let document: Value = read(context, sbom).await?;
-            let provenance = provenance::of_image(
-                &self.image,
-                &self.stream,
-                architecture.map(Architecture::oci),
+            let provenance = provenance::of_image(&provenance::ImageInputs {
+                image: &self.image,
+                stream: &self.stream,
+                variant: plan.variant.as_ref(),
+                architecture: architecture.map(Architecture::oci),
+                definition: plan.definition,
                 configuration,
-                &materials(plan, architecture),
-            );
+                plan: build.plan,
+                packages: &materials(plan, architecture),
+            });
             let test = reports.attestation(architecture);
             let mut statements = vec![
                 Statement::new(subject, predicate::SIGNATURE, &json!({})),
@@ -191,24 +194,14 @@ impl ImagePublish {
                 statements.push(Statement::new(subject, predicate::CYCLONEDX, &document));
             }
             for statement in statements {
-                let failed = |error: &sign::Error| StageError::environment("sign the image")(error);
-                let statement = statement.map_err(|error| failed(&error))?;
-                let bundle =
-                    Bundle::sign(context.image_key.as_ref(), &statement).await.map_err(|error| failed(&error))?;
-                let bytes = bundle.to_bytes().map_err(|error| failed(&error))?;
-                registry::attach(
-                    context.registry.as_ref(),
-                    repository,
-                    subject,
-                    &bytes,
-                    &statement.predicate_type,
-                    None,
-                )
-                .await
-                .map_err(registry_failed("attach the attestation"))?;
+                let statement = statement.map_err(|error| StageError::environment("sign the image")(&error))?;
+                attach(context, repository, subject, &statement).await?;
             }
             if context.settings.legacy_signatures {
-                let signature = simple_signing::sign(context.image_key.as_ref(), repository.as_str(), subject)
+                let signer = context.attestor.signer().ok_or_else(|| {
+                    StageError::Rejected("signatures under the older tag need a key; unset `legacy-tags`".to_owned())
+                })?;
+                let signature = simple_signing::sign(signer, repository.as_str(), subject)
                     .await
                     .map_err(|error| StageError::environment("sign the image")(&error))?;
                 registry::attach_simple_signature(context.registry.as_ref(), repository, subject, &signature)
@@ -278,14 +271,37 @@ fn sboms(build: &BuildRecord) -> BTreeMap<String, Digest> {
     platforms.chain([("index".to_owned(), build.sbom)]).collect()
 }
 
-/// Name, version and file digest of the packages of one architecture, or of all.
-fn materials(plan: &Plan, architecture: Option<Architecture>) -> Vec<(String, String, Digest)> {
+/// Signs a statement about a manifest and attaches it, so that whoever asks for the manifest's
+/// referrers finds it. Doing so again with a deterministic key changes nothing; other signers leave
+/// a second signature of the same statement.
+///
+/// # Errors
+/// The signer's and the registry's.
+pub async fn attach(
+    context: &Context,
+    repository: &Repository,
+    subject: Digest,
+    statement: &Statement,
+) -> Result<Digest, StageError> {
+    let bundle =
+        context.attestor.attest(statement).await.map_err(|error| StageError::environment("sign the image")(&error))?;
+    registry::attach(context.registry.as_ref(), repository, subject, &bundle, &statement.predicate_type, None)
+        .await
+        .map_err(registry_failed("attach the attestation"))
+}
+
+/// The packages of one architecture, or of all.
+fn materials(plan: &Plan, architecture: Option<Architecture>) -> Vec<provenance::Material<'_>> {
     plan.packages
         .iter()
         .filter(|(other, _)| architecture.is_none_or(|architecture| **other == architecture))
-        .flat_map(|(_, packages)| packages)
-        .map(|package| {
-            (package.entry.information.name.clone(), package.entry.information.version.clone(), package.blob)
+        .flat_map(|(architecture, packages)| packages.iter().map(move |package| (*architecture, package)))
+        .map(|(architecture, package)| provenance::Material {
+            name: &package.entry.information.name,
+            version: &package.entry.information.version,
+            architecture,
+            file: package.blob,
+            checksum: &package.entry.checksum,
         })
         .collect()
 }

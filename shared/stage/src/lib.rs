@@ -47,7 +47,7 @@ pub use error::{StageError, chain};
 pub use feed::{MatcherCache, import};
 pub use image_build::{BuildRecord, ImageBuild, Platform};
 pub use image_plan::{Decision, ImagePlan, ImagePlanRecord, Lock, Plan, PlannedVariant, differences};
-pub use image_publish::ImagePublish;
+pub use image_publish::{ImagePublish, attach as attach_statement};
 pub use image_test::{ImageTest, Reports};
 pub use job::{BuildError, BuildJob, BuildProduct, Builder, LocalBuilder, Unsigned};
 pub use message::{Outcome, Stage, dispatch};

@@ -6,7 +6,7 @@ use apk::{IndexEntry, Package};
 use async_trait::async_trait;
 use ports::{Condition, Digest, Key, Transaction, Write as StateWrite};
 use serde::{Deserialize, Serialize};
-use sign::{Bundle, Statement, predicate};
+use sign::{Statement, predicate};
 
 use crate::package_build::{BuildResult, UnsignedPackage};
 use crate::packages::{Retry, built_key, published_key, send_due};
@@ -202,8 +202,8 @@ async fn attest(context: &Context, result: &BuildResult, signed: &[Signed]) -> R
         .map_err(|error| failed(&error))?;
     statement.subject =
         signed.iter().map(|signed| sign::ResourceDescriptor::of(signed.blob).named(signed.entry.file_name())).collect();
-    let bundle = Bundle::sign(context.image_key.as_ref(), &statement).await.map_err(|error| failed(&error))?;
-    Ok(context.blobs.put(bundle.to_bytes().map_err(|error| failed(&error))?).await?)
+    let bundle = context.attestor.attest(&statement).await.map_err(|error| failed(&error))?;
+    Ok(context.blobs.put(bundle).await?)
 }
 
 /// Makes the published packages available to clients: files, then the index that names them.

@@ -3,8 +3,9 @@
 
 use serde_json::{Map, Value, json};
 use sign::ResourceDescriptor;
-use sign::predicate::{BuildDefinition, Builder, Provenance, RunDetails};
+use sign::predicate::{BuildDefinition, BuildMetadata, Builder, Provenance, RunDetails};
 
+use crate::image_plan::PlannedVariant;
 use crate::package_build::BuildResult;
 
 const PACKAGE_BUILD_TYPE: &str = "https://minimill.dev/buildtypes/package/v1";
@@ -37,7 +38,14 @@ pub fn of_package(result: &BuildResult) -> Provenance {
     }
     for dependency in &result.dependencies {
         materials.push(
-            ResourceDescriptor::of(dependency.blob).named(format!("{}-{}.apk", dependency.name, dependency.version)),
+            ResourceDescriptor::of(dependency.blob)
+                .named(format!("{}-{}.apk", dependency.name, dependency.version))
+                .with_uri(format!(
+                    "pkg:apk/minimill/{}@{}?arch={}",
+                    dependency.name,
+                    dependency.version,
+                    result.architecture.apk()
+                )),
         );
     }
     for (name, version) in &result.bootstrap {
@@ -63,27 +71,103 @@ pub fn of_package(result: &BuildResult) -> Provenance {
     }
 }
 
+/// What an image, or the index over its platforms, was made from.
+pub struct ImageInputs<'a> {
+    /// Image name.
+    pub image: &'a str,
+    /// Stream name.
+    pub stream: &'a str,
+    /// The variant, when it is one.
+    pub variant: Option<&'a PlannedVariant>,
+    /// The platform's architecture; none for the index.
+    pub architecture: Option<&'a str>,
+    /// Digest of the image's definition and tests.
+    pub definition: sign::Digest,
+    /// Digest of `apko.yaml` with the stream's constraint in place.
+    pub configuration: sign::Digest,
+    /// Digest of the plan, which names one build.
+    pub plan: sign::Digest,
+    /// Every package that went in.
+    pub packages: &'a [Material<'a>],
+}
+
+/// A package that went into an image.
+pub struct Material<'a> {
+    /// Package name.
+    pub name: &'a str,
+    /// Full version.
+    pub version: &'a str,
+    /// Architecture.
+    pub architecture: apk::Architecture,
+    /// The signed file.
+    pub file: sign::Digest,
+    /// The checksum of its content, as indexes and the image's own database give it.
+    pub checksum: &'a str,
+}
+
 /// Provenance of one platform's image, or of the index over all.
-///
-/// `packages` are name, version and digest of every package file that went in.
-pub fn of_image(
-    image: &str,
-    stream: &str,
-    architecture: Option<&str>,
-    configuration: sign::Digest,
-    packages: &[(String, String, sign::Digest)],
-) -> Provenance {
-    let mut materials = vec![ResourceDescriptor::of(configuration).named("apko.yaml")];
-    for (name, version, digest) in packages {
-        materials.push(ResourceDescriptor::of(*digest).named(format!("{name}-{version}.apk")));
+pub fn of_image(inputs: &ImageInputs<'_>) -> Provenance {
+    let mut materials = vec![
+        ResourceDescriptor::of(inputs.definition).named(format!("images/{}", inputs.image)),
+        ResourceDescriptor::of(inputs.configuration).named("apko.yaml"),
+    ];
+    for package in inputs.packages {
+        let Material { name, version, architecture, file, checksum } = package;
+        let mut material = ResourceDescriptor::of(*file)
+            .named(format!("{name}-{version}.apk"))
+            .with_uri(format!("pkg:apk/minimill/{name}@{version}?arch={}", architecture.apk()));
+        material.annotations = object(json!({ "apkChecksum": checksum }));
+        materials.push(material);
     }
+    let variant = inputs.variant.map(|variant| json!({ "name": variant.name, "packages": variant.packages }));
+    let mut details = run_details();
+    details.metadata = Some(BuildMetadata { invocation_id: Some(inputs.plan.to_string()), ..BuildMetadata::default() });
     Provenance {
         build_definition: BuildDefinition {
             build_type: IMAGE_BUILD_TYPE.to_owned(),
-            external_parameters: object(json!({ "image": image, "stream": stream, "architecture": architecture })),
-            internal_parameters: Map::new(),
+            external_parameters: object(json!({
+                "image": inputs.image,
+                "stream": inputs.stream,
+                "variant": variant,
+                "architecture": inputs.architecture,
+            })),
+            internal_parameters: object(json!({ "definition": inputs.definition, "network": false })),
             resolved_dependencies: materials,
         },
-        run_details: run_details(),
+        run_details: details,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_image_names_every_input_by_digest() {
+        let (definition, plan) = (sign::Digest::of(b"definition"), sign::Digest::of(b"plan"));
+        let package = Material {
+            name: "zlib",
+            version: "1.3-r0",
+            architecture: apk::Architecture::X86_64,
+            file: sign::Digest::of(b"file"),
+            checksum: "Q1x=",
+        };
+        let provenance = of_image(&ImageInputs {
+            image: "redis",
+            stream: "8.2",
+            variant: None,
+            architecture: Some("amd64"),
+            definition,
+            configuration: sign::Digest::of(b"configuration"),
+            plan,
+            packages: &[package],
+        });
+        let materials = &provenance.build_definition.resolved_dependencies;
+        assert_eq!(materials.len(), 3);
+        assert!(materials.iter().all(|material| material.digest.contains_key("sha256")), "{materials:?}");
+        assert_eq!(materials[2].uri, "pkg:apk/minimill/zlib@1.3-r0?arch=x86_64");
+        assert_eq!(materials[2].annotations["apkChecksum"], "Q1x=");
+        let metadata = provenance.run_details.metadata.unwrap();
+        assert_eq!(metadata.invocation_id, Some(plan.to_string()));
     }
 }

@@ -14,6 +14,9 @@ use crate::{
 /// The largest `index.json` accepted, in bytes.
 const MAX_INDEX_BYTES: u64 = 64 << 20;
 
+/// The most entries of an index looked at for referrers.
+const MAX_ENTRIES: usize = 10_000;
+
 /// What a push does to a tag that stands for another manifest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum TagRule {
@@ -129,15 +132,37 @@ impl Layout {
         Ok(tags)
     }
 
-    /// The manifests whose subject is `subject`, of one artifact type if that is given.
+    /// Every manifest that the index names, with its tag if it has one, in the index's order.
+    ///
+    /// # Errors
+    /// [`Error::Io`] or [`Error::NotALayout`].
+    pub fn entries(&self) -> Result<Vec<(Option<Tag>, Digest)>> {
+        let index = self.index()?;
+        let entries = index.manifests().iter();
+        entries.map(|entry| Ok((ref_name(entry).and_then(|name| name.parse().ok()), digest_of(entry)?))).collect()
+    }
+
+    /// The manifests whose subject is `subject`, of one artifact type if that is given. They stand
+    /// in the list under the subject's own tag or, where other tools made the layout, without any
+    /// tag in its index.
     ///
     /// # Errors
     /// [`Error::Io`], [`Error::Corrupt`] or [`Error::NotALayout`].
     pub fn referrers(&self, subject: Digest, artifact_type: Option<&str>) -> Result<Vec<Descriptor>> {
-        let Some(list) = self.manifest(&Tag::of_referrers(subject).into())? else {
-            return Ok(Vec::new());
+        let mut referrers = match self.manifest(&Tag::of_referrers(subject).into())? {
+            Some(list) => list.facts()?.manifests,
+            None => Vec::new(),
         };
-        let mut referrers = list.facts()?.manifests;
+        for (tag, digest) in self.entries()?.into_iter().take(MAX_ENTRIES) {
+            if tag.is_none()
+                && !referrers.iter().any(|known| names(known, digest))
+                && let Some(manifest) = self.manifest(&digest.into())?
+                && let facts = manifest.facts()?
+                && facts.subject_digest() == Some(subject)
+            {
+                referrers.push(facts.as_referrer(digest, manifest.bytes.len() as u64)?);
+            }
+        }
         if let Some(wanted) = artifact_type {
             referrers.retain(|found| found.artifact_type().as_ref().is_some_and(|found| found.as_ref() == wanted));
         }

@@ -146,22 +146,37 @@ pub async fn docker_registry_with(folder: &Path, http: &str, sections: &str) -> 
         folder.join("storage").display()
     );
     std::fs::write(&config, text).unwrap();
-    let child =
-        Command::new("docker-registry").arg("serve").arg(&config).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
-    let running = match child {
+    let arguments = ["serve", config.to_str().unwrap()];
+    start("docker-registry", &arguments, &[], &address).await.map(|running| (running, address))
+}
+
+/// Starts a server and waits until it listens; none where it is not installed.
+pub async fn start(
+    program: &str,
+    arguments: &[&str],
+    environment: &[(&str, String)],
+    address: &str,
+) -> Option<Running> {
+    let started = Command::new(program)
+        .args(arguments)
+        .envs(environment.iter().map(|(name, value)| (name, value)))
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn();
+    let running = match started {
         Ok(child) => Running(child),
         Err(error) => {
-            println!("not run: docker-registry: {error}");
+            println!("not run: {program}: {error}");
             return None;
         }
     };
-    for _ in 0..300 {
-        if tokio::net::TcpStream::connect(&address).await.is_ok() {
-            return Some((running, address));
+    for _ in 0..1200 {
+        if tokio::net::TcpStream::connect(address).await.is_ok() {
+            return Some(running);
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    panic!("docker-registry does not listen on {address}");
+    panic!("{program} does not listen on {address}");
 }
 
 /// Runs a tool; its output, or none where it is not installed.

@@ -1,0 +1,100 @@
+//! KMS as ministack plays it, on loopback. `not run` where it is not installed.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::print_stdout)]
+
+use std::{
+    net::TcpListener,
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use aws_sdk_kms::{
+    Client,
+    types::{KeySpec, KeyUsageType},
+};
+use kms::{Access, Error, KmsKey};
+use serde_json::json;
+use sign::{Attestor, Digest, Signer, Statement, Trust, predicate};
+
+/// A process that ends with the test.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+async fn ministack() -> Option<(Running, Client)> {
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let started = Command::new("ministack")
+        .env("GATEWAY_PORT", port.to_string())
+        .env("SERVICES", "kms")
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn();
+    let running = match started {
+        Ok(child) => Running(child),
+        Err(error) => {
+            println!("not run: ministack: {error}");
+            return None;
+        }
+    };
+    let access = Access {
+        region: "eu-central-1".into(),
+        access_key_id: "test".into(),
+        secret_access_key: "test".into(),
+        session_token: None,
+        endpoint: Some(format!("http://127.0.0.1:{port}")),
+    };
+    for _ in 0..600 {
+        if tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_ok() {
+            return Some((running, access.client()));
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    panic!("ministack does not listen on port {port}");
+}
+
+async fn create(client: &Client, spec: KeySpec, usage: KeyUsageType) -> String {
+    let created = client.create_key().key_spec(spec).key_usage(usage).send().await.unwrap();
+    created.key_metadata().unwrap().key_id().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn keys_that_kms_holds_sign_images_and_packages() {
+    let Some((_running, client)) = ministack().await else { return };
+    let id = create(&client, KeySpec::EccNistP256, KeyUsageType::SignVerify).await;
+    let image = KmsKey::open(client.clone(), &id, "minimill").await.unwrap();
+    assert!(!image.public_key().is_rsa());
+    let subject = Digest::of(b"manifest");
+    let statement = Statement::new(subject, predicate::SIGNATURE, &json!({})).unwrap();
+    let bundle = image.attest(&statement).await.unwrap();
+    assert_eq!(image.public_key().statement(&bundle, subject, predicate::SIGNATURE).unwrap(), statement);
+
+    let id = create(&client, KeySpec::Rsa4096, KeyUsageType::SignVerify).await;
+    let package = KmsKey::open(client.clone(), &id, "minimill.rsa.pub").await.unwrap();
+    assert!(package.public_key().is_rsa());
+    assert_eq!(package.key_name(), "minimill.rsa.pub");
+    let digest = Digest::of(b"control member");
+    let signature = package.sign_digest(*digest.as_bytes()).await.unwrap();
+    assert_eq!(signature.len(), 512);
+    assert!(package.public_key().verifies(digest.as_bytes(), &signature));
+    assert!(!image.public_key().verifies(digest.as_bytes(), &signature));
+
+    let error = KmsKey::open(client, "alias/absent", "x").await.unwrap_err();
+    assert!(matches!(&error, Error::Key { key, .. } if key == "alias/absent"), "{error}");
+}
+
+#[tokio::test]
+async fn a_service_that_is_not_there_is_named() {
+    let access = Access {
+        region: "eu-central-1".into(),
+        access_key_id: "test".into(),
+        secret_access_key: "test".into(),
+        session_token: None,
+        endpoint: Some("http://127.0.0.1:1".into()),
+    };
+    let error = KmsKey::open(access.client(), "k", "x").await.unwrap_err().to_string();
+    assert!(error.starts_with("KMS key `k`: "), "{error}");
+}
