@@ -63,7 +63,7 @@ fn summary(report: &CycleReport, global: &Global) -> String {
         let program = std::env::args().next().unwrap_or_else(|| "mill".to_owned());
         let name = &row.name;
         text.push_str(&format!(
-            "\n\nlook at it:\n  {program} --home {home} serve --listen 127.0.0.1:5000\n  docker pull localhost:5000/{name}:{tag}\n  {program} --home {home} verify {name}:{tag} --key {home}/keys/minimill.pub"
+            "\n\nlook at it:\n  {program} --home {home} serve --listen 127.0.0.1:5000\n  docker pull localhost:5000/{name}:{tag}\n  {program} --home {home} verify {name}:{tag}"
         ));
     }
     text

@@ -32,9 +32,7 @@ fn noise(seed: u64, size: usize) -> Vec<u8> {
 }
 
 async fn image(layouts: &Layouts, name: &Repository) -> Digest {
-    let descriptor = |media_type: &str, bytes: &[u8]| {
-        json!({"mediaType": media_type, "digest": Digest::of(bytes), "size": bytes.len()})
-    };
+    let descriptor = |media_type: &str, bytes: &[u8]| json!({"mediaType": media_type, "digest": Digest::of(bytes), "size": bytes.len()});
     let mut layers = Vec::new();
     let mut diffs = Vec::new();
     for (number, size) in LAYERS.into_iter().enumerate() {
@@ -58,8 +56,15 @@ async fn image(layouts: &Layouts, name: &Repository) -> Digest {
 
 async fn skopeo(from: &str, to: &str) -> Option<Duration> {
     let start = Instant::now();
-    let arguments =
-        ["--insecure-policy", "copy", "--preserve-digests", "--src-tls-verify=false", "--dest-tls-verify=false", from, to];
+    let arguments = [
+        "--insecure-policy",
+        "copy",
+        "--preserve-digests",
+        "--src-tls-verify=false",
+        "--dest-tls-verify=false",
+        from,
+        to,
+    ];
     let (good, text) = support::tool("skopeo", &arguments).await?;
     assert!(good, "{text}");
     Some(start.elapsed())

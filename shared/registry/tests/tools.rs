@@ -110,7 +110,7 @@ async fn the_client_works_with_debians_registry() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_client_works_with_ecr_as_ministack_plays_it() {
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let environment = [("GATEWAY_PORT", port.to_string()), ("SERVICES", "ecr".into())];
+    let environment = [("GATEWAY_PORT", port.to_string())];
     let Some(_running) = support::start("ministack", &[], &environment, &format!("127.0.0.1:{port}")).await else {
         return;
     };
@@ -133,7 +133,8 @@ async fn the_client_works_with_ecr_as_ministack_plays_it() {
     assert_eq!(created.status(), 200);
     let token: Value = call("GetAuthorizationToken", serde_json::json!({})).await.unwrap().json().await.unwrap();
     let token = token["authorizationData"][0]["authorizationToken"].as_str().unwrap().to_owned();
-    let token = String::from_utf8(base64::Engine::decode(&base64::engine::general_purpose::STANDARD, token).unwrap()).unwrap();
+    let token =
+        String::from_utf8(base64::Engine::decode(&base64::engine::general_purpose::STANDARD, token).unwrap()).unwrap();
     let (user, password) = token.split_once(':').unwrap();
     let credentials = registry::Credentials { user: user.into(), password: password.into() };
     let options = registry::RemoteOptions { credentials: Some(credentials), piece: 1000, ..Default::default() };

@@ -235,3 +235,43 @@ async fn the_older_signature_form_stands_under_its_tag() {
     assert_eq!(simple_signing::verify(&found, key.public_key(), image.index).unwrap(), "redis");
     assert!(layouts.referrers(&name, image.index, None).await.unwrap().is_empty());
 }
+
+#[tokio::test]
+async fn one_query_for_the_referrers_of_any_digest_finds_all_statements() {
+    let folder = tempfile::tempdir().unwrap();
+    let (layouts, name) = (Layouts::new(folder.path().join("r")), repository("redis"));
+    let key = key(&folder, "a.key");
+    let image = signed_image(&layouts, &name, &key).await;
+    for subject in image.platforms.iter().chain([&image.index]) {
+        sign(&layouts, &name, *subject, &key, predicate::OPENVEX).await;
+        let found = layouts.referrers(&name, *subject, None).await.unwrap();
+        let mut types: Vec<_> = found
+            .iter()
+            .map(|one| one.annotations().as_ref().unwrap()["dev.sigstore.bundle.predicateType"].as_str())
+            .collect();
+        types.sort_unstable();
+        assert_eq!(types, [predicate::OPENVEX, predicate::SIGNATURE, predicate::PROVENANCE, predicate::SPDX]);
+    }
+    let with_vex: Vec<_> = TYPES.iter().chain([&predicate::OPENVEX]).map(|kind| (*kind).to_owned()).collect();
+    let expectations = Expectations { index: with_vex.clone(), platform: with_vex };
+    let report = verify_image(&layouts, &name, &tag("1").into(), key.public_key(), &expectations).await.unwrap();
+    assert!(report.problems().is_empty(), "{:?}", report.problems());
+
+    // Other tools keep referrers in a layout without the list under the fallback tag.
+    let path = folder.path().join("r/redis/index.json");
+    let mut index: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    let entries = index["manifests"].as_array_mut().unwrap();
+    let mut untagged = Vec::new();
+    for subject in image.platforms.iter().chain([&image.index]) {
+        for referrer in layouts.referrers(&name, *subject, None).await.unwrap() {
+            untagged.push(json!({"mediaType": referrer.media_type(), "digest": referrer.digest(), "size": referrer.size()}));
+        }
+    }
+    entries.retain(|entry| entry["annotations"]["org.opencontainers.image.ref.name"] == "1");
+    entries.extend(untagged);
+    fs::write(&path, index.to_string()).unwrap();
+    let single = Layouts::single(folder.path().join("r/redis"));
+    let any = repository("whatever");
+    let report = verify_image(&single, &any, &tag("1").into(), key.public_key(), &expectations).await.unwrap();
+    assert!(report.problems().is_empty(), "{:?}", report.problems());
+}

@@ -8,7 +8,7 @@ use p256::pkcs8::{EncodePrivateKey, LineEnding};
 use serde_json::{Map, Value, json};
 use sign::{
     BUNDLE_MEDIA_TYPE, Bundle, Digest, Error, LocalEcdsaKey, MAX_BUNDLE_BYTES, ResourceDescriptor, Signer, Statement,
-    dsse, predicate, simple_signing, verify_bundle,
+    Trust, TrustedKeys, dsse, predicate, simple_signing, verify_bundle,
 };
 use tempfile::TempDir;
 
@@ -278,4 +278,28 @@ async fn simple_signing_round_trip() {
     changed.payload[20] ^= 1;
     assert!(matches!(verify(&changed, right.public_key(), image), Err(Error::BadSignature { .. })));
     assert_eq!(simple_signing::tag(image), format!("sha256-{}.sig", image.hex()));
+}
+
+#[tokio::test]
+async fn any_of_several_trusted_keys_may_have_signed() {
+    let folder = tempfile::tempdir().unwrap();
+    let (old, new, other) = (key(&folder, "a.key"), key(&folder, "b.key"), key(&folder, "c.key"));
+    let image = Digest::of(b"manifest");
+    let trusted = TrustedKeys(vec![old.public_key().clone(), new.public_key().clone()]);
+    let check = |bundle: &[u8]| trusted.statement(bundle, image, predicate::SIGNATURE);
+    for signer in [&old, &new] {
+        assert!(check(&signature_bundle(signer, image).await.to_bytes().unwrap()).is_ok());
+    }
+    let error = check(&signature_bundle(&other, image).await.to_bytes().unwrap()).unwrap_err();
+    assert!(matches!(&error, Error::NoTrustedKey { reasons } if reasons.len() == 2), "{error}");
+    // Where the bundle names one of them, its fault is what counts.
+    let mut changed = signature_bundle(&new, image).await;
+    changed.dsse_envelope.payload.push(b' ');
+    let error = check(&changed.to_bytes().unwrap()).unwrap_err();
+    assert!(matches!(&error, Error::BadSignature { key } if key == new.key_id()), "{error}");
+    let error = trusted.statement(&signature_bundle(&new, image).await.to_bytes().unwrap(), image, predicate::SPDX);
+    assert!(matches!(error, Err(Error::WrongPredicateType { .. })));
+    let single = TrustedKeys(vec![old.public_key().clone()]);
+    let bytes = signature_bundle(&new, image).await.to_bytes().unwrap();
+    assert!(matches!(single.statement(&bytes, image, predicate::SIGNATURE), Err(Error::WrongKey { .. })));
 }
