@@ -121,7 +121,7 @@ impl Keys {
     /// of the one before stays where it is, trusted and published, and its private half goes to
     /// `retired/`. A rotation that was interrupted is taken up by the next.
     pub fn rotate(&mut self, used_for: Use, now: Timestamp) -> Result<Period, Failure> {
-        let old = self.current(used_for)?.to_owned();
+        self.retire()?;
         let number = self.periods.iter().filter(|period| period.used_for == used_for).count() + 1;
         let name = match used_for {
             Use::Image => format!("minimill-{number}"),
@@ -140,10 +140,24 @@ impl Keys {
         let new = Period { name, used_for, from: Some(now), until: None };
         self.periods.push(new.clone());
         self.write()?;
-        let retired = self.folder.join(RETIRED);
-        let moved = fs::create_dir_all(&retired).and_then(|()| fs::rename(self.folder.join(&old), retired.join(&old)));
-        moved.map_err(|error| Failure::environment(format!("move the old key to `{}`: {error}", retired.display())))?;
+        self.retire()?;
         Ok(new)
+    }
+
+    /// Puts the private keys that sign no more away.
+    fn retire(&self) -> Result<(), Failure> {
+        let retired = self.folder.join(RETIRED);
+        for period in self.periods.iter().filter(|period| period.until.is_some() && is_file_name(&period.name)) {
+            let (from, to) = (self.folder.join(&period.name), retired.join(&period.name));
+            let moved = fs::create_dir_all(&retired).and_then(|()| match fs::rename(&from, &to) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+                _ => Ok(()),
+            });
+            moved.map_err(|error| {
+                Failure::environment(format!("move the old key `{}` to `{}`: {error}", from.display(), to.display()))
+            })?;
+        }
+        Ok(())
     }
 
     fn current(&self, used_for: Use) -> Result<&str, Failure> {

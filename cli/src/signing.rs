@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use keyless::{Identity, Keyless, Services, Token};
-use kms::{Access, KmsKey};
+use kms::{Access, Client, KmsKey};
 use serde::Deserialize;
 use sign::{Attestor, Signer, Trust};
 
@@ -72,13 +72,14 @@ impl Signing {
         Ok(match self.mode {
             Mode::Key => Signers { package: package()?, attestor: Arc::new(keys.image()?) },
             Mode::Kms => {
-                let client = Access::from_environment(variable).or_environment()?.client();
+                let access = Access::from_environment(variable).or_environment()?;
+                let client = Client::new(access).or_environment()?;
                 let id = needed(self.image_key.as_ref(), "image-key", "kms")?;
                 let image = KmsKey::open(client.clone(), id, "minimill").await.or_environment()?;
                 if image.public_key().is_rsa() {
                     return Err(Failure::usage(format!("`image-key`: `{id}` is an RSA key, P-256 is needed")));
                 }
-                let package = match &self.package_key {
+                let package: Arc<dyn Signer> = match &self.package_key {
                     None => package()?,
                     Some(id) => {
                         let key = KmsKey::open(client, id, "minimill-kms.rsa.pub").await.or_environment()?;

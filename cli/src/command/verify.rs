@@ -37,7 +37,7 @@ pub async fn run(global: &Global, arguments: &Verify) -> Result<u8, Failure> {
                 Some(reference) => reference,
                 None => only_entry(&folder)?,
             };
-            let repository = "layout".parse().or_environment()?;
+            let repository = "layout".parse::<Repository>().or_environment()?;
             (Box::new(Layouts::single(folder)), repository, reference)
         }
     };

@@ -1,21 +1,18 @@
 //! Keys that AWS KMS holds: P-256 for images, RSA for apk packages.
 //!
 //! A [`KmsKey`] is a [`sign::Signer`] whose private half never leaves KMS: only digests go there,
-//! and signatures come back. The public half is fetched once.
+//! and signatures come back. The public half is fetched once. The two calls this takes are made
+//! without AWS's SDK, whose compilation costs more than all of this workspace's own code.
 
+mod access;
+mod client;
+
+pub use access::Access;
 use async_trait::async_trait;
-use aws_credential_types::Credentials;
-use aws_sdk_kms::{
-    Client, Config,
-    config::{Region, SharedCredentialsProvider},
-    error::DisplayErrorContext,
-    primitives::Blob,
-    types::{KeyUsageType, MessageType, SigningAlgorithmSpec},
-};
-use aws_smithy_http_client::{
-    Builder,
-    tls::{Provider, rustls_provider::CryptoMode},
-};
+use base64::{Engine, engine::general_purpose::STANDARD};
+pub use client::Client;
+use serde::Deserialize;
+use serde_json::json;
 use sign::{PublicKey, Signer};
 
 /// The result of this crate's functions.
@@ -30,78 +27,51 @@ pub enum Error {
         /// The variable.
         variable: &'static str,
     },
-    /// KMS did not give the public key.
-    #[error("KMS key `{key}`: {reason}")]
-    Key {
+    /// An address that would carry requests in the clear, or is none.
+    #[error("`{url}` is not the address of KMS: {reason}")]
+    Endpoint {
+        /// The address.
+        url: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// KMS can't be reached, or broke off.
+    #[error("KMS `{action}`: {source}")]
+    Http {
+        /// The call.
+        action: &'static str,
+        /// The reason.
+        source: reqwest::Error,
+    },
+    /// KMS refused.
+    #[error("KMS `{action}` answered {status}: {message}")]
+    Refused {
+        /// The call.
+        action: &'static str,
+        /// The HTTP status.
+        status: u16,
+        /// The error's type and message, or the start of the answer.
+        message: String,
+    },
+    /// An answer of KMS that is not as documented.
+    #[error("KMS `{action}`: the answer is wrong: {reason}")]
+    Answer {
+        /// The call.
+        action: &'static str,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A key that is not for signing.
+    #[error("KMS key `{key}` is for `{usage}`, not for `SIGN_VERIFY`")]
+    Usage {
         /// The key's id, ARN or alias.
         key: String,
-        /// The reason.
-        reason: String,
+        /// What it is for.
+        usage: String,
     },
     /// The key is of a kind that nothing here signs with.
     #[error(transparent)]
     PublicKey(#[from] sign::Error),
-}
-
-/// Where KMS is and who asks.
-#[derive(Clone)]
-pub struct Access {
-    /// The region, `eu-central-1`.
-    pub region: String,
-    /// The access key's id.
-    pub access_key_id: String,
-    /// The access key's secret.
-    pub secret_access_key: String,
-    /// The token of temporary credentials.
-    pub session_token: Option<String>,
-    /// Another address than the region's own, for emulators.
-    pub endpoint: Option<String>,
-}
-
-impl std::fmt::Debug for Access {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Access").field("region", &self.region).finish_non_exhaustive()
-    }
-}
-
-impl Access {
-    /// What the environment says, by the names that Lambda, CodeBuild and the AWS tools use.
-    ///
-    /// # Errors
-    /// [`Error::Environment`] names the variable that is missing.
-    pub fn from_environment(variable: impl Fn(&str) -> Option<String>) -> Result<Self> {
-        let named = |name: &'static str| variable(name).filter(|value| !value.is_empty());
-        let needed = |name: &'static str| named(name).ok_or(Error::Environment { variable: name });
-        Ok(Self {
-            region: match named("AWS_REGION") {
-                Some(region) => region,
-                None => needed("AWS_DEFAULT_REGION").map_err(|_| Error::Environment { variable: "AWS_REGION" })?,
-            },
-            access_key_id: needed("AWS_ACCESS_KEY_ID")?,
-            secret_access_key: needed("AWS_SECRET_ACCESS_KEY")?,
-            session_token: named("AWS_SESSION_TOKEN"),
-            endpoint: named("AWS_ENDPOINT_URL_KMS").or_else(|| named("AWS_ENDPOINT_URL")),
-        })
-    }
-
-    /// A client that asks with these credentials.
-    pub fn client(&self) -> Client {
-        let credentials = Credentials::new(
-            &self.access_key_id,
-            &self.secret_access_key,
-            self.session_token.clone(),
-            None,
-            "minimill",
-        );
-        let http = Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https();
-        let mut config = Config::builder()
-            .behavior_version_latest()
-            .region(Region::new(self.region.clone()))
-            .credentials_provider(SharedCredentialsProvider::new(credentials))
-            .http_client(http);
-        config.set_endpoint_url(self.endpoint.clone());
-        Client::from_conf(config.build())
-    }
 }
 
 /// A key that KMS holds.
@@ -118,23 +88,51 @@ impl KmsKey {
     /// half is fetched.
     ///
     /// # Errors
-    /// [`Error::Key`] if there is no such key or it does not sign; [`Error::PublicKey`] if it is
+    /// [`Error::Refused`] if there is no such key; [`Error::Usage`]; [`Error::PublicKey`] if it is
     /// neither P-256 nor RSA.
     pub async fn open(client: Client, id: &str, name: &str) -> Result<Self> {
-        let failed = |reason: String| Error::Key { key: id.to_owned(), reason };
-        let found = client
-            .get_public_key()
-            .key_id(id)
-            .send()
-            .await
-            .map_err(|error| failed(DisplayErrorContext(error).to_string()))?;
-        if found.key_usage() != Some(&KeyUsageType::SignVerify) {
-            return Err(failed("its usage is not `SIGN_VERIFY`".into()));
+        #[derive(Deserialize)]
+        #[serde(rename_all = "PascalCase")]
+        struct Answer {
+            public_key: String,
+            key_usage: String,
         }
-        let der = found.public_key().ok_or_else(|| failed("KMS gave no public key".into()))?;
-        let public_key = PublicKey::from_der(der.as_ref())?;
-        Ok(Self { client, id: id.to_owned(), name: name.to_owned(), public_key })
+        const ACTION: &str = "GetPublicKey";
+        let answer: Answer = client.call(ACTION, &json!({ "KeyId": id })).await?;
+        if answer.key_usage != "SIGN_VERIFY" {
+            return Err(Error::Usage { key: id.to_owned(), usage: answer.key_usage });
+        }
+        let der = decode(ACTION, &answer.public_key)?;
+        Ok(Self { client, id: id.to_owned(), name: name.to_owned(), public_key: PublicKey::from_der(&der)? })
     }
+
+    async fn sign(&self, sha256: [u8; 32]) -> Result<Vec<u8>> {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "PascalCase")]
+        struct Answer {
+            signature: String,
+        }
+        const ACTION: &str = "Sign";
+        let algorithm = if self.public_key.is_rsa() { "RSASSA_PKCS1_V1_5_SHA_256" } else { "ECDSA_SHA_256" };
+        let request = json!({
+            "KeyId": self.id,
+            "Message": STANDARD.encode(sha256),
+            "MessageType": "DIGEST",
+            "SigningAlgorithm": algorithm,
+        });
+        let answer: Answer = self.client.call(ACTION, &request).await?;
+        let signature = decode(ACTION, &answer.signature)?;
+        // A service that answers with anything else must not get it published.
+        if !self.public_key.verifies(&sha256, &signature) {
+            let reason = "the signature does not match the public key".to_owned();
+            return Err(Error::Answer { action: ACTION, reason });
+        }
+        Ok(signature)
+    }
+}
+
+fn decode(action: &'static str, text: &str) -> Result<Vec<u8>> {
+    STANDARD.decode(text).map_err(|error| Error::Answer { action, reason: error.to_string() })
 }
 
 #[async_trait]
@@ -152,48 +150,7 @@ impl Signer for KmsKey {
     }
 
     async fn sign_digest(&self, sha256: [u8; 32]) -> sign::Result<Vec<u8>> {
-        let failed = |reason: String| sign::Error::Sign { key: self.id.clone(), reason };
-        let algorithm = match self.public_key.is_rsa() {
-            true => SigningAlgorithmSpec::RsassaPkcs1V15Sha256,
-            false => SigningAlgorithmSpec::EcdsaSha256,
-        };
-        let signed = self
-            .client
-            .sign()
-            .key_id(&self.id)
-            .message_type(MessageType::Digest)
-            .message(Blob::new(sha256))
-            .signing_algorithm(algorithm)
-            .send()
-            .await
-            .map_err(|error| failed(DisplayErrorContext(error).to_string()))?;
-        let signature = signed.signature().ok_or_else(|| failed("KMS gave no signature".into()))?.as_ref().to_vec();
-        // A service that answers with anything else must not get it published.
-        if !self.public_key.verifies(&sha256, &signature) {
-            return Err(failed("its signature does not match its public key".into()));
-        }
-        Ok(signature)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_environment_says_who_asks_and_where() {
-        let access = |variables: &[(&str, &str)]| {
-            Access::from_environment(|name| {
-                variables.iter().find(|(found, _)| *found == name).map(|(_, value)| (*value).to_owned())
-            })
-        };
-        let keys = [("AWS_ACCESS_KEY_ID", "id"), ("AWS_SECRET_ACCESS_KEY", "secret")];
-        let found = access(&[&keys[..], &[("AWS_DEFAULT_REGION", "r"), ("AWS_ENDPOINT_URL", "http://e")]].concat());
-        let found = found.unwrap();
-        assert_eq!((found.region.as_str(), found.endpoint.as_deref()), ("r", Some("http://e")));
-        assert!(!format!("{found:?}").contains("secret"));
-        let error = access(&keys).unwrap_err().to_string();
-        assert!(error.contains("AWS_REGION"), "{error}");
-        assert!(access(&[("AWS_REGION", "r")]).is_err());
+        let signed = self.sign(sha256).await;
+        signed.map_err(|error| sign::Error::Sign { key: self.id.clone(), reason: error.to_string() })
     }
 }

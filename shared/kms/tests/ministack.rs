@@ -7,12 +7,8 @@ use std::{
     time::Duration,
 };
 
-use aws_sdk_kms::{
-    Client,
-    types::{KeySpec, KeyUsageType},
-};
-use kms::{Access, Error, KmsKey};
-use serde_json::json;
+use kms::{Access, Client, Error, KmsKey};
+use serde_json::{Value, json};
 use sign::{Attestor, Digest, Signer, Statement, Trust, predicate};
 
 /// A process that ends with the test.
@@ -29,7 +25,6 @@ async fn ministack() -> Option<(Running, Client)> {
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let started = Command::new("ministack")
         .env("GATEWAY_PORT", port.to_string())
-        .env("SERVICES", "kms")
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn();
@@ -49,22 +44,22 @@ async fn ministack() -> Option<(Running, Client)> {
     };
     for _ in 0..600 {
         if tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_ok() {
-            return Some((running, access.client()));
+            return Some((running, Client::new(access).unwrap()));
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     panic!("ministack does not listen on port {port}");
 }
 
-async fn create(client: &Client, spec: KeySpec, usage: KeyUsageType) -> String {
-    let created = client.create_key().key_spec(spec).key_usage(usage).send().await.unwrap();
-    created.key_metadata().unwrap().key_id().to_owned()
+async fn create(client: &Client, spec: &str, usage: &str) -> String {
+    let created: Value = client.call("CreateKey", &json!({"KeySpec": spec, "KeyUsage": usage})).await.unwrap();
+    created["KeyMetadata"]["KeyId"].as_str().unwrap().to_owned()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn keys_that_kms_holds_sign_images_and_packages() {
     let Some((_running, client)) = ministack().await else { return };
-    let id = create(&client, KeySpec::EccNistP256, KeyUsageType::SignVerify).await;
+    let id = create(&client, "ECC_NIST_P256", "SIGN_VERIFY").await;
     let image = KmsKey::open(client.clone(), &id, "minimill").await.unwrap();
     assert!(!image.public_key().is_rsa());
     let subject = Digest::of(b"manifest");
@@ -72,7 +67,7 @@ async fn keys_that_kms_holds_sign_images_and_packages() {
     let bundle = image.attest(&statement).await.unwrap();
     assert_eq!(image.public_key().statement(&bundle, subject, predicate::SIGNATURE).unwrap(), statement);
 
-    let id = create(&client, KeySpec::Rsa4096, KeyUsageType::SignVerify).await;
+    let id = create(&client, "RSA_4096", "SIGN_VERIFY").await;
     let package = KmsKey::open(client.clone(), &id, "minimill.rsa.pub").await.unwrap();
     assert!(package.public_key().is_rsa());
     assert_eq!(package.key_name(), "minimill.rsa.pub");
@@ -82,19 +77,25 @@ async fn keys_that_kms_holds_sign_images_and_packages() {
     assert!(package.public_key().verifies(digest.as_bytes(), &signature));
     assert!(!image.public_key().verifies(digest.as_bytes(), &signature));
 
+    let id = create(&client, "RSA_4096", "ENCRYPT_DECRYPT").await;
+    let error = KmsKey::open(client.clone(), &id, "x").await.unwrap_err();
+    assert!(matches!(&error, Error::Usage { .. } | Error::Refused { .. }), "{error}");
     let error = KmsKey::open(client, "alias/absent", "x").await.unwrap_err();
-    assert!(matches!(&error, Error::Key { key, .. } if key == "alias/absent"), "{error}");
+    assert!(matches!(&error, Error::Refused { message, .. } if message.starts_with("NotFoundException")), "{error}");
 }
 
 #[tokio::test]
-async fn a_service_that_is_not_there_is_named() {
-    let access = Access {
+async fn a_service_that_is_not_there_or_in_the_clear_is_named() {
+    let access = |endpoint: &str| Access {
         region: "eu-central-1".into(),
         access_key_id: "test".into(),
         secret_access_key: "test".into(),
         session_token: None,
-        endpoint: Some("http://127.0.0.1:1".into()),
+        endpoint: Some(endpoint.into()),
     };
-    let error = KmsKey::open(access.client(), "k", "x").await.unwrap_err().to_string();
-    assert!(error.starts_with("KMS key `k`: "), "{error}");
+    let error = KmsKey::open(Client::new(access("http://127.0.0.1:1")).unwrap(), "k", "x").await.unwrap_err();
+    assert!(matches!(error, Error::Http { action: "GetPublicKey", .. }), "{error}");
+    for bad in ["http://kms.example", "kms.example", "file:///x"] {
+        assert!(matches!(Client::new(access(bad)), Err(Error::Endpoint { .. })), "{bad}");
+    }
 }
