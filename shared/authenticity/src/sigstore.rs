@@ -1,10 +1,10 @@
 //! sigstore bundles and PEP 740 attestations: a short-lived certificate for whoever published, and
 //! a transparency log that took the signature while the certificate was valid.
 
-mod crypto;
 mod publisher;
 
 use jiff::Timestamp;
+use keyless::crypto;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use sigstore_verify::trust_root::{SIGSTORE_PRODUCTION_TRUSTED_ROOT, TrustedRoot};
