@@ -48,7 +48,7 @@ fn what_was_signed_before_a_rotation_verifies_still_and_what_comes_after_does_wi
     factory.run(&["verify", &format!("hello@{first}"), "--key", &old]).expect_code(0);
     factory.run(&["verify", &format!("hello@{first}"), "--key", &new]).expect_code(1);
 
-    factory.release("hello-mill", "1.0.1");
+    factory.release("hello-mill", "1.1.0");
     let cycle = factory.cycle();
     cycle.expect_code(0);
     let second = text(&cycle.image("hello", "1")["digest"]).to_owned();

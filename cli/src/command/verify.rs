@@ -1,9 +1,7 @@
 use std::path::{Path, PathBuf};
 
 use ports::local::Home;
-use registry::{
-    Digest, Expectations, Layout, Layouts, Reference, Registry, Remote, RemoteOptions, Repository, Tag, verify_image,
-};
+use registry::{Digest, Expectations, Layout, Layouts, Reference, Registry, Remote, Repository, Tag, verify_image};
 use sign::{PublicKey, Trust, TrustedKeys};
 
 use crate::arguments::{Global, Verify};

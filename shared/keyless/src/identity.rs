@@ -47,6 +47,9 @@ impl Identity {
         let text = fs::read_to_string(root).map_err(|error| wrong(error.to_string()))?;
         crypto::install();
         let root = TrustedRoot::from_json(&text).map_err(|error| wrong(chain(&error)))?;
+        if root.certificate_authorities.is_empty() || root.tlogs.is_empty() {
+            return Err(wrong("it names no certificate authority or no transparency log".into()));
+        }
         let verifier = Verifier::new(&root).map_err(|error| wrong(chain(&error)))?;
         let require_sct = !root.ctlogs.is_empty();
         let policy = VerificationPolicy::new(identity, issuer);

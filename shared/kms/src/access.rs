@@ -53,7 +53,7 @@ impl Access {
 
     /// The headers of a call: those that are signed, then the signature itself.
     pub(crate) fn headers(&self, host: &str, target: &str, body: &[u8], now: Timestamp) -> Vec<(&'static str, String)> {
-        let time = now.to_zoned(TimeZone::UTC).strftime("%Y%m%dT%H%M%SZ").to_string();
+        let time = now.to_zoned_datetime(TimeZone::UTC).strftime("%Y%m%dT%H%M%SZ").to_string();
         let day = time.get(..8).unwrap_or_default().to_owned();
         let mut headers = vec![
             ("content-type", "application/x-amz-json-1.1".to_owned()),

@@ -17,6 +17,8 @@ use sha2::{Digest as _, Sha256};
 
 use super::{now, serve};
 
+/// The log, and one of its trees.
+const NAME: &str = "stand-in";
 const ORIGIN: &str = "stand-in - 1";
 
 #[derive(Clone)]
@@ -135,7 +137,7 @@ impl Log {
         let root = root(&leaves);
         let note = format!("{ORIGIN}\n{size}\n{}\n", STANDARD.encode(root));
         let signed = [&id[..4], &self.sign(note.as_bytes())].concat();
-        let checkpoint = format!("{note}\n\u{2014} {ORIGIN} {}\n", STANDARD.encode(signed));
+        let checkpoint = format!("{note}\n\u{2014} {NAME} {}\n", STANDARD.encode(signed));
         let time = now().checked_add_signed(self.offset).unwrap();
         let body = STANDARD.encode(body);
         let promise =
