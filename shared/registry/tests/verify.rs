@@ -264,7 +264,9 @@ async fn one_query_for_the_referrers_of_any_digest_finds_all_statements() {
     let mut untagged = Vec::new();
     for subject in image.platforms.iter().chain([&image.index]) {
         for referrer in layouts.referrers(&name, *subject, None).await.unwrap() {
-            untagged.push(json!({"mediaType": referrer.media_type(), "digest": referrer.digest(), "size": referrer.size()}));
+            untagged.push(
+                json!({"mediaType": referrer.media_type(), "digest": referrer.digest(), "size": referrer.size()}),
+            );
         }
     }
     entries.retain(|entry| entry["annotations"]["org.opencontainers.image.ref.name"] == "1");
