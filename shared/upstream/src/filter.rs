@@ -86,7 +86,7 @@ pub struct Rules {
     pub version_separator: Option<String>,
     /// Applied one after the other.
     pub version_transform: Vec<Transform>,
-    /// Take pre-releases too.
+    /// Take pre-releases too; so are they where the current version is one.
     pub enable_prerelease_tags: bool,
     /// Take the lowest version above the current one, so that none is left out.
     pub require_sequential: bool,
@@ -164,7 +164,8 @@ pub struct Decision {
 struct Compiled<'a> {
     rules: &'a Rules,
     ignored: Vec<Regex>,
-    transforms: Vec<(Regex, &'a str)>,
+    transforms: Vec<(Regex, String)>,
+    takes_prereleases: bool,
 }
 
 /// Chooses among `candidates` by `rules`. Nothing that isn't newer than `current`, a package
@@ -174,7 +175,9 @@ struct Compiled<'a> {
 /// # Errors
 /// A regular expression that doesn't compile, or a `current` that is no version.
 pub fn choose(candidates: &[Candidate], rules: &Rules, current: Option<&str>) -> Result<Decision> {
-    let compiled = Compiled::new(rules)?;
+    // Whoever has a pre-release follows the project by its pre-releases.
+    let takes_prereleases = rules.enable_prerelease_tags || current.is_some_and(|text| prerelease_word(text).is_some());
+    let compiled = Compiled::new(rules, takes_prereleases)?;
     let current = current.map(parse_current).transpose()?;
     let mut versions: Vec<(Version, &Candidate)> = Vec::new();
     let mut dropped = Vec::new();
@@ -281,7 +284,7 @@ fn starts_with_date(version: &str) -> bool {
 }
 
 impl<'a> Compiled<'a> {
-    fn new(rules: &'a Rules) -> Result<Self> {
+    fn new(rules: &'a Rules, takes_prereleases: bool) -> Result<Self> {
         let compile = |rule: &'static str, text: &str| {
             go_pattern::compile(text).map_err(|reason| Error::Rule { rule, text: text.to_owned(), reason })
         };
@@ -295,10 +298,11 @@ impl<'a> Compiled<'a> {
             .iter()
             .map(|transform| {
                 let regex = compile("version-transform", &transform.pattern)?;
-                Ok((regex, transform.replace.as_str()))
+                let replacement = go_pattern::replacement(&transform.replace, &regex);
+                Ok((regex, replacement))
             })
             .collect::<Result<_>>()?;
-        Ok(Self { rules, ignored, transforms })
+        Ok(Self { rules, ignored, transforms, takes_prereleases })
     }
 
     /// The package version of a candidate, or the form it had when it was dropped and why.
@@ -329,7 +333,7 @@ impl<'a> Compiled<'a> {
             Some(separator) => text.replace(separator, "."),
             None => text.to_owned(),
         };
-        if !rules.enable_prerelease_tags {
+        if !self.takes_prereleases {
             if let Some(reason) = &candidate.prerelease {
                 return drop(reason.clone());
             }
@@ -338,7 +342,7 @@ impl<'a> Compiled<'a> {
             }
         }
         for (pattern, replacement) in &self.transforms {
-            text = pattern.replace_all(&text, *replacement).into_owned();
+            text = pattern.replace_all(&text, replacement.as_str()).into_owned();
         }
         match text.parse::<Version>() {
             Ok(version) if version.revision().is_none() => Ok(version),
@@ -473,6 +477,21 @@ mod tests {
         let tags = ["1.0", "1.1-rc2"];
         assert_eq!(chosen(&tags, &rules, None).as_deref(), Some("1.1_rc2"));
         assert_eq!(chosen(&tags, &Rules::default(), None).as_deref(), Some("1.0"));
+    }
+
+    #[test]
+    fn a_project_whose_pre_release_is_built_is_followed_by_them() {
+        let rules = Rules {
+            strip_prefix: Some("v".to_owned()),
+            version_transform: vec![Transform {
+                pattern: r"^(\d+\.\d+\.\d+)-beta\.(\d+)$".to_owned(),
+                replace: "$1_beta$2".to_owned(),
+            }],
+            ..Rules::default()
+        };
+        let tags = ["v1.0.0-beta.55", "v1.0.0-beta.56"];
+        assert_eq!(chosen(&tags, &rules, Some("1.0.0_beta55")).as_deref(), Some("1.0.0_beta56"));
+        assert_eq!(chosen(&tags, &rules, Some("0.9.0")), None);
     }
 
     #[test]

@@ -18,6 +18,33 @@ pub(crate) fn compile(pattern: &str) -> Result<Regex, String> {
         .map_err(|error| error.to_string().lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned())
 }
 
+/// A replacement in which a group's number ends where its digits do. Go takes `$1_beta` as a group
+/// called `1_beta`, which is nothing where there is none; definitions mean `${1}_beta`.
+pub(crate) fn replacement(text: &str, pattern: &Regex) -> String {
+    let mut written = String::with_capacity(text.len() + 8);
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once('$') {
+        written.push_str(before);
+        written.push('$');
+        rest = after;
+        if let Some(tail) = rest.strip_prefix('$') {
+            written.push('$');
+            rest = tail;
+            continue;
+        }
+        let is_named = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'_';
+        let (name, tail) = rest.split_at(rest.bytes().take_while(|byte| is_named(byte)).count());
+        let (digits, other) = name.split_at(name.bytes().take_while(u8::is_ascii_digit).count());
+        let is_group = pattern.capture_names().flatten().any(|known| known == name);
+        if !digits.is_empty() && !other.is_empty() && !is_group {
+            written.push_str(&format!("{{{digits}}}{other}"));
+            rest = tail;
+        }
+    }
+    written.push_str(rest);
+    written
+}
+
 fn translated(pattern: &str) -> String {
     let mut text = String::with_capacity(pattern.len() + 8);
     let mut rest = pattern;
@@ -121,6 +148,23 @@ mod tests {
         ] {
             let regex = compile(pattern).unwrap_or_else(|error| panic!("{pattern}: {error}"));
             assert!(regex.is_match(matching) && !regex.is_match(other), "{pattern}: {regex}");
+        }
+    }
+
+    #[test]
+    fn a_groups_number_ends_where_its_digits_do() {
+        let pattern = compile(r"^(\d+)_(\d+)(?P<tail>.*)$").unwrap();
+        for (text, replaced) in [
+            ("$1_p$2", "1_p2"),
+            ("${1}_p$2", "1_p2"),
+            ("$1.${2}x", "1.2x"),
+            ("$tail-$$1", "rc-$1"),
+            ("$1$2", "12"),
+            ("$", "$"),
+            ("${nothing}$9", ""),
+        ] {
+            let written = replacement(text, &pattern);
+            assert_eq!(pattern.replace_all("1_2rc", written.as_str()), replaced, "{text}: {written}");
         }
     }
 

@@ -15,11 +15,14 @@ use upstream::{
     Token, Upstreams, Verdict, Watch,
 };
 
+/// One request: how many repositories it is about, and its credentials.
+type Asked = (usize, Option<String>);
+
 /// What the server has: pages of each repository's list, and how it behaves.
 #[derive(Clone, Default)]
 struct GitHub {
     lists: Arc<Mutex<BTreeMap<String, Vec<Value>>>>,
-    asked: Arc<Mutex<Vec<(usize, Option<String>)>>>,
+    asked: Arc<Mutex<Vec<Asked>>>,
     behaviour: Arc<Mutex<Behaviour>>,
 }
 
@@ -46,7 +49,7 @@ impl GitHub {
         self.lists.lock().unwrap().insert(repository.to_owned(), pages);
     }
 
-    fn asked(&self) -> Vec<(usize, Option<String>)> {
+    fn asked(&self) -> Vec<Asked> {
         std::mem::take(&mut self.asked.lock().unwrap())
     }
 }
