@@ -92,11 +92,13 @@ pub async fn proposed(
     Ok(Proposal::Ready { text, sha256, sha512: None, commit: None, basis: Basis::Proved, evidence })
 }
 
-/// As [`proposed`], but a plain address is downloaded and its digest computed. Whoever takes the
-/// text must know from elsewhere that the bytes are authentic.
+/// The definition's text for the chosen release, as the stage makes it; but a plain address is
+/// downloaded and its digest computed. Whoever takes the text must know from elsewhere that the
+/// bytes are authentic.
 ///
 /// # Errors
-/// As [`proposed`].
+/// [`StageError::Rejected`] when the source is not what its ecosystem signed, does not exist, or
+/// is not what the text names; [`StageError::Environment`] when it can't be asked about.
 pub async fn computed(
     context: &Context,
     definition: &PackageDefinition,
