@@ -1,11 +1,23 @@
+use std::path::PathBuf;
+
 use ports::local::Home;
-use serde_json::json;
-use stage::chain;
+use serde::Serialize;
 
 use crate::arguments::{Global, Key, KeyUse};
 use crate::factory;
-use crate::keys::{Keys, Use};
+use crate::keys::{Keys, Period, Use};
 use crate::output::{self, Failure, Format, OrFail, table};
+
+/// A key as it is listed.
+#[derive(Serialize)]
+struct Listed<'a> {
+    #[serde(flatten)]
+    period: &'a Period,
+    /// Base64 of the SHA-256 of the public key; none before first use.
+    id: Option<String>,
+    /// The public key's file.
+    file: PathBuf,
+}
 
 pub fn run(global: &Global, command: &Key) -> Result<u8, Failure> {
     let home = Home::open(&global.home).or_environment()?;
@@ -35,10 +47,8 @@ pub fn run(global: &Global, command: &Key) -> Result<u8, Failure> {
             shown(period.until),
             id.clone().unwrap_or_else(|| "made at first use".to_owned()),
         ]);
-        let mut value = serde_json::to_value(period).map_err(|error| Failure::environment(chain(&error)))?;
-        value["id"] = json!(id);
-        value["file"] = json!(folder.join(format!("{}.pub", period.name)));
-        values.push(value);
+        let file = folder.join(format!("{}.pub", period.name));
+        values.push(Listed { period, id, file });
     }
     match global.format {
         Format::Json => output::json(&values)?,
