@@ -31,8 +31,9 @@ lint: setup-test ## formatting, clippy, docs, licences and sources of dependenci
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked
 	infra/setup/deny.sh
 
-bench: ## times of the solver over the real index in MINIMILL_CORPUS, and of composing layers
+bench: ## times of the solver over the real index in MINIMILL_CORPUS, and of transfers beside skopeo, and of composing layers
 	$(CARGO) bench --locked -p solve
+	$(CARGO) bench --locked -p registry
 	$(CARGO) bench --locked -p image
 
 doc: ## the documentation of every crate

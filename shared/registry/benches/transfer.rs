@@ -79,25 +79,30 @@ async fn run(folder: &Path) -> Option<()> {
     let layouts = Layouts::new(folder.join("source"));
     let name = support::repository("image");
     let digest = image(&layouts, &name).await;
-    let (_running, address) = support::docker_registry(folder).await?;
-    let client = Remote::new(&address, RemoteOptions::default()).unwrap();
     let options = CopyOptions { tag: Some(support::tag("1")), ..CopyOptions::default() };
+    let tag = support::tag("1").into();
+    let source = format!("oci:{}:1", layouts.root().join("image").display());
     let mut best = [Duration::MAX; 4];
     for number in 0..RUNS {
-        let ours = support::repository(&format!("ours-{number}"));
+        // A registry of its own for each push: skopeo mounts what it remembers to have pushed.
+        let place = |what: &str| folder.join(format!("{what}-{number}"));
+        std::fs::create_dir_all(place("ours")).unwrap();
+        std::fs::create_dir_all(place("theirs")).unwrap();
+        let (_running, address) = support::docker_registry(&place("ours")).await?;
+        let client = Remote::new(&address, RemoteOptions::default()).unwrap();
         let start = Instant::now();
-        copy((&layouts, &name), &support::tag("1").into(), (&client, &ours), &options).await.unwrap();
+        copy((&layouts, &name), &tag, (&client, &name), &options).await.unwrap();
         best[0] = best[0].min(start.elapsed());
-        let source = format!("oci:{}:1", layouts.root().join("image").display());
-        best[1] = best[1].min(skopeo(&source, &format!("docker://{address}/theirs-{number}:1")).await?);
+        let (_theirs, other) = support::docker_registry(&place("theirs")).await?;
+        best[1] = best[1].min(skopeo(&source, &format!("docker://{other}/image:1")).await?);
 
-        let pulled = Layouts::new(folder.join(format!("pulled-{number}")));
+        let pulled = Layouts::new(place("pulled"));
         let start = Instant::now();
-        copy((&client, &ours), &support::tag("1").into(), (&pulled, &name), &options).await.unwrap();
+        copy((&client, &name), &tag, (&pulled, &name), &options).await.unwrap();
         best[2] = best[2].min(start.elapsed());
-        assert_eq!(pulled.resolve(&name, &support::tag("1").into()).await.unwrap(), Some(digest));
-        let target = format!("oci:{}:1", folder.join(format!("skopeo-{number}")).display());
-        best[3] = best[3].min(skopeo(&format!("docker://{address}/ours-{number}:1"), &target).await?);
+        assert_eq!(pulled.resolve(&name, &tag).await.unwrap(), Some(digest));
+        let target = format!("oci:{}:1", place("skopeo").display());
+        best[3] = best[3].min(skopeo(&format!("docker://{address}/image:1"), &target).await?);
     }
     let size = LAYERS.iter().sum::<usize>() >> 20;
     println!("{:28} {:>10} {:>10} {:>9}", format!("image of {size} MB"), "mill", "skopeo", "ratio");
