@@ -200,6 +200,22 @@ pub enum Package {
         /// Package definition.
         name: String,
     },
+    /// Every published version of every definition
+    List,
+    /// The published versions of a definition: packages, lint warnings, test results, withdrawals
+    Show {
+        /// Package definition.
+        name: String,
+    },
+    /// Take a bad version out of the index and plan the images that hold it; its files and records stay
+    Withdraw {
+        /// Package definition and full version, such as `hello=1.1.0-r0`: all its packages go.
+        #[arg(value_name = "NAME=VERSION")]
+        version: String,
+        /// Why, for whoever meets the version later.
+        #[arg(long, value_name = "TEXT")]
+        reason: String,
+    },
 }
 
 /// `mill apk`.
@@ -219,6 +235,18 @@ pub enum Apk {
     Show {
         /// `.apk` file.
         file: PathBuf,
+    },
+    /// Run the package linters over finished packages
+    Lint {
+        /// `.apk` files.
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+        /// Run also these linters, which are off by default.
+        #[arg(long, value_name = "LINTER")]
+        with: Vec<String>,
+        /// Do not run these linters.
+        #[arg(long, value_name = "LINTER")]
+        without: Vec<String>,
     },
     /// Write `DIR/APKINDEX.tar.gz` over the packages in a folder
     Index {

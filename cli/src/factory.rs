@@ -33,10 +33,20 @@ pub struct Configuration {
     pub signing: Signing,
     /// How other registries are reached, and what this one allows.
     pub registry: RegistrySettings,
+    /// What packages must have to be published.
+    pub packages: PackagePolicy,
     /// Which digests are kept beyond what tags need; all when it is not set.
     pub retention: Option<Retention>,
     /// How sources must be proved.
     pub authenticity: Authenticity,
+}
+
+/// `[packages]` of `mill.toml`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+pub struct PackagePolicy {
+    /// Publish only what a test of its own has passed.
+    pub require_tests: bool,
 }
 
 /// `[authenticity]` of `mill.toml`.
@@ -54,8 +64,6 @@ pub struct Factory {
     pub context: Arc<Context>,
     /// The home's folders.
     pub home: Home,
-    /// Runs package tests.
-    pub sandbox: Bubblewrap,
     /// State and queue, for what only their owner may do.
     pub database: Database,
 }
@@ -182,7 +190,7 @@ impl Factory {
             clock,
             catalog,
             upstreams,
-            builder: Arc::new(LocalBuilder::new(bubblewrap.clone(), work.clone(), logs)),
+            builder: Arc::new(LocalBuilder::new(bubblewrap, work.clone(), logs)),
             containers,
             repository: Arc::new(FolderRepository::new(home.folder("apk").or_environment()?)),
             registry: Arc::new(Layouts::new(home.folder("registry").or_environment()?)),
@@ -197,13 +205,14 @@ impl Factory {
                 source_date_epoch: source_date_epoch()?,
                 legacy_signatures: configuration.signing.legacy_tags,
                 retention: configuration.retention,
+                require_tests: configuration.packages.require_tests,
                 focus: focus.map(str::to_owned),
                 authenticity: configuration.authenticity.default,
                 layer_cache: Some(home.folder("cache/layers").or_environment()?),
                 work,
             },
         };
-        Ok(Self { context: Arc::new(context), home, sandbox: bubblewrap, database })
+        Ok(Self { context: Arc::new(context), home, database })
     }
 
     /// Takes the sole right to work in this home, and clears what a process that died has left.

@@ -3,6 +3,7 @@ use std::io::{BufRead, Read};
 use std::path::{Path, PathBuf};
 
 use apk::{FileEntry, Index, Keyring, Package, PrivateKey, PublicKey, Report};
+use lint::{Contents, Level, Subject};
 use serde::Serialize;
 use serde_json::json;
 
@@ -16,6 +17,7 @@ pub fn run(global: &Global, command: Apk) -> Result<u8, Failure> {
         Apk::Compare => compare(global.format),
         Apk::Verify { file, key } => verify(global.format, &file, &key),
         Apk::Show { file } => show(global.format, &file),
+        Apk::Lint { files, with, without } => lint(global.format, &files, &with, &without),
         Apk::Index { folder, key } => index(global.format, &folder, &key),
     }
 }
@@ -104,6 +106,38 @@ fn show(format: Format, file: &Path) -> Result<u8, Failure> {
         }
     }
     Ok(0)
+}
+
+fn lint(format: Format, files: &[PathBuf], with: &[String], without: &[String]) -> Result<u8, Failure> {
+    let mut reports = Vec::new();
+    let mut refused = false;
+    for file in files {
+        let mut package = Package::open(file).or_bad()?;
+        let contents = Contents::of_package(&mut package).or_bad()?;
+        let subject =
+            Subject { name: &package.information().name, disabled: without, enabled: with, ..Subject::default() };
+        let findings = lint::lint(&contents, &subject);
+        refused |= findings.iter().any(|finding| finding.level == Level::Require);
+        reports.push((file, findings));
+    }
+    match format {
+        Format::Json => {
+            let rows = reports.iter().map(|(file, findings)| json!({ "file": file, "findings": findings }));
+            output::json(&rows.collect::<Vec<_>>())?;
+        }
+        Format::Text => {
+            for (file, findings) in &reports {
+                if findings.is_empty() {
+                    output::text(format!("{}: nothing found", file.display()))?;
+                }
+                for finding in findings {
+                    let level = if finding.level == Level::Require { "refused" } else { "warning" };
+                    output::text(format!("{}: {level}: {finding}", file.display()))?;
+                }
+            }
+        }
+    }
+    Ok(u8::from(refused))
 }
 
 fn index(format: Format, folder: &Path, key: &Path) -> Result<u8, Failure> {

@@ -1,4 +1,10 @@
-use stage::{PackageTestStatus, Packages, Retry, drain, send_due, test_package};
+use std::collections::BTreeSet;
+
+use lint::Level;
+use stage::{
+    PackageTestReport, PackageTestStatus, PackageVersion, Packages, Retry, Standing, drain, package_failures,
+    package_versions, send_due, test_package, withdraw,
+};
 
 use crate::arguments::{Global, Package};
 use crate::factory::Factory;
@@ -8,6 +14,9 @@ pub async fn run(global: &Global, command: Package) -> Result<u8, Failure> {
     match command {
         Package::Build { name } => build(global, &name).await,
         Package::Test { name } => test(global, &name).await,
+        Package::List => list(global).await,
+        Package::Show { name } => show(global, &name).await,
+        Package::Withdraw { version, reason } => take_out(global, &version, &reason).await,
     }
 }
 
@@ -20,19 +29,33 @@ async fn build(global: &Global, name: &str) -> Result<u8, Failure> {
         return Err(Failure::usage(format!("the catalog has no package `{name}`")));
     }
     let mut failed = Vec::new();
+    let mut current = BTreeSet::new();
     for architecture in context.settings.architectures.clone() {
         let packages = Packages::load(context, architecture).await.or_environment()?;
-        if let Some(Err(reason)) = packages.by_name.get(name) {
-            return Err(Failure::bad(reason));
+        match packages.by_name.get(name) {
+            Some(Err(reason)) => return Err(Failure::bad(reason)),
+            Some(Ok(package)) => current.insert(package.claim.version()),
+            None => false,
+        };
+        if let Some(Standing::Withdrawn(reason)) = packages.standing.get(name) {
+            return Err(Failure::bad(format!(
+                "this version was withdrawn: {reason}; change the definition of `{name}`"
+            )));
         }
         send_due(context, architecture, Retry::All).await.or_environment()?;
         failed.extend(drain(context, 1).await.or_environment()?.failed);
     }
+    let mut versions = package_versions(context, name).await.map_err(Failure::of_stage)?;
+    versions.retain(|version| current.contains(&version.version));
     match global.format {
-        Format::Json => output::json(&serde_json::json!({ "package": name, "failed": failed }))?,
+        Format::Json => output::json(&serde_json::json!({ "package": name, "failed": failed, "published": versions }))?,
         Format::Text => {
             for entry in &failed {
                 output::text(format!("{}: {}", entry.subject, entry.text))?;
+            }
+            for version in &versions {
+                output::text(format!("{} {} is published for {}", name, version.version, version.architecture))?;
+                details(version)?;
             }
         }
     }
@@ -48,21 +71,170 @@ async fn test(global: &Global, name: &str) -> Result<u8, Failure> {
     }
     let mut reports = Vec::new();
     for architecture in &context.settings.architectures {
-        let tests = test_package(context, &factory.sandbox, name, *architecture).await;
-        reports.extend(tests.map_err(Failure::of_stage)?);
+        reports.extend(test_package(context, name, *architecture).await.map_err(Failure::of_stage)?);
     }
     match global.format {
         Format::Json => output::json(&reports)?,
         Format::Text => {
             for report in &reports {
-                let status = match report.status {
-                    PackageTestStatus::Passed => "passed",
-                    PackageTestStatus::Failed => "FAILED",
-                    PackageTestStatus::NotRun => "not run",
-                };
-                output::text(format!("{} {status}: {}", report.package, report.message))?;
+                output::text(sentence(report))?;
             }
         }
     }
     Ok(u8::from(reports.iter().any(|report| report.status == PackageTestStatus::Failed)))
+}
+
+fn sentence(report: &PackageTestReport) -> String {
+    let status = match report.status {
+        PackageTestStatus::Passed => "passed",
+        PackageTestStatus::Failed => "FAILED",
+        PackageTestStatus::NotRun => "not run",
+        PackageTestStatus::NoTest => "no test",
+    };
+    format!("{} {status}: {}", report.package, report.message)
+}
+
+/// What a person wants to know of a version beside its number.
+fn details(version: &PackageVersion) -> Result<(), Failure> {
+    for finding in &version.findings {
+        let level = if finding.level == Level::Require { "refused" } else { "warning" };
+        output::text(format!("  {level}: {finding}"))?;
+    }
+    for warning in &version.warnings {
+        output::text(format!("  warning: {warning}"))?;
+    }
+    for report in version.tests.iter().filter(|report| report.status != PackageTestStatus::NoTest) {
+        output::text(format!("  test of {}", sentence(report)))?;
+    }
+    if !version.tests.iter().any(|report| report.status != PackageTestStatus::NoTest) {
+        output::text("  no test")?;
+    }
+    Ok(())
+}
+
+/// Definitions of the catalog and those that have only a withdrawn or published past.
+async fn definitions(factory: &Factory) -> Result<BTreeSet<String>, Failure> {
+    let context = &factory.context;
+    let mut names: BTreeSet<String> = context.catalog.packages.keys().cloned().collect();
+    for architecture in &context.settings.architectures {
+        let partition = stage::record::repository(*architecture);
+        for document in context.state.list_all(&partition, "").await.or_environment()? {
+            let entry: stage::record::RepositoryEntry = document.decode().or_environment()?;
+            names.insert(entry.definition);
+        }
+    }
+    Ok(names)
+}
+
+async fn list(global: &Global) -> Result<u8, Failure> {
+    let factory = Factory::open(global).await?;
+    let mut versions = Vec::new();
+    for name in definitions(&factory).await? {
+        versions.extend(package_versions(&factory.context, &name).await.map_err(Failure::of_stage)?);
+    }
+    match global.format {
+        Format::Json => output::json(&versions)?,
+        Format::Text => {
+            let rows: Vec<Vec<String>> = versions
+                .iter()
+                .map(|version| {
+                    let passed = |report: &&PackageTestReport| report.status == PackageTestStatus::Passed;
+                    vec![
+                        version.package.clone(),
+                        version.version.clone(),
+                        version.architecture.to_string(),
+                        version.packages.len().to_string(),
+                        version.findings.len().to_string(),
+                        version.tests.iter().filter(passed).count().to_string(),
+                        version
+                            .withdrawn
+                            .as_ref()
+                            .map(|found| format!("withdrawn: {}", found.reason))
+                            .unwrap_or_default(),
+                    ]
+                })
+                .collect();
+            let heading = ["package", "version", "architecture", "packages", "warnings", "tests passed", ""];
+            output::text(output::table(&heading, &rows))?;
+        }
+    }
+    Ok(0)
+}
+
+async fn show(global: &Global, name: &str) -> Result<u8, Failure> {
+    let factory = Factory::open(global).await?;
+    let context = &factory.context;
+    let versions = package_versions(context, name).await.map_err(Failure::of_stage)?;
+    let failures = package_failures(context, name).await.map_err(Failure::of_stage)?;
+    if versions.is_empty() && failures.is_empty() && !context.catalog.packages.contains_key(name) {
+        return Err(Failure::usage(format!("neither the catalog nor the repository has a package `{name}`")));
+    }
+    match global.format {
+        Format::Json => {
+            let failures: Vec<_> = failures
+                .iter()
+                .map(|(version, failure)| serde_json::json!({ "version": version, "failure": failure }))
+                .collect();
+            output::json(&serde_json::json!({ "package": name, "versions": versions, "failures": failures }))?;
+        }
+        Format::Text => {
+            if versions.is_empty() {
+                output::text(format!("{name} has no published version"))?;
+            }
+            for version in &versions {
+                let packages: Vec<&str> = version.packages.keys().map(String::as_str).collect();
+                output::text(format!(
+                    "{name} {} for {}, published {}: {}",
+                    version.version,
+                    version.architecture,
+                    version.time,
+                    packages.join(", ")
+                ))?;
+                if let Some(withdrawal) = &version.withdrawn {
+                    output::text(format!("  withdrawn {}: {}", withdrawal.time, withdrawal.reason))?;
+                }
+                details(version)?;
+            }
+            for (version, failure) in &failures {
+                output::text(format!("{name} {version} failed {}: {}", failure.time, failure.reason))?;
+            }
+        }
+    }
+    Ok(0)
+}
+
+async fn take_out(global: &Global, wanted: &str, reason: &str) -> Result<u8, Failure> {
+    let Some((name, version)) =
+        wanted.split_once('=').filter(|(name, version)| !name.is_empty() && !version.is_empty())
+    else {
+        return Err(Failure::usage(format!("`{wanted}` is no NAME=VERSION, such as `hello=1.1.0-r0`")));
+    };
+    if reason.trim().is_empty() {
+        return Err(Failure::usage("state a reason: whoever meets the version later reads it"));
+    }
+    let factory = Factory::open(global).await?;
+    let _lock = factory.lock().await?;
+    let done = withdraw(&factory.context, name, version, reason.trim()).await.map_err(Failure::of_stage)?;
+    match global.format {
+        Format::Json => output::json(&done)?,
+        Format::Text => {
+            let withdrawal = &done.withdrawal;
+            let packages = withdrawal.packages.join(", ");
+            output::text(if done.already {
+                format!("{name} {version} was withdrawn on {} for this reason already: {packages}", withdrawal.time)
+            } else {
+                format!("{name} {version} is withdrawn: {packages}")
+            })?;
+            for held in &done.images {
+                output::text(format!("{}:{} {} holds it: {}", held.image, held.stream, held.version, held.digest))?;
+            }
+            if !done.images.is_empty() {
+                output::text("the next cycle plans these streams again")?;
+            }
+            for need in &done.unprovided {
+                output::text(format!("warning: {need}, which no package provides any more"))?;
+            }
+        }
+    }
+    Ok(0)
 }

@@ -128,7 +128,7 @@ fn write_data(spec: &PackageSpec, root: &Path, into: &mut impl Write) -> Result<
     let mut installed_size = DIRECTORY_SIZE;
     let mut first_names: HashMap<(u64, u64), String> = HashMap::new();
     for found in files {
-        let tree::Found { path, absolute, metadata } = found;
+        let tree::TreeEntry { path, absolute, metadata } = found;
         let (uid, gid) = spec.owners.get(&path).copied().unwrap_or_default();
         let mut entry = FileEntry {
             kind: FileKind::Directory,
@@ -176,7 +176,7 @@ fn write_data(spec: &PackageSpec, root: &Path, into: &mut impl Write) -> Result<
     Ok(installed_size)
 }
 
-fn refuse_special(found: &tree::Found) -> Result<()> {
+fn refuse_special(found: &tree::TreeEntry) -> Result<()> {
     let kind = found.metadata.file_type();
     for (refused, what) in [
         (kind.is_block_device() || kind.is_char_device(), "device nodes"),

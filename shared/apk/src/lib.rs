@@ -36,4 +36,5 @@ pub use installed::{InstalledFile, InstalledPackage, parse_installed, write_inst
 pub use key::{Keyring, MINIMUM_KEY_BITS, PrivateKey, PublicKey};
 pub use report::{Report, index_directory, verify_file};
 pub use scan::{Dynamic, Found, Scan, ScanOptions, read_dynamic};
+pub use tree::{TreeEntry, resolve as resolve_in_tree, walk as walk_tree};
 pub use version::{InvalidVersion, Version, compare_versions, is_version, order_versions};

@@ -11,16 +11,18 @@ use crate::{Error, Result};
 /// Symbolic links that are followed before a path is taken for a loop, as in Linux.
 const LINKS: usize = 40;
 
-/// Something below the root.
-pub(crate) struct Found {
+/// Something below the root of a tree.
+#[derive(Debug)]
+pub struct TreeEntry {
     /// Relative, `/` between components.
-    pub(crate) path: String,
-    pub(crate) absolute: PathBuf,
+    pub path: String,
+    /// Where it lies.
+    pub absolute: PathBuf,
     /// Its own, where it is a symbolic link.
-    pub(crate) metadata: Metadata,
+    pub metadata: Metadata,
 }
 
-impl Found {
+impl TreeEntry {
     pub(crate) fn name(&self) -> &str {
         self.path.rsplit_once('/').map_or(&*self.path, |(_, name)| name)
     }
@@ -32,7 +34,10 @@ impl Found {
 
 /// Everything below `root`: directories before their content, siblings by the bytes of their names.
 /// Symbolic links are not followed.
-pub(crate) fn walk(root: &Path) -> Result<Vec<Found>> {
+///
+/// # Errors
+/// When a folder can't be read, a name is not UTF-8, or the tree passes [`crate::limits`].
+pub fn walk(root: &Path) -> Result<Vec<TreeEntry>> {
     let mut found = Vec::new();
     let mut pending = vec![(String::new(), root.to_owned())];
     while let Some((path, absolute)) = pending.pop() {
@@ -56,7 +61,7 @@ pub(crate) fn walk(root: &Path) -> Result<Vec<Found>> {
             return Err(Error::tree(&absolute, "expected a directory"));
         }
         if !path.is_empty() {
-            found.push(Found { path, absolute, metadata });
+            found.push(TreeEntry { path, absolute, metadata });
         }
         if found.len() as u64 > limits::ENTRIES {
             return Err(Error::limit(&root.display().to_string(), "the tree in entries", limits::ENTRIES));
@@ -67,7 +72,7 @@ pub(crate) fn walk(root: &Path) -> Result<Vec<Found>> {
 
 /// Where `path` leads when symbolic links are followed with `root` as `/`, so that no link leaves
 /// it. `None` where it leads nowhere.
-pub(crate) fn resolve(root: &Path, path: &str) -> Option<PathBuf> {
+pub fn resolve(root: &Path, path: &str) -> Option<PathBuf> {
     let mut at = PathBuf::new();
     let mut links = 0;
     let mut pending: VecDeque<PathBuf> =

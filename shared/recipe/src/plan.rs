@@ -271,4 +271,6 @@ pub struct TestPlan {
     pub script: String,
     /// What each step is called.
     pub steps: Vec<String>,
+    /// Names of the pipelines that the test uses, without repeats.
+    pub pipelines: Vec<String>,
 }

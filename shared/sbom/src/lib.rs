@@ -22,4 +22,4 @@ pub use cyclonedx::{image_bom, index_bom};
 pub use error::Error;
 pub use image::{Distribution, ImageSbom, InstalledPackage, Layer, image_document};
 pub use index::{IndexSbom, PlatformImage, index_document};
-pub use package::{Definition, FileDigests, PackageSbom, Source, package_document};
+pub use package::{Definition, FileDigests, LicenceText, PackageSbom, Source, package_document};

@@ -31,9 +31,27 @@ pub(crate) struct Extracted {
 #[derive(Default)]
 pub(crate) struct Extractions {
     by_id: BTreeMap<String, Extracted>,
+    texts: BTreeMap<String, String>,
 }
 
 impl Extractions {
+    /// Makes a licence's text known before [`Extractions::declared`] names it. What the SPDX list
+    /// has needs none: a document may only extract `LicenseRef-...`. In an expression the text is
+    /// that of the one licence which the list lacks.
+    pub fn know(&mut self, license: &str, text: &str) {
+        let mut own = Vec::new();
+        for item in Lexer::new_mode(license, MODE).flatten() {
+            if let Token::Unknown(_) | Token::LicenseRef { doc_ref: None, .. } = item.token {
+                own.extend(license.get(item.span));
+            }
+        }
+        let name = match own.as_slice() {
+            [only] => only,
+            _ => license,
+        };
+        self.texts.insert(reference_id(name), text.to_owned());
+    }
+
     /// The declared licence of a package: its `license` values as one SPDX expression.
     ///
     /// Values that are expressions are joined with `AND`; names that the SPDX list lacks become
@@ -132,11 +150,11 @@ impl Extractions {
     }
 
     fn reference(&mut self, name: &str) -> String {
-        self.adopt(Extracted {
-            id: reference_id(name),
-            extracted_text: format!("The package names its licence as: {name}. The text is in the upstream source."),
-            name: Some(name.to_owned()),
-        })
+        let id = reference_id(name);
+        let extracted_text = self.texts.get(&id).cloned().unwrap_or_else(|| {
+            format!("The package names its licence as: {name}. The text is in the upstream source.")
+        });
+        self.adopt(Extracted { id, extracted_text, name: Some(name.to_owned()) })
     }
 }
 
@@ -169,6 +187,17 @@ mod tests {
         let expression = extractions.declared(&licenses);
         let ids = extractions.into_list().into_iter().map(|e| e.id).collect();
         (expression, ids)
+    }
+
+    #[test]
+    fn a_known_text_is_extracted_where_the_spdx_list_has_none() {
+        let mut extractions = Extractions::default();
+        extractions.know("LicenseRef-house AND MIT", "do as you like");
+        extractions.know("MIT", "permission is granted");
+        assert_eq!(extractions.declared(&["LicenseRef-house AND MIT".to_owned()]), "LicenseRef-house AND MIT");
+        let list = extractions.into_list();
+        assert_eq!(list.len(), 1, "{list:?}");
+        assert_eq!((list[0].id.as_str(), list[0].extracted_text.as_str()), ("LicenseRef-house", "do as you like"));
     }
 
     #[test]

@@ -20,6 +20,8 @@ pub struct PackageSbom {
     pub distribution: String,
     /// The copyright statements; empty when not stated.
     pub copyright: String,
+    /// Texts of licences that the sources carry.
+    pub licence_texts: Vec<LicenceText>,
     /// Who makes the upstream software; empty when not known.
     pub originator: String,
     /// The regular files of the package, without this document.
@@ -30,6 +32,15 @@ pub struct PackageSbom {
     pub definition: Option<Definition>,
     /// When, in seconds since 1970-01-01 UTC: `SOURCE_DATE_EPOCH` of the build.
     pub created: i64,
+}
+
+/// A licence's text as it lies in the source.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LicenceText {
+    /// What the definition calls the licence, such as `LicenseRef-valkey`.
+    pub licence: String,
+    /// Its text.
+    pub text: String,
 }
 
 /// A regular file and its digests.
@@ -74,6 +85,9 @@ pub fn package_document(package: &PackageSbom) -> Result<Vec<u8>, Error> {
     let label = format!("{}-{}", information.name, information.version);
     let mut identifiers = Identifiers::default();
     let mut extractions = Extractions::default();
+    for LicenceText { licence, text } in &package.licence_texts {
+        extractions.know(licence, text);
+    }
     let mut content = Content::default();
 
     let mut element =

@@ -79,6 +79,7 @@ fn memcached() -> PackageSbom {
         information: information("memcached", "1.6.38-r0", &["BSD-3-Clause", "Danga"]),
         distribution: "minimill".to_owned(),
         copyright: "2003 Danga Interactive".to_owned(),
+        licence_texts: Vec::new(),
         originator: "memcached".to_owned(),
         files: vec![file("usr/bin/mem_cached", 'b'), file("/usr/bin/mem+cached", 'a')],
         sources: vec![Source {

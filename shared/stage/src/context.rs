@@ -87,6 +87,8 @@ pub struct Settings {
     pub retention: Option<Retention>,
     /// What does for packages without an authenticity policy.
     pub authenticity: crate::DefaultPolicy,
+    /// Publish only what a test of its own has passed: `[packages] require-tests`.
+    pub require_tests: bool,
     /// Scratch space; what a stage makes there it removes.
     pub work: PathBuf,
     /// Where compressed layers are kept for images that need them again, up to 2 GiB; they are not

@@ -210,6 +210,12 @@ fn blocked(packages: &Packages, total: &mut Summary) {
             add(name, format!("not built: it waits for {}", needs.join(", ")));
         }
     }
+    for (name, standing) in &packages.standing {
+        if let Standing::Withdrawn(reason) = standing {
+            let text = format!("withdrawn: {reason}; it is built again when its definition changes");
+            total.skipped.push(Entry { stage: "package-build".to_owned(), subject: name.clone(), text });
+        }
+    }
 }
 
 async fn packages(context: &Context) -> Result<Vec<PackageRow>, StageError> {

@@ -172,16 +172,17 @@ impl ImagePlan {
         if let Some(end) = edition.stream.end_of_life.filter(|end| *end < today) {
             return Ok(Decision::NotDue(format!("the stream reached its end of life on {end}")));
         }
-        let mut plan = match self.solve(context, source, edition).await {
-            Ok(Some(plan)) => plan,
-            Ok(None) => return Ok(Decision::NotDue(left_out(context, &source.definition.architectures))),
-            Err(StageError::Rejected(reason)) => return Ok(Decision::Held(reason)),
-            Err(error) => return Err(error),
-        };
         let key = Key::new(record::image(&self.image), format!("stream#{}", self.stream));
         let published = match context.state.get(&key).await? {
             Some(document) => Some(document.decode::<Published>()?),
             None => None,
+        };
+        let withdrawn = withdrawn(context, published.as_ref()).await?;
+        let mut plan = match self.solve(context, source, edition).await {
+            Ok(Some(plan)) => plan,
+            Ok(None) => return Ok(Decision::NotDue(left_out(context, &source.definition.architectures))),
+            Err(StageError::Rejected(reason)) => return Ok(Decision::Held(format!("{reason}{withdrawn}"))),
+            Err(error) => return Err(error),
         };
         let lost: Vec<Architecture> = source
             .definition
@@ -199,7 +200,7 @@ impl ImagePlan {
         }
         Ok(match due(published.as_ref(), &plan) {
             Some(reason) => {
-                plan.reason = reason;
+                plan.reason = format!("{reason}{withdrawn}");
                 Decision::Due(Box::new(plan))
             }
             None => Decision::NotDue(format!(
@@ -274,6 +275,23 @@ fn primary_version(packages: &BTreeMap<Architecture, Vec<Resolved>>, primary: &s
         }
     }
     Ok(first)
+}
+
+/// What of a published lock was withdrawn since, as an addition to a reason; empty when nothing was.
+async fn withdrawn(context: &Context, published: Option<&Published>) -> Result<String, StageError> {
+    let Some(published) = published else { return Ok(String::new()) };
+    let mut texts = std::collections::BTreeSet::new();
+    for withdrawal in repository::withdrawals(context.state.as_ref()).await?.values() {
+        let locked = |name: &String| {
+            let mut pinned = published.lock.values().filter_map(|lock| lock.get(name));
+            pinned.any(|pinned| version(pinned) == withdrawal.version)
+        };
+        if withdrawal.packages.iter().any(locked) {
+            texts.insert(format!("{} {} was withdrawn: {}", withdrawal.package, withdrawal.version, withdrawal.reason));
+        }
+    }
+    let texts: Vec<String> = texts.into_iter().collect();
+    Ok(if texts.is_empty() { String::new() } else { format!(" ({})", texts.join("; ")) })
 }
 
 /// Why a stream awaits a build; `None` when it does not.

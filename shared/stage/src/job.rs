@@ -9,13 +9,15 @@ use std::path::{Path, PathBuf};
 
 use apk::{BuiltPackage, PackageInformation, PackageSpec, Scan, ScanOptions, Script};
 use async_trait::async_trait;
+use lint::{Contents, Finding, Interface, Level, Subject};
 use recipe::{BuildPlan, Output, OutputScriptlets};
 use sandbox::{Bubblewrap, BuilderRoot, Limits};
 use sha1::Sha1;
 use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 
-use crate::chain;
+use crate::package_test::{self, TestJob, TestRun};
+use crate::{chain, licences};
 
 const DISTRIBUTION: &str = "minimill";
 
@@ -47,6 +49,8 @@ pub struct Unsigned {
     pub built: BuiltPackage,
     /// The file.
     pub path: PathBuf,
+    /// What its libraries export and its programs import.
+    pub interface: Interface,
 }
 
 /// What a job left. The packages go when it is dropped.
@@ -54,6 +58,8 @@ pub struct Unsigned {
 pub struct BuildProduct {
     /// The packages.
     pub packages: Vec<Unsigned>,
+    /// What the linters warn of.
+    pub findings: Vec<Finding>,
     /// The whole log, which stays.
     pub log: PathBuf,
     /// Holds the packages.
@@ -81,6 +87,9 @@ pub enum BuildError {
 pub trait Builder: Send + Sync {
     /// Runs one job to its end.
     async fn build(&self, job: &BuildJob) -> Result<BuildProduct, BuildError>;
+
+    /// Runs one package's test to its end.
+    async fn test(&self, job: &TestJob) -> Result<TestRun, BuildError>;
 }
 
 /// Builds in bubblewrap on this machine.
@@ -126,8 +135,12 @@ impl Builder for LocalBuilder {
             });
         }
         let (job, work, packages) = (job.clone(), root.work.clone(), folder.path().join("packages"));
-        let packages = blocking(move || assemble(&job, &work, &packages)).await?;
-        Ok(BuildProduct { packages, log, folder })
+        let (packages, findings) = blocking(move || assemble(&job, &work, &packages)).await?;
+        Ok(BuildProduct { packages, findings, log, folder })
+    }
+
+    async fn test(&self, job: &TestJob) -> Result<TestRun, BuildError> {
+        package_test::run_job(&self.sandbox, &self.work, job).await
     }
 }
 
@@ -207,21 +220,64 @@ fn real_folder(path: &Path) -> std::io::Result<()> {
     Err(std::io::Error::new(std::io::ErrorKind::NotADirectory, format!("`{}` must be a folder", path.display())))
 }
 
-/// Makes the unsigned packages of the outputs below `work`.
-fn assemble(job: &BuildJob, work: &Path, packages: &Path) -> Result<Vec<Unsigned>, BuildError> {
+/// Makes the unsigned packages of the outputs below `work`, unless a linter refuses one.
+fn assemble(job: &BuildJob, work: &Path, packages: &Path) -> Result<(Vec<Unsigned>, Vec<Finding>), BuildError> {
     std::fs::create_dir(packages)
         .map_err(|error| BuildError::Environment(format!("make `{}`: {error}", packages.display())))?;
-    job.plan.outputs.iter().map(|output| assemble_one(job, output, work, packages)).collect()
+    let texts = licences::texts(&job.plan, work).map_err(|reason| BuildError::Failed { reason, log: None })?;
+    let mut findings = Vec::new();
+    for output in &job.plan.outputs {
+        let root = output_tree(output, work)?;
+        findings.extend(lint_output(output, &root).map_err(failed(output))?);
+    }
+    let refused: Vec<String> =
+        findings.iter().filter(|found| found.level == Level::Require).map(ToString::to_string).collect();
+    if !refused.is_empty() {
+        let reason = format!("the linters refuse what was built\n{}", refused.join("\n"));
+        return Err(BuildError::Failed { reason, log: None });
+    }
+    let made = job.plan.outputs.iter().map(|output| assemble_one(job, output, &texts, work, packages));
+    Ok((made.collect::<Result<_, _>>()?, findings))
 }
 
-fn assemble_one(job: &BuildJob, output: &Output, work: &Path, packages: &Path) -> Result<Unsigned, BuildError> {
+/// A build error that names the package.
+fn failed<E: std::error::Error>(output: &Output) -> impl Fn(E) -> BuildError + Copy {
+    |error| BuildError::Failed { reason: format!("package `{}`: {}", output.name, chain(&error)), log: None }
+}
+
+/// The tree that the build left for an output; an empty one where it left none.
+fn output_tree(output: &Output, work: &Path) -> Result<PathBuf, BuildError> {
+    let folder = work.join("melange-out");
+    let root = folder.join(&output.name);
+    make_folder(&folder).and_then(|()| make_folder(&root)).map_err(failed(output))?;
+    Ok(root)
+}
+
+fn lint_output(output: &Output, root: &Path) -> lint::Result<Vec<Finding>> {
+    let tested_with = output.test.as_ref().map(|test| test.pipelines.as_slice()).unwrap_or_default();
+    let subject = Subject {
+        name: &output.name,
+        disabled: &output.disabled_checks,
+        tested_with,
+        no_provides: output.options.no_provides,
+        ..Subject::default()
+    };
+    Ok(lint::lint(&Contents::of_tree(root)?, &subject))
+}
+
+fn assemble_one(
+    job: &BuildJob,
+    output: &Output,
+    texts: &[sbom::LicenceText],
+    work: &Path,
+    packages: &Path,
+) -> Result<Unsigned, BuildError> {
     let failed = |error: &dyn std::error::Error| BuildError::Failed {
         reason: format!("package `{}`: {}", output.name, chain(error)),
         log: None,
     };
     let tree = |name: &str| work.join("melange-out").join(name);
     let root = tree(&output.name);
-    make_folder(&work.join("melange-out")).and_then(|()| make_folder(&root)).map_err(|error| failed(&error))?;
     let mut information = information(job, output);
     let siblings: Vec<PathBuf> =
         job.plan.outputs.iter().filter(|other| other.name != output.name).map(|other| tree(&other.name)).collect();
@@ -238,7 +294,8 @@ fn assemble_one(job: &BuildJob, output: &Output, work: &Path, packages: &Path) -
     let found = scan.run().map_err(|error| failed(&error))?;
     (information.depends, information.provides) =
         found.complete(&output.dependencies.runtime, &output.dependencies.provides);
-    let document = document(job, output, &information, &root).map_err(|error| failed(error.as_ref()))?;
+    let interface = Interface::of_tree(&root).map_err(|error| failed(&error))?;
+    let document = document(job, output, &information, texts, &root).map_err(|error| failed(error.as_ref()))?;
     let sbom = format!("{}-{}.spdx.json", information.name, information.version);
     write_document(&root, &sbom, &document).map_err(|error| failed(&error))?;
     let spec = PackageSpec {
@@ -252,7 +309,7 @@ fn assemble_one(job: &BuildJob, output: &Output, work: &Path, packages: &Path) -
     };
     let path = packages.join(spec.information.file_name());
     let built = apk::build_package_file(&spec, &root, &path).map_err(|error| failed(&error))?;
-    Ok(Unsigned { built, path })
+    Ok(Unsigned { built, path, interface })
 }
 
 fn scan_options(output: &Output) -> ScanOptions {
@@ -292,6 +349,7 @@ fn document(
     job: &BuildJob,
     output: &Output,
     information: &PackageInformation,
+    texts: &[sbom::LicenceText],
     root: &Path,
 ) -> Result<Vec<u8>, Box<dyn std::error::Error>> {
     let mut files = Vec::new();
@@ -304,6 +362,7 @@ fn document(
         distribution: DISTRIBUTION.to_owned(),
         copyright: attestations.join("\n"),
         originator: String::new(),
+        licence_texts: texts.to_vec(),
         files,
         sources: job.origins.clone(),
         definition: Some(sbom::Definition {

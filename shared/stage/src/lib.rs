@@ -5,6 +5,7 @@
 //! [`ImagePublish`] -> [`VulnerabilityScan`]. [`drain`] handles messages until none waits;
 //! [`cycle`] runs a whole day.
 
+mod abi;
 mod authenticity;
 mod catalog;
 mod context;
@@ -16,6 +17,7 @@ mod image_plan;
 mod image_publish;
 mod image_test;
 mod job;
+mod licences;
 mod message;
 mod package_build;
 mod package_publish;
@@ -35,6 +37,7 @@ mod upstream_check;
 mod vulnerability_scan;
 mod watch;
 mod watch_file;
+mod withdraw;
 mod worker;
 
 pub use crate::authenticity::{DefaultPolicy, Refused, Subject, Tried, TriedResult, Verdict, prove, refused_key};
@@ -53,7 +56,7 @@ pub use job::{BuildError, BuildJob, BuildProduct, Builder, LocalBuilder, Unsigne
 pub use message::{Outcome, Stage, dispatch};
 pub use package_build::{BuildDependency, BuildResult, PackageBuild, SourceEvidence, UnsignedPackage};
 pub use package_publish::PackagePublish;
-pub use package_test::{PackageTestReport, PackageTestStatus, test_package};
+pub use package_test::{PackageTestReport, PackageTestStatus, TestJob, TestRun, test_package};
 pub use packages::{Package, Packages, Retry, Standing, load_package, send_due};
 pub use progress::{Progress, Running, Silent};
 pub use releases::{ReleaseStatus, tag_history};
@@ -65,4 +68,5 @@ pub use upstream_check::{Answer, Checked, Checks, UpstreamCheck, check, check_al
 pub use vulnerability_scan::{Scan, VulnerabilityScan, last_report};
 pub use watch::{Watched, watched};
 pub use watch_file::WatchFile;
+pub use withdraw::{Holding, PackageVersion, Withdrawn, package_failures, package_versions, withdraw};
 pub use worker::{Count, Entry, Summary, drain};

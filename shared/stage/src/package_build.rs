@@ -1,11 +1,14 @@
-use apk::Architecture;
+use std::collections::BTreeMap;
+
+use apk::{Architecture, IndexEntry};
 use async_trait::async_trait;
 use ports::{Condition, Digest, Transaction};
 use serde::{Deserialize, Serialize};
 
 use crate::job::{BuildError, BuildJob, BuildProduct};
+use crate::package_test::{self, PackageTestReport};
 use crate::packages::{Package, Retry, built_key, failure_key, load_package, published_key, send_due};
-use crate::record::{Built, Event, Failure, PublishedPackage};
+use crate::record::{Built, Event, Failure, PublishedPackage, RepositoryEntry};
 use crate::{Context, Outcome, PackagePublish, Stage, StageError, authenticity, repository, watch};
 
 /// Builds the packages of a definition, without any key: verified sources in, unsigned bytes out.
@@ -48,6 +51,19 @@ pub struct BuildResult {
     pub bootstrap: Vec<(String, String)>,
     /// The build's log.
     pub log: Digest,
+    /// What the linters warn of.
+    #[serde(default)]
+    pub findings: Vec<lint::Finding>,
+    /// What came of the packages' tests.
+    #[serde(default)]
+    pub tests: Vec<PackageTestReport>,
+    /// What each package's libraries export and its programs import: a map from package name to
+    /// [`lint::Interface`].
+    #[serde(default)]
+    pub interfaces: Option<Digest>,
+    /// Packages whose `checks.disabled` names `abi`.
+    #[serde(default)]
+    pub unchecked_interfaces: Vec<String>,
 }
 
 /// An unsigned package file.
@@ -127,16 +143,27 @@ impl Stage for PackageBuild {
                 self.hand_on(context, transaction, result).await?;
                 Ok(Outcome::Done(format!("{} packages built", package.plan.outputs.len())))
             }
-            Err(Halt::Bad { reason, log }) => self.fail(context, reason, log).await,
-            Err(Halt::Stage(StageError::Rejected(reason))) => self.fail(context, reason, None).await,
+            Err(Halt::Bad { reason, log }) => {
+                let log = match log {
+                    Some(bytes) => Some(context.blobs.put(bytes).await?),
+                    None => None,
+                };
+                self.fail(context, FAILED, reason, log).await
+            }
+            Err(Halt::Tests { reason, log }) => self.fail(context, "package.test-failed", reason, log).await,
+            Err(Halt::Stage(StageError::Rejected(reason))) => self.fail(context, FAILED, reason, None).await,
             Err(Halt::Stage(error)) => Err(error),
         }
     }
 }
 
+/// The kind of the event of a build that failed.
+const FAILED: &str = "package.failed";
+
 /// Why a build stops.
 enum Halt {
     Bad { reason: String, log: Option<Vec<u8>> },
+    Tests { reason: String, log: Option<Digest> },
     Stage(StageError),
 }
 
@@ -243,13 +270,25 @@ impl PackageBuild {
         dependencies: Vec<repository::Resolved>,
     ) -> Result<Digest, Halt> {
         let mut packages = Vec::new();
+        let mut interfaces: BTreeMap<&str, &lint::Interface> = BTreeMap::new();
         for unsigned in &product.packages {
+            let name = &unsigned.built.information.name;
             packages.push(UnsignedPackage {
-                name: unsigned.built.information.name.clone(),
+                name: name.clone(),
                 blob: context.blobs.put_file(&unsigned.path).await?,
                 control: Digest::from_bytes(unsigned.built.control_sha256),
             });
+            if unsigned.interface != lint::Interface::default() {
+                interfaces.insert(name, &unsigned.interface);
+            }
         }
+        let offered = self.offered(context, product, &packages).await?;
+        let tests = package_test::run_tests(context, &package.plan, &offered).await?;
+        if let Some(reason) = package_test::refusal(&tests, context.settings.require_tests) {
+            return Err(Halt::Tests { reason, log: tests.iter().find_map(|report| report.log) });
+        }
+        let unchecked =
+            package.plan.outputs.iter().filter(|output| output.disabled_checks.iter().any(|check| check == lint::ABI));
         let result = BuildResult {
             package: self.package.clone(),
             version: self.version.clone(),
@@ -273,20 +312,48 @@ impl PackageBuild {
                 .versions(&package.bootstrap, self.architecture.apk())
                 .map_err(|error| StageError::environment("list the host's packages")(&error))?,
             log: context.blobs.put_file(&product.log).await?,
+            findings: product.findings.clone(),
+            tests,
+            interfaces: Some(context.store(&interfaces).await?),
+            unchecked_interfaces: unchecked.map(|output| output.name.clone()).collect(),
         };
         Ok(context.store(&result).await?)
     }
 
+    /// The repository as it would be with the new packages: instead of what the definition has
+    /// published before, so that the tests try the new ones together.
+    async fn offered(
+        &self,
+        context: &Context,
+        product: &BuildProduct,
+        packages: &[UnsignedPackage],
+    ) -> Result<Vec<RepositoryEntry>, StageError> {
+        let mut offered = repository::entries(context, self.architecture).await?;
+        offered.retain(|entry| entry.definition != self.package);
+        offered.extend(product.packages.iter().zip(packages).map(|(unsigned, stored)| RepositoryEntry {
+            entry: IndexEntry {
+                checksum: unsigned.built.checksum.to_string(),
+                size: unsigned.built.size,
+                information: unsigned.built.information.clone(),
+            },
+            blob: stored.blob,
+            definition: self.package.clone(),
+            provenance: stored.blob,
+        }));
+        Ok(offered)
+    }
+
     /// Records the failure, and lets those build that can do without this version.
-    async fn fail(&self, context: &Context, reason: String, log: Option<Vec<u8>>) -> Result<Outcome, StageError> {
+    async fn fail(
+        &self,
+        context: &Context,
+        kind: &str,
+        reason: String,
+        log: Option<Digest>,
+    ) -> Result<Outcome, StageError> {
         let time = context.clock.now();
-        let log = match log {
-            Some(bytes) => Some(context.blobs.put(bytes).await?),
-            None => None,
-        };
         let failure = Failure { time, reason: reason.clone(), log };
-        let event =
-            Event { time, kind: "package.failed".to_owned(), subject: self.package.clone(), text: reason.clone() };
+        let event = Event { time, kind: kind.to_owned(), subject: self.package.clone(), text: reason.clone() };
         let mut transaction = Transaction::default();
         transaction.put(failure_key(&self.package, &self.version, self.architecture), Condition::Any, &failure)?;
         transaction.put(event.key(), Condition::Any, &event)?;

@@ -9,11 +9,11 @@ use serde::{Deserialize, Serialize};
 use sign::{Statement, predicate};
 
 use crate::package_build::{BuildResult, UnsignedPackage};
-use crate::packages::{Retry, built_key, published_key, send_due};
-use crate::record::{self, Event, PublishedPackage, RepositoryEntry};
-use crate::{Context, Outcome, Stage, StageError, provenance, repository};
+use crate::packages::{Retry, built_key, failure_key, published_key, send_due};
+use crate::record::{self, Event, Failure, PublishedPackage, RepositoryEntry};
+use crate::{Context, Outcome, Stage, StageError, abi, provenance, repository};
 
-const MAXIMUM_RESULT_BYTES: u64 = 16 << 20;
+pub(crate) const MAXIMUM_RESULT_BYTES: u64 = 16 << 20;
 
 /// Checks, signs and publishes the packages of a build.
 ///
@@ -51,6 +51,7 @@ impl Stage for PackagePublish {
             Some(document) => Some(document.decode::<PublishedPackage>()?),
             None => None,
         };
+        let comparison = abi::compare(context, &result).await?;
         let outcome = match published {
             Some(published) if published.definition == result.definition => {
                 Outcome::Skipped("already published".to_owned())
@@ -62,12 +63,14 @@ impl Stage for PackagePublish {
                 );
                 return Ok(Outcome::Failed(reason));
             }
-            None => match self.publish(context, &result, key).await {
+            None if !comparison.broken.is_empty() => return self.hold(context, &result, &comparison.broken).await,
+            None => match self.publish(context, &result, key, &comparison.warnings).await {
                 Ok(outcome) => outcome,
                 Err(StageError::Rejected(reason)) => return Ok(Outcome::Failed(reason)),
                 Err(error) => return Err(error),
             },
         };
+        abi::rebuild_dependents(context, &result, &comparison.gone).await?;
         expose(context, &self.package, &result).await?;
         send_due(context, result.architecture, Retry::Dependents(&self.package)).await?;
         Ok(outcome)
@@ -75,7 +78,38 @@ impl Stage for PackagePublish {
 }
 
 impl PackagePublish {
-    async fn publish(&self, context: &Context, result: &BuildResult, key: Key) -> Result<Outcome, StageError> {
+    /// Refuses an update that takes symbols from published programs. The last version stays; the
+    /// definition is built again when it changes, and tried again with the next day.
+    async fn hold(&self, context: &Context, result: &BuildResult, broken: &[String]) -> Result<Outcome, StageError> {
+        let time = context.clock.now();
+        let reason = format!(
+            "not published: {}; build those without the symbols first, or turn the check `abi` off in `checks.disabled`",
+            broken.join("; ")
+        );
+        let failure = Failure { time, reason: reason.clone(), log: None };
+        let event = Event {
+            time,
+            kind: "package.abi-broken".to_owned(),
+            subject: self.package.clone(),
+            text: format!("{} {}: {reason}", self.package, self.version),
+        };
+        let mut transaction = Transaction::default();
+        transaction.put(failure_key(&self.package, &self.version, result.architecture), Condition::Any, &failure)?;
+        transaction.put(event.key(), Condition::Any, &event)?;
+        let key = built_key(&self.package, &self.version, result.architecture);
+        transaction.writes.push(StateWrite { key, condition: Condition::Any, value: None });
+        context.state.commit(transaction).await?;
+        send_due(context, result.architecture, Retry::None).await?;
+        Ok(Outcome::Failed(reason))
+    }
+
+    async fn publish(
+        &self,
+        context: &Context,
+        result: &BuildResult,
+        key: Key,
+        warnings: &[String],
+    ) -> Result<Outcome, StageError> {
         let mut signed = Vec::new();
         for unsigned in &result.packages {
             signed.push(sign_package(context, result, unsigned).await?);
@@ -92,6 +126,7 @@ impl PackagePublish {
                 .collect::<BTreeMap<_, _>>(),
             build: self.build,
             time,
+            warnings: warnings.to_vec(),
         };
         let names: Vec<&str> = signed.iter().map(|signed| signed.name.as_str()).collect();
         let event = Event {
@@ -208,8 +243,11 @@ async fn attest(context: &Context, result: &BuildResult, signed: &[Signed]) -> R
 
 /// Makes the published packages available to clients: files, then the index that names them.
 async fn expose(context: &Context, package: &str, result: &BuildResult) -> Result<(), StageError> {
-    for entry in repository::entries(context, result.architecture).await? {
-        if entry.definition != package || entry.entry.information.version != result.version {
+    for unsigned in &result.packages {
+        let key = Key::new(record::repository(result.architecture), format!("{}={}", unsigned.name, result.version));
+        let Some(document) = context.state.get(&key).await? else { continue };
+        let entry: RepositoryEntry = document.decode()?;
+        if entry.definition != package {
             continue;
         }
         let name = entry.entry.file_name();

@@ -1,15 +1,21 @@
-//! Package tests: each package's `test:` pipeline, in a root made of the package under test and
-//! what the test wants, all from the factory's own repository.
+//! Package tests: each package's `test:` pipeline, in a fresh root made of the package under test
+//! and what the test wants. They run at the end of a build, before anything is signed, against the
+//! repository as it would be with the new packages; `mill package test` runs them on what is
+//! published.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
 use apk::Architecture;
-use recipe::{Output, TestPlan};
+use image::PackageFile;
+use ports::Digest;
+use recipe::{BuildPlan, Output, TestPlan};
 use sandbox::{Bubblewrap, Job, Limits, Mount, Program};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
+use crate::job::BuildError;
+use crate::record::RepositoryEntry;
 use crate::{Context, StageError, chain, load_package, repository};
 
 const WORKSPACE: &str = "/home/build";
@@ -17,7 +23,7 @@ const TEMPORARY_BYTES: u64 = 1 << 30;
 const WALL_TIME: Duration = Duration::from_secs(600);
 
 /// What came of one package's test.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PackageTestReport {
     /// Package name.
     pub package: String,
@@ -25,23 +31,72 @@ pub struct PackageTestReport {
     pub status: PackageTestStatus,
     /// The steps that ran, or why it failed or has not run.
     pub message: String,
+    /// The log of a test that failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log: Option<Digest>,
 }
 
 /// What came of a test.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum PackageTestStatus {
     /// It ran and holds.
     Passed,
     /// It ran and does not hold.
     Failed,
-    /// The definition has no test for this package.
+    /// What it wants is not in the repository, or its root can't run it.
     NotRun,
+    /// The definition has no test for this package.
+    NoTest,
 }
 
-/// One test in a prepared root.
-async fn sandboxed(sandbox: &Bubblewrap, root: &Path, plan: &TestPlan, log: &Path) -> Result<(), StageError> {
-    let mut mounts = root_mounts(root).map_err(|error| StageError::environment("list the test's root")(&error))?;
+/// One test, with the packages of its root in install order.
+#[derive(Clone, Debug)]
+pub struct TestJob {
+    /// The package under test.
+    pub package: String,
+    /// What runs.
+    pub plan: TestPlan,
+    /// The package under test and what the test wants.
+    pub packages: Vec<PackageFile>,
+}
+
+/// What came of a test that did not fail.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TestRun {
+    /// It ran and holds.
+    Passed,
+    /// Its root has nothing to run it with, and what is missing.
+    NotRun(String),
+}
+
+/// Runs one test in a root of its own below `work`.
+pub(crate) async fn run_job(sandbox: &Bubblewrap, work: &Path, job: &TestJob) -> Result<TestRun, BuildError> {
+    let scratch = |error: std::io::Error| BuildError::Environment(format!("make a scratch folder: {error}"));
+    let folder = tempfile::Builder::new().prefix("package-test-").tempdir_in(work).map_err(scratch)?;
+    let root = folder.path().join("root");
+    std::fs::create_dir(&root).map_err(scratch)?;
+    let (packages, target) = (job.packages.clone(), root.clone());
+    tokio::task::spawn_blocking(move || image::unpack_root(&packages, &target))
+        .await
+        .map_err(|error| BuildError::Environment(error.to_string()))?
+        .map_err(|error| BuildError::Failed { reason: chain(&error), log: None })?;
+    if apk::resolve_in_tree(&root, "bin/sh").is_none() {
+        let reason = "its root has no `/bin/sh`; name a package with a shell in the test's environment";
+        return Ok(TestRun::NotRun(reason.to_owned()));
+    }
+    let log = folder.path().join("log");
+    let job = sandbox_job(&root, &job.plan, &log)
+        .map_err(|error| BuildError::Environment(format!("list the test's root: {error}")))?;
+    match sandbox.run(&job).await.and_then(sandbox::Outcome::success) {
+        Ok(_) => Ok(TestRun::Passed),
+        Err(error) if error.is_environment() => Err(BuildError::Environment(chain(&error))),
+        Err(error) => Err(BuildError::Failed { reason: chain(&error), log: std::fs::read(&log).ok() }),
+    }
+}
+
+fn sandbox_job(root: &Path, plan: &TestPlan, log: &Path) -> std::io::Result<Job> {
+    let mut mounts = root_mounts(root)?;
     for inside in ["/tmp", WORKSPACE] {
         mounts.push(Mount::Temporary { inside: inside.into(), size: TEMPORARY_BYTES });
     }
@@ -50,7 +105,7 @@ async fn sandboxed(sandbox: &Bubblewrap, root: &Path, plan: &TestPlan, log: &Pat
     let mut environment: BTreeMap<String, String> =
         fixed.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
     environment.extend(plan.environment.variables.iter().cloned());
-    let job = Job {
+    Ok(Job {
         program: Program::Script(plan.script.clone().into_bytes()),
         mounts,
         environment,
@@ -58,12 +113,7 @@ async fn sandboxed(sandbox: &Bubblewrap, root: &Path, plan: &TestPlan, log: &Pat
         hostname: "test".to_owned(),
         limits: Limits { wall_time: WALL_TIME, ..Limits::default() },
         log: log.to_owned(),
-    };
-    match sandbox.run(&job).await.and_then(sandbox::Outcome::success) {
-        Ok(_) => Ok(()),
-        Err(error) if error.is_environment() => Err(StageError::environment("run the test")(&error)),
-        Err(error) => Err(StageError::Rejected(chain(&error))),
-    }
+    })
 }
 
 /// The root's own entries, read-only; the sandbox brings its own `/proc`, `/dev`, `/tmp` and `/run`.
@@ -93,45 +143,110 @@ fn root_mounts(root: &Path) -> std::io::Result<Vec<Mount>> {
 /// when tests can't be run here.
 pub async fn test_package(
     context: &Context,
-    sandbox: &Bubblewrap,
     name: &str,
     architecture: Architecture,
 ) -> Result<Vec<PackageTestReport>, StageError> {
     let package = load_package(context, name, architecture).await?;
+    let entries = repository::entries(context, architecture).await?;
+    run_tests(context, &package.plan, &entries).await
+}
+
+/// Runs the tests of all packages of a plan with what `entries` offer. All run, whatever comes of
+/// the first.
+///
+/// # Errors
+/// [`StageError::Environment`] when tests can't be run here.
+pub(crate) async fn run_tests(
+    context: &Context,
+    plan: &BuildPlan,
+    entries: &[RepositoryEntry],
+) -> Result<Vec<PackageTestReport>, StageError> {
     let mut reports = Vec::new();
-    for output in &package.plan.outputs {
-        let (status, message) = match &output.test {
-            None => (PackageTestStatus::NotRun, "the definition has no test for it".to_owned()),
-            Some(plan) => match run(context, sandbox, output, plan, architecture).await {
-                Ok(()) => (PackageTestStatus::Passed, plan.steps.join(", ")),
-                Err(StageError::Rejected(reason)) => (PackageTestStatus::Failed, reason),
-                Err(error) => return Err(error),
-            },
+    for output in &plan.outputs {
+        let (status, message, log) = match &output.test {
+            None => (PackageTestStatus::NoTest, "the definition has no test for it".to_owned(), None),
+            Some(test) => run(context, output, test, plan.architecture, entries).await?,
         };
-        reports.push(PackageTestReport { package: output.name.clone(), status, message });
+        reports.push(PackageTestReport { package: output.name.clone(), status, message, log });
     }
     Ok(reports)
 }
 
 async fn run(
     context: &Context,
-    sandbox: &Bubblewrap,
     output: &Output,
-    plan: &TestPlan,
+    test: &TestPlan,
     architecture: Architecture,
-) -> Result<(), StageError> {
-    let resolved = repository::resolve(context, architecture, &output.name, &plan.environment.packages).await?;
-    let packages = repository::files(context, &resolved).await?;
-    let folder = tempfile::Builder::new()
-        .prefix("package-test-")
-        .tempdir_in(&context.settings.work)
-        .map_err(|error| StageError::environment("make a scratch folder")(&error))?;
-    let root = folder.path().join("root");
-    std::fs::create_dir(&root).map_err(|error| StageError::environment("make a scratch folder")(&error))?;
-    let target = root.clone();
-    tokio::task::spawn_blocking(move || image::unpack_root(&packages, &target))
-        .await
-        .map_err(ports::PortError::from)?
-        .map_err(|error| StageError::Rejected(chain(&error)))?;
-    sandboxed(sandbox, &root, plan, &folder.path().join("log")).await
+    entries: &[RepositoryEntry],
+) -> Result<(PackageTestStatus, String, Option<Digest>), StageError> {
+    let subject = format!("the test of {}", output.name);
+    let chosen = match repository::choose(entries, architecture, &subject, &test.environment.packages) {
+        Ok(chosen) => chosen,
+        Err(StageError::Rejected(reason)) => return Ok((PackageTestStatus::NotRun, reason, None)),
+        Err(error) => return Err(error),
+    };
+    let packages = repository::files(context, &chosen).await?;
+    let job = TestJob { package: output.name.clone(), plan: test.clone(), packages };
+    match context.builder.test(&job).await {
+        Ok(TestRun::Passed) => Ok((PackageTestStatus::Passed, test.steps.join(", "), None)),
+        Ok(TestRun::NotRun(reason)) => Ok((PackageTestStatus::NotRun, reason, None)),
+        Err(BuildError::Environment(reason)) => {
+            Err(StageError::Environment { action: format!("run {subject}"), reason })
+        }
+        Err(BuildError::Failed { reason, log }) => {
+            let log = match log {
+                Some(bytes) => Some(context.blobs.put(bytes).await?),
+                None => None,
+            };
+            Ok((PackageTestStatus::Failed, reason, log))
+        }
+    }
+}
+
+/// Why a build's packages are not published, judged by their tests: one failed, or, where the
+/// factory requires tests, none passed or one has not run.
+pub(crate) fn refusal(reports: &[PackageTestReport], required: bool) -> Option<String> {
+    let of = |status: PackageTestStatus| reports.iter().filter(move |report| report.status == status);
+    let told = |what: &str, report: &PackageTestReport| format!("{what} of {}: {}", report.package, report.message);
+    let mut reasons: Vec<String> = of(PackageTestStatus::Failed).map(|report| told("the test", report)).collect();
+    if required {
+        reasons.extend(of(PackageTestStatus::NotRun).map(|report| told("not run: the test", report)));
+        if reasons.is_empty() && of(PackageTestStatus::Passed).next().is_none() {
+            reasons.push("no package of it has a test, and `require-tests` is set".to_owned());
+        }
+    }
+    (!reasons.is_empty()).then(|| format!("not published: {}", reasons.join("; ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_has_not_run_never_counts_as_passed() {
+        use PackageTestStatus::{Failed, NoTest, NotRun, Passed};
+        let cases: [(&[PackageTestStatus], bool, bool); 8] = [
+            (&[NoTest], true, false),
+            (&[NotRun], true, false),
+            (&[Passed], true, true),
+            (&[Passed, NoTest], true, true),
+            (&[Passed, NotRun], true, false),
+            (&[Failed], false, false),
+            (&[Passed, Failed], false, false),
+            (&[], true, false),
+        ];
+        for (statuses, without, with) in cases {
+            let reports: Vec<PackageTestReport> = statuses
+                .iter()
+                .map(|status| PackageTestReport {
+                    package: "p".to_owned(),
+                    status: *status,
+                    message: "m".to_owned(),
+                    log: None,
+                })
+                .collect();
+            assert_eq!(refusal(&reports, false).is_none(), without, "{statuses:?}");
+            assert_eq!(refusal(&reports, true).is_none(), with, "{statuses:?} with `require-tests`");
+        }
+    }
 }

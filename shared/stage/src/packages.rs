@@ -6,9 +6,9 @@ use apk::Architecture;
 use ports::{Condition, Digest, Envelope, Key, Transaction};
 use recipe::{BuildPlan, Graph, Node, Options, PackageDefinition, evaluate};
 
-use crate::record::{self, Built, Failure, PublishedPackage, Upstream};
+use crate::record::{self, Built, Failure, PublishedPackage, Rebuild, Upstream, Withdrawal};
 use crate::rules::version::{self, Claim};
-use crate::{Context, PackageBuild, PackagePublish, Stage, StageError, chain, shared};
+use crate::{Context, PackageBuild, PackagePublish, Stage, StageError, chain, repository, shared};
 
 /// A definition as it is to be built today: the catalog's, moved on to the newest upstream version.
 #[derive(Clone, Debug)]
@@ -30,6 +30,9 @@ pub struct Package {
 pub enum Standing {
     /// The current definition is published.
     Published,
+    /// The current definition was published and withdrawn, for this reason: it is not built again
+    /// before it changes.
+    Withdrawn(String),
     /// The current definition is built, with this result, and not published yet.
     Built(Digest),
     /// It must be built, and everything it builds with is there.
@@ -84,7 +87,12 @@ pub async fn load_package(context: &Context, name: &str, architecture: Architect
     let options = Options::new(architecture, &context.catalog.pipelines);
     let mut plan = evaluate(&definition, &options).map_err(|error| StageError::Rejected(chain(&error)))?;
     let shared = shared::versions(context, name, &plan).await?;
-    let digest = Digest::of(format!("{}\n{:?}{shared}", plan.recipe_digest, source.folder_digest).as_bytes());
+    let mut identity = format!("{}\n{:?}{shared}", plan.recipe_digest, source.folder_digest);
+    if let Some(document) = context.state.get(&Key::new(record::package(name), "rebuild")).await? {
+        let rebuild: Rebuild = document.decode()?;
+        identity.push_str(&format!("\n{}", rebuild.reason));
+    }
+    let digest = Digest::of(identity.as_bytes());
     let epoch = u32::try_from(definition.package.epoch).map_err(|_| {
         StageError::Rejected(format!("{}: epoch {} is out of range", definition.file, definition.package.epoch))
     })?;
@@ -148,12 +156,15 @@ impl Packages {
 
     async fn find_standings(&mut self, context: &Context, architecture: Architecture) -> Result<(), StageError> {
         let mut settled = BTreeMap::new();
+        let withdrawals = repository::withdrawals(context.state.as_ref()).await?;
         for (name, package) in &self.by_name {
             let Ok(package) = package else { continue };
-            settled.insert(name.clone(), Settled::find(context, name, package, architecture).await?);
+            settled.insert(name.clone(), Settled::find(context, name, package, architecture, &withdrawals).await?);
         }
         for (name, own) in &settled {
-            let standing = if own.published {
+            let standing = if let Some(reason) = &own.withdrawn {
+                Standing::Withdrawn(reason.clone())
+            } else if own.published {
                 Standing::Published
             } else if let Some(result) = own.built {
                 Standing::Built(result)
@@ -197,7 +208,7 @@ impl Packages {
             }
             let Some(Ok(package)) = self.by_name.get(name) else { continue };
             match standing {
-                Standing::Published | Standing::Waiting(_) => {}
+                Standing::Published | Standing::Withdrawn(_) | Standing::Waiting(_) => {}
                 Standing::Failed if !self.retried(name, retry) => {}
                 Standing::Built(result) => {
                     let version = package.claim.version();
@@ -243,6 +254,8 @@ fn claim_key(name: &str, claim: &Claim) -> Key {
 /// What the state says of one package.
 struct Settled {
     published: bool,
+    /// Why the current version was withdrawn.
+    withdrawn: Option<String>,
     built: Option<Digest>,
     earlier: Option<String>,
     failure: Option<Failure>,
@@ -254,7 +267,9 @@ impl Settled {
         name: &str,
         package: &Package,
         architecture: Architecture,
+        withdrawals: &BTreeMap<(String, String), Withdrawal>,
     ) -> Result<Self, StageError> {
+        let withdrawn = |version: &String| withdrawals.get(&(name.to_owned(), version.clone()));
         let partition = record::package(name);
         let version = package.claim.version();
         let published = context.state.get(&published_key(name, &version, architecture)).await?;
@@ -262,21 +277,24 @@ impl Settled {
         let all = context.state.list_all(&partition, "version#").await?;
         let earlier = all.iter().map(ports::Document::decode::<PublishedPackage>).collect::<Result<Vec<_>, _>>()?;
         let earlier = earlier.into_iter().filter(|other| other.architecture == architecture).map(|other| other.version);
+        let earlier = earlier.filter(|version| withdrawn(version).is_none());
         let failure = context.state.get(&failure_key(name, &version, architecture)).await?;
         let built = context.state.get(&built_key(name, &version, architecture)).await?;
         let built = built.map(|document| document.decode::<Built>()).transpose()?;
         Ok(Self {
             built: built.filter(|built| built.definition == package.claim.definition).map(|built| built.result),
             published: published.is_some_and(|published| published.definition == package.claim.definition),
+            withdrawn: withdrawn(&version).map(|withdrawal| withdrawal.reason.clone()),
             earlier: earlier.max_by(|a, b| apk::compare_versions(a, b).unwrap_or(std::cmp::Ordering::Equal)),
             failure: failure.map(|document| document.decode()).transpose()?,
         })
     }
 
-    /// Whether others can build with it now: it is published, or its newest build failed and an
-    /// earlier version is there.
+    /// Whether others can build with it now: it is published, or its newest build failed or was
+    /// withdrawn and an earlier version is there.
     fn usable(&self) -> bool {
-        self.published || (self.failure.is_some() && self.earlier.is_some())
+        let stays_behind = self.failure.is_some() || self.withdrawn.is_some();
+        self.published && self.withdrawn.is_none() || (stays_behind && self.earlier.is_some())
     }
 
     fn reason(&self) -> String {

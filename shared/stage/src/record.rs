@@ -19,6 +19,8 @@
 //! | `feed` | `record#ID` | a vulnerability record |
 //! | `image#NAME` | `failure#STREAM` | [`Failure`] |
 //! | `image#NAME` | `history#TIME#TAG#DIGEST` | [`TagMove`] |
+//! | `package#NAME` | `rebuild` | [`Rebuild`] |
+//! | `withdrawn` | `NAME=VERSION` | [`Withdrawal`] |
 //! | `event` | `TIME#STAGE#SUBJECT` | [`Event`] |
 
 use std::collections::BTreeMap;
@@ -81,6 +83,31 @@ pub struct Failure {
     pub log: Option<Digest>,
 }
 
+/// A version that was taken out of the repository. Its files, its documents and its claim stay.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Withdrawal {
+    /// The package definition.
+    pub package: String,
+    /// Its full version.
+    pub version: String,
+    /// Why, in the words of whoever withdrew it.
+    pub reason: String,
+    /// When.
+    pub time: Timestamp,
+    /// Names of the packages of that version.
+    pub packages: Vec<String>,
+}
+
+/// Why a definition is built again although it has not changed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rebuild {
+    /// What has changed below it, such as a library's soname. Part of the digest of the definition,
+    /// so it names versions and no times.
+    pub reason: String,
+    /// When that was found.
+    pub time: Timestamp,
+}
+
 /// A package file in the repository.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RepositoryEntry {
@@ -109,6 +136,9 @@ pub struct PublishedPackage {
     pub build: Digest,
     /// When it was published.
     pub time: Timestamp,
+    /// What it takes from programs that link with its libraries, and nobody misses.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
 }
 
 /// The newest published build of a stream.
@@ -203,6 +233,14 @@ pub fn package(name: &str) -> String {
 /// The partition of an architecture's repository.
 pub fn repository(architecture: Architecture) -> String {
     format!("repository#{architecture}")
+}
+
+/// The partition of withdrawn versions.
+pub const WITHDRAWN: &str = "withdrawn";
+
+/// The key of a withdrawn version of a package definition.
+pub fn withdrawal(package: &str, version: &str) -> Key {
+    Key::new(WITHDRAWN, format!("{package}={version}"))
 }
 
 /// The partition of an image.

@@ -1,5 +1,6 @@
 //! The factory's own apk repository: what is in it, and how it is published.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use apk::{Architecture, Dependency, Index, IndexEntry};
@@ -10,7 +11,7 @@ use ports::{Digest, PortError, State};
 use serde::{Deserialize, Serialize};
 use sign::Signer;
 
-use crate::record::{self, RepositoryEntry};
+use crate::record::{self, RepositoryEntry, Withdrawal};
 use crate::{Context, StageError, chain};
 
 /// Where packages are published for clients.
@@ -85,7 +86,8 @@ pub struct Resolved {
     pub blob: Digest,
 }
 
-/// Every package of the repository for one architecture, by name and version.
+/// Every package of the repository for one architecture, by name and version, without those that
+/// were withdrawn.
 ///
 /// # Errors
 /// When the state can't be read.
@@ -94,8 +96,27 @@ pub async fn entries(context: &Context, architecture: Architecture) -> Result<Ve
 }
 
 async fn listed(state: &dyn State, architecture: Architecture) -> Result<Vec<RepositoryEntry>, StageError> {
+    let withdrawn = withdrawals(state).await?;
     let documents = state.list_all(&record::repository(architecture), "").await?;
-    Ok(documents.iter().map(ports::Document::decode).collect::<Result<_, _>>()?)
+    let mut entries: Vec<RepositoryEntry> = documents.iter().map(ports::Document::decode).collect::<Result<_, _>>()?;
+    if !withdrawn.is_empty() {
+        entries.retain(|entry| {
+            let version = (entry.definition.clone(), entry.entry.information.version.clone());
+            !withdrawn.contains_key(&version)
+        });
+    }
+    Ok(entries)
+}
+
+/// Every withdrawn version, by definition and version.
+///
+/// # Errors
+/// When the state can't be read.
+pub async fn withdrawals(state: &dyn State) -> Result<BTreeMap<(String, String), Withdrawal>, StageError> {
+    let documents = state.list_all(record::WITHDRAWN, "").await?;
+    let withdrawals = documents.iter().map(ports::Document::decode::<Withdrawal>);
+    let keyed = withdrawals.map(|found| found.map(|found| ((found.package.clone(), found.version.clone()), found)));
+    Ok(keyed.collect::<Result<_, _>>()?)
 }
 
 /// Chooses the packages that satisfy `wants`, in install order. `subject` is who wants, for messages.
@@ -128,7 +149,7 @@ pub async fn files(context: &Context, chosen: &[Resolved]) -> Result<Vec<Package
 ///
 /// # Errors
 /// As [`resolve`].
-fn choose(
+pub fn choose(
     entries: &[RepositoryEntry],
     architecture: Architecture,
     subject: &str,
@@ -253,6 +274,31 @@ mod tests {
             self.written.lock().unwrap().push(archive.to_vec());
             Ok(())
         }
+    }
+
+    /// `cargo test -p stage --release -- --ignored --nocapture the_index_of` prints the times.
+    #[tokio::test]
+    #[ignore = "a measurement: it makes 5,000 documents"]
+    async fn the_index_of_a_whole_distribution_is_written_in_a_moment() {
+        let folder = tempfile::tempdir().unwrap();
+        let state: Arc<dyn State> =
+            Arc::new(Database::open(&folder.path().join("state"), Arc::new(SystemClock)).unwrap());
+        let key = sign::LocalRsaKey::load_or_create(&folder.path().join("test.rsa"), 2048).unwrap();
+        let target = FolderRepository::new(folder.path().to_owned());
+        let mut times = Vec::new();
+        for thousand in 0..5 {
+            for number in 0..1000 {
+                add(state.as_ref(), &format!("package-{thousand}-{number:03}")).await;
+            }
+            let start = std::time::Instant::now();
+            let entries = listed(state.as_ref(), Architecture::X86_64).await.unwrap();
+            let read = start.elapsed();
+            publish_listed(state.as_ref(), &key, &target, Architecture::X86_64).await.unwrap();
+            times.push((entries.len(), read, start.elapsed() - read));
+            println!("{} entries: read in {read:?}, index written in {:?}", entries.len(), start.elapsed() - read);
+        }
+        let (first, last) = (times[0].2, times[4].2);
+        assert!(last < first * 12, "five times the packages take {:?} instead of {first:?}", last);
     }
 
     #[tokio::test]

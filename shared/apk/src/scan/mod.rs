@@ -146,7 +146,7 @@ impl Scan<'_> {
         Ok(folders)
     }
 
-    fn libraries(&self, file: &tree::Found, folders: &[String], found: &mut Found) -> Result<()> {
+    fn libraries(&self, file: &tree::TreeEntry, folders: &[String], found: &mut Found) -> Result<()> {
         let link = file.metadata.is_symlink();
         if link && file.path.contains(".so") {
             for soname in self.link_sonames(file, folders)? {
@@ -192,7 +192,7 @@ impl Scan<'_> {
     }
 
     /// The `SONAME`s of the first library of the build that is named as the link's target.
-    fn link_sonames(&self, link: &tree::Found, folders: &[String]) -> Result<Vec<String>> {
+    fn link_sonames(&self, link: &tree::TreeEntry, folders: &[String]) -> Result<Vec<String>> {
         let target = std::fs::read_link(&link.absolute).map_err(Error::at(&link.absolute))?;
         let Some(name) = target.file_name().and_then(|name| name.to_str()) else {
             return Ok(Vec::new());
@@ -207,14 +207,14 @@ impl Scan<'_> {
         Ok(Vec::new())
     }
 
-    fn command(&self, file: &tree::Found, found: &mut Found) {
+    fn command(&self, file: &tree::TreeEntry, found: &mut Found) {
         let executable = file.metadata.is_file() && file.metadata.permissions().mode() & 0o555 == 0o555;
         if executable && COMMAND_FOLDERS.contains(&file.folder()) {
             found.provides.push(format!("cmd:{}={}", file.name(), self.version));
         }
     }
 
-    fn pkgconfig(&self, file: &tree::Found, found: &mut Found) -> Result<()> {
+    fn pkgconfig(&self, file: &tree::TreeEntry, found: &mut Found) -> Result<()> {
         let Some(name) = file.name().strip_suffix(".pc").filter(|_| file.metadata.is_file()) else {
             return Ok(());
         };
@@ -229,7 +229,7 @@ impl Scan<'_> {
         Ok(())
     }
 
-    fn documentation(&self, file: &tree::Found, found: &mut Found) {
+    fn documentation(&self, file: &tree::TreeEntry, found: &mut Found) {
         if self.name.ends_with("-doc") {
             match file.folder() {
                 "usr/share/man" => found.depends.push("man-db".to_owned()),
@@ -239,7 +239,7 @@ impl Scan<'_> {
         }
     }
 
-    fn languages(&self, files: &[tree::Found], found: &mut Found) {
+    fn languages(&self, files: &[tree::TreeEntry], found: &mut Found) {
         let declared = |prefix: &str| self.declared_depends.iter().any(|name| name.starts_with(prefix));
         let folders = || files.iter().filter(|file| file.metadata.is_dir());
         let mut python = folders().filter_map(|folder| {

@@ -13,7 +13,7 @@ const START: u64 = 80;
 const PASSED_OVER: [&str; 5] = ["python3", "python", "sh", "awk", "luajit"];
 const FOLDERS: [&str; 3] = ["usr/bin/", "usr/local/bin/", "usr/local/sbin/"];
 
-pub(super) fn scan(file: &tree::Found, found: &mut Found) -> Result<()> {
+pub(super) fn scan(file: &tree::TreeEntry, found: &mut Found) -> Result<()> {
     if !file.metadata.is_file() || !FOLDERS.iter().any(|folder| file.path.starts_with(folder)) {
         return Ok(());
     }

@@ -305,6 +305,7 @@ impl<'a> Evaluator<'a> {
             run_as: test.environment.accounts.run_as.as_ref().map(|user| self.text(user, scope)).transpose()?,
             script: render(&[], &flat.actions),
             steps: flat.actions.iter().map(|action| action.label.clone()).collect(),
+            pipelines: flat.pipelines,
         }))
     }
 

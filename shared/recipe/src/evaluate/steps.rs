@@ -20,6 +20,8 @@ const MAXIMUM_DEPTH: usize = 16;
 pub(super) struct Flat {
     pub(super) actions: Vec<Action>,
     pub(super) packages: Vec<String>,
+    /// Names of the pipelines that are used, without repeats.
+    pub(super) pipelines: Vec<String>,
     pub(super) test: bool,
 }
 
@@ -184,6 +186,7 @@ impl<'a> Evaluator<'a> {
             });
         }
         let name = at.text(uses)?;
+        add_all(&mut out.pipelines, [name.clone()]);
         let Some(pipeline) = self.options.pipelines.get(&name) else {
             return self.unknown_pipeline(location, name, &inherited, out.test);
         };

@@ -1,0 +1,345 @@
+//! What stands between a built package and the repository: linters, its own tests, the symbols that
+//! others take from it; and how a bad version leaves again.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+use std::fs;
+
+use serde_json::Value;
+use tests::factory::{Factory, rows, text, texts};
+use tests::layout;
+
+const MILL: &str = env!("CARGO_BIN_EXE_mill");
+
+fn versions(factory: &Factory, name: &str) -> Vec<Value> {
+    let shown = factory.run(&["package", "show", name]);
+    shown.expect_code(0);
+    rows(&shown.json["versions"]).to_vec()
+}
+
+fn events(factory: &Factory, kind: &str) -> Vec<String> {
+    let events = factory.documents("event", "");
+    events
+        .into_iter()
+        .filter(|(_, event)| event["kind"] == kind)
+        .map(|(_, event)| text(&event["text"]).to_owned())
+        .collect()
+}
+
+/// What `.PKGINFO` and the index say of a package.
+fn index_record(factory: &Factory, name: &str) -> String {
+    let archive = fs::read(factory.home().join("apk/x86_64/APKINDEX.tar.gz")).unwrap();
+    let index = apk::Index::read("index", archive.as_slice(), apk::Trust::Unverified).unwrap().index;
+    let entry = index.entries.into_iter().find(|entry| entry.information.name == name).unwrap();
+    apk::Index::write_text(&[entry]).unwrap()
+}
+
+#[test]
+fn a_linter_that_refuses_names_every_file_and_nothing_is_published() {
+    let factory = Factory::new(MILL);
+    let script = "mkdir -p ${{targets.destdir}}/usr/bin ${{targets.destdir}}/run ${{targets.destdir}}/opt\n\
+                  echo x > ${{targets.destdir}}/usr/bin/tool\nchmod 4755 ${{targets.destdir}}/usr/bin/tool\n\
+                  touch ${{targets.destdir}}/run/pid ${{targets.destdir}}/opt/data";
+    factory.add_package("tool", "1.0", &[], script);
+    let cycle = factory.cycle();
+    cycle.expect_code(1);
+    let failure = cycle.failure("package-build", "tool 1.0-r0");
+    for part in ["usr/bin/tool", "linter `setuidgid`", "run/pid", "linter `tempdir`"] {
+        assert!(failure.contains(part), "no `{part}` in `{failure}`");
+    }
+    assert!(!failure.contains("opt/data"), "a warning refuses nothing: {failure}");
+    assert!(!factory.package_index().keys().any(|name| name.starts_with("tool ")));
+
+    let definition = fs::read_to_string(factory.catalog().join("packages/tool.yaml")).unwrap();
+    let disabled = "  checks:\n    disabled: [setuidgid, tempdir, tempdri]\n";
+    factory.write("packages/tool.yaml", &definition.replace("pipeline:", &format!("{disabled}pipeline:")));
+    factory.cycle().expect_code(0);
+    let version = &versions(&factory, "tool")[0];
+    let linters: Vec<&str> = rows(&version["findings"]).iter().map(|finding| text(&finding["linter"])).collect();
+    assert_eq!(linters, ["checks", "opt"], "{version:#}");
+    assert!(text(&version["findings"][0]["problem"]).contains("tempdri"), "{version:#}");
+    let built = factory.run(&["package", "build", "tool"]);
+    built.expect_code(0);
+    assert_eq!(built.json["published"][0]["findings"], version["findings"]);
+
+    let file = factory.home().join("apk/x86_64/tool-1.0-r1.apk");
+    let linted = factory.run(&["apk", "lint", file.to_str().unwrap()]);
+    linted.expect_code(1);
+    let found: Vec<&str> = rows(&linted.json[0]["findings"]).iter().map(|finding| text(&finding["linter"])).collect();
+    assert_eq!(found, ["setuidgid", "tempdir", "opt"]);
+    factory
+        .run(&["apk", "lint", file.to_str().unwrap(), "--without", "setuidgid", "--without", "tempdir"])
+        .expect_code(0);
+}
+
+/// A shell of the host's own with its libraries, for tests to run in.
+fn add_shell(factory: &Factory) {
+    let script = "install -D -m 0755 /bin/dash ${{targets.destdir}}/bin/sh\n\
+                  for file in $(/lib64/ld-linux-x86-64.so.2 --list /bin/dash | grep -o '/[^ ]*'); do\n  \
+                  install -D -m 0755 $file ${{targets.destdir}}$file\ndone";
+    factory.add_package("shell", "1.0", &["build-base"], script);
+    let definition = fs::read_to_string(factory.catalog().join("packages/shell.yaml")).unwrap();
+    let options = "  options:\n    no-depends: true\n  checks:\n    disabled: [usrmerge]\n";
+    factory.write("packages/shell.yaml", &definition.replace("environment:", &format!("{options}environment:")));
+}
+
+fn add_tested(factory: &Factory, version: &str, wants: &str, test: &str) {
+    factory.add_package(
+        "tested",
+        version,
+        &[],
+        "mkdir -p ${{targets.destdir}}/usr/share\necho right > ${{targets.destdir}}/usr/share/tested",
+    );
+    let path = factory.catalog().join("packages/tested.yaml");
+    let definition = fs::read_to_string(&path).unwrap();
+    let test = format!(
+        "test:\n  environment:\n    contents:\n      packages: [{wants}]\n  pipeline:\n    - name: it holds\n      runs: |\n        {test}\n"
+    );
+    fs::write(path, format!("{definition}{test}")).unwrap();
+}
+
+#[test]
+fn a_package_is_published_only_when_its_own_test_holds() {
+    let factory = Factory::new(MILL);
+    add_shell(&factory);
+    factory.cycle().expect_code(0);
+    let holds = "read found < /usr/share/tested\n        test \"$found\" = right";
+    add_tested(&factory, "1.0", "shell", holds);
+    factory.cycle().expect_code(0);
+    let tests = versions(&factory, "tested")[0]["tests"].clone();
+    assert_eq!(tests, serde_json::json!([{ "package": "tested", "status": "passed", "message": "it holds" }]));
+
+    // The test runs on the new package, not on the one that is published.
+    add_tested(&factory, "1.1", "shell", "echo the reason is here\n        exit 3");
+    let cycle = factory.cycle();
+    cycle.expect_code(1);
+    let failure = cycle.failure("package-build", "tested 1.1-r0");
+    for part in ["not published", "the test of tested", "the reason is here"] {
+        assert!(failure.contains(part), "no `{part}` in `{failure}`");
+    }
+    assert!(factory.package_index().contains_key("tested 1.0-r0"));
+    assert!(!factory.package_index().contains_key("tested 1.1-r0"));
+    assert_eq!(events(&factory, "package.test-failed").len(), 1);
+    let failures = factory.documents("package#tested", "failure#");
+    assert!(failures[0].1["log"].is_string(), "{failures:#?}");
+
+    // A test that can't run says so, and blocks where the factory requires tests.
+    add_tested(&factory, "1.2", "shell, nowhere", holds);
+    factory.cycle().expect_code(0);
+    let version = versions(&factory, "tested").pop().unwrap();
+    assert_eq!((text(&version["version"]), text(&version["tests"][0]["status"])), ("1.2-r0", "not-run"));
+    assert!(text(&version["tests"][0]["message"]).contains("nowhere"), "{version:#}");
+    add_tested(&factory, "1.2.1", "", holds);
+    factory.cycle().expect_code(0);
+    let version = versions(&factory, "tested").pop().unwrap();
+    assert!(text(&version["tests"][0]["message"]).contains("no `/bin/sh`"), "{version:#}");
+    fs::write(factory.folder().join("mill.toml"), "[packages]\nrequire-tests = true\n").unwrap();
+    add_tested(&factory, "1.3", "shell, nowhere", holds);
+    factory.add_package("untested", "1.0", &[], "mkdir -p ${{targets.destdir}}/usr/share/untested");
+    let cycle = factory.cycle();
+    cycle.expect_code(1);
+    let failure = cycle.failure("package-build", "tested 1.3-r0");
+    assert!(failure.contains("not run: the test of tested") && failure.contains("nowhere"), "{failure}");
+    assert!(cycle.failure("package-build", "untested").contains("`require-tests` is set"));
+    assert!(!factory.package_index().keys().any(|name| name.starts_with("untested") || name == "tested 1.3-r0"));
+}
+
+fn add_library(factory: &Factory, version: &str, soname: &str, functions: &[&str]) {
+    let source: String = functions.iter().map(|name| format!("int {name}(void) {{ return 1; }} ")).collect();
+    let script = format!(
+        "mkdir -p ${{{{targets.destdir}}}}/usr/lib\necho '{source}' > library.c\n\
+         gcc -shared -nostdlib -fPIC -Wl,-soname,{soname} -o ${{{{targets.destdir}}}}/usr/lib/{soname} library.c"
+    );
+    factory.add_package("library", version, &["build-base"], &script);
+}
+
+#[test]
+fn an_update_that_takes_symbols_from_others_is_not_published() {
+    let factory = Factory::new(MILL);
+    add_library(&factory, "1.0", "libmill.so.1", &["mill_a", "mill_b"]);
+    let user = "mkdir -p ${{targets.destdir}}/usr/lib\necho 'int mill_a(void); int use(void) { return mill_a(); }' > use.c\n\
+                gcc -shared -nostdlib -fPIC -Wl,-soname,libuse.so.1 -o ${{targets.destdir}}/usr/lib/libuse.so.1 use.c \
+                /sysroot/usr/lib/libmill.so.*";
+    factory.add_package("user", "1.0", &["build-base", "library"], user);
+    factory.cycle().expect_code(0);
+    assert!(index_record(&factory, "user").contains("so:libmill.so.1"), "{}", index_record(&factory, "user"));
+
+    // What nobody takes may go, and what is added breaks nobody.
+    add_library(&factory, "1.1", "libmill.so.1", &["mill_a", "mill_c"]);
+    let cycle = factory.cycle();
+    cycle.expect_code(0);
+    let shown = versions(&factory, "library").pop().unwrap();
+    assert_eq!(text(&shown["version"]), "1.1-r0");
+    let warning = text(&shown["warnings"][0]);
+    assert!(warning.contains("libmill.so.1") && warning.contains("`mill_b`"), "{warning}");
+
+    add_library(&factory, "1.2", "libmill.so.1", &["mill_c"]);
+    let cycle = factory.cycle();
+    cycle.expect_code(1);
+    let failure = cycle.failure("package-publish", "library 1.2-r0");
+    for part in ["not published", "user 1.0-r0 takes `mill_a` from libmill.so.1"] {
+        assert!(failure.contains(part), "no `{part}` in `{failure}`");
+    }
+    let held = events(&factory, "package.abi-broken");
+    assert!(held.len() == 1 && held[0].contains("library 1.2-r0"), "{held:?}");
+    let packages = factory.package_index();
+    assert!(packages.contains_key("library 1.1-r0") && !packages.contains_key("library 1.2-r0"), "{packages:#?}");
+
+    // Another soname leaves the old library to those that need it until they are built again, which
+    // happens in the same cycle.
+    add_library(&factory, "2.0", "libmill.so.2", &["mill_a"]);
+    factory.cycle().expect_code(0);
+    let packages = factory.package_index();
+    for name in ["library 2.0-r0", "user 1.0-r1", "library 1.1-r0"] {
+        assert!(packages.contains_key(name), "no {name}: {packages:#?}");
+    }
+    let shown = factory.run(&["apk", "show", factory.home().join("apk/x86_64/user-1.0-r1.apk").to_str().unwrap()]);
+    assert!(texts(&shown.json["information"]["depends"]).contains(&"so:libmill.so.2"), "{:#}", shown.json);
+    let changed = events(&factory, "package.soname-changed");
+    assert_eq!(changed, ["library 2.0-r0 no longer has libmill.so.1; built again: user"]);
+    let cycle = factory.cycle();
+    cycle.expect_code(0);
+    assert_eq!(cycle.count("package-build", "done"), 0, "{:#}", cycle.json["stages"]);
+}
+
+#[test]
+fn a_withdrawn_version_leaves_the_index_and_the_images() {
+    let mut factory = Factory::after_first_cycle(MILL);
+    let first = factory.contents();
+    factory.release("hello-mill", "1.1.0");
+    factory.at("2026-03-05T06:00:00Z");
+    factory.cycle().expect_code(0);
+    let second = factory.contents();
+    let bad = second.tags["hello:1"].clone();
+
+    factory.run(&["package", "withdraw", "hello=9-r0", "--reason", "x"]).expect_code(1);
+    factory.run(&["package", "withdraw", "hello", "--reason", "x"]).expect_code(2);
+    let done = factory.run(&["package", "withdraw", "hello=1.1.0-r0", "--reason", "it prints secrets"]);
+    done.expect_code(0);
+    assert_eq!(done.json["already"], false);
+    assert_eq!(texts(&done.json["packages"]), ["hello", "hello-doc"]);
+    assert_eq!(rows(&done.json["images"]).len(), 1, "{:#}", done.json);
+    assert_eq!(text(&done.json["images"][0]["digest"]), bad);
+    let index = factory.package_index();
+    assert!(!index.keys().any(|name| name.ends_with(" 1.1.0-r0")), "{index:#?}");
+    assert!(index.contains_key("hello 1.0.0-r0"));
+    assert!(factory.home().join("apk/x86_64/hello-1.1.0-r0.apk").is_file(), "the bytes stay");
+    let again = factory.run(&["package", "withdraw", "hello=1.1.0-r0", "--reason", "it prints secrets"]);
+    again.expect_code(0);
+    assert_eq!(again.json["already"], true);
+    factory.run(&["package", "withdraw", "hello=1.1.0-r0", "--reason", "another"]).expect_code(1);
+    assert_eq!(events(&factory, "package.withdrawn"), ["hello 1.1.0-r0: it prints secrets"]);
+
+    // The image goes back to what is left; the version is not built again.
+    factory.at("2026-03-06T06:00:00Z");
+    let cycle = factory.cycle();
+    cycle.expect_code(0);
+    assert_eq!(cycle.count("package-build", "done"), 0, "{:#}", cycle.json["stages"]);
+    let skipped = cycle.texts("skipped", "package-build", "hello");
+    assert!(skipped[0].contains("withdrawn: it prints secrets"), "{skipped:?}");
+    let image = cycle.image("hello", "1");
+    assert_eq!(image["version"], "1.0.0");
+    assert_eq!(image["reason"], "hello 1.1.0-r0 -> 1.0.0-r0 (hello 1.1.0-r0 was withdrawn: it prints secrets)");
+    let third = factory.contents();
+    for tag in ["hello:1", "hello:latest", "hello:1.0.0", "hello:1.0"] {
+        assert_eq!(third.tags[tag], text(&image["digest"]), "{tag}");
+        assert_eq!(third.tags[tag], first.tags["hello:1"], "the same packages make the same image: {tag}");
+    }
+    assert_eq!(third.tags["hello:1.1.0"], bad, "the old digest stays, and its version's tag with it");
+    factory.run(&["verify", &format!("hello@{bad}")]).expect_code(0);
+    assert!(layout::document(&factory.layout("hello"), &bad).is_object());
+    factory.cycle().expect_code(0);
+
+    let shown = versions(&factory, "hello");
+    let withdrawn: Vec<(&str, bool)> =
+        shown.iter().map(|version| (text(&version["version"]), version["withdrawn"].is_object())).collect();
+    assert_eq!(withdrawn, [("1.0.0-r0", false), ("1.1.0-r0", true)]);
+    let listed = factory.run(&["package", "list"]);
+    let listed: Vec<&str> = rows(&listed.json).iter().map(|row| text(&row["package"])).collect();
+    assert_eq!(listed, ["greeting-data", "hello", "hello"]);
+
+    // A changed definition gets the next revision, and the image with it.
+    factory.edit("packages/hello.yaml", "prints its version and a greeting", "greets");
+    let cycle = factory.cycle();
+    cycle.expect_code(0);
+    assert!(factory.package_index().contains_key("hello 1.1.0-r1"));
+    assert_eq!(cycle.image("hello", "1")["version"], "1.1.0");
+}
+
+#[test]
+fn what_a_definition_states_reaches_the_package_and_the_index() {
+    let factory = Factory::new(MILL);
+    factory.write(
+        "packages/full.yaml",
+        "package:
+  name: full
+  version: 1.0
+  epoch: 0
+  description: everything a package can say
+  url: https://example.com/full
+  copyright:
+    - license: MIT AND LicenseRef-house
+      license-path: legal/HOUSE
+      attestation: Copyright (c) the house
+  dependencies:
+    provider-priority: 7
+    replaces-priority: 3
+    provides: [virtual-full=2]
+    replaces: [older-full<1]
+  scriptlets:
+    trigger:
+      paths: [/usr/lib/full/*]
+      script: |
+        #!/bin/sh
+        echo triggered
+    pre-install: |
+      #!/bin/sh
+      echo before
+    post-upgrade: |
+      #!/bin/sh
+      echo upgraded
+pipeline:
+  - runs: |
+      mkdir -p legal ${{targets.destdir}}/usr/lib/full
+      echo 'you may live here' > legal/HOUSE
+      touch ${{targets.destdir}}/usr/lib/full/file
+",
+    );
+    factory.cycle().expect_code(0);
+    let file = factory.home().join("apk/x86_64/full-1.0-r0.apk");
+    let mut package = apk::Package::open(&file).unwrap();
+    let information = package.information().clone();
+    assert_eq!(information.triggers, ["/usr/lib/full/*"]);
+    assert_eq!(information.replaces, ["older-full<1"]);
+    assert_eq!((information.provider_priority, information.replaces_priority), (7, 3));
+    let scripts: Vec<(&str, String)> = package
+        .scripts()
+        .map(|(script, bytes)| (script.entry_name(), String::from_utf8(bytes.to_vec()).unwrap()))
+        .collect();
+    let names: Vec<&str> = scripts.iter().map(|(name, _)| *name).collect();
+    assert_eq!(names, [".trigger", ".pre-install", ".post-upgrade"]);
+    assert!(scripts[0].1.contains("echo triggered"), "{scripts:?}");
+    let record = index_record(&factory, "full");
+    for line in ["k:7", "p:virtual-full=2", "U:https://example.com/full", "o:full"] {
+        assert!(record.lines().any(|found| found == line), "no `{line}` in\n{record}");
+    }
+
+    let mut document = Value::Null;
+    package
+        .visit::<apk::Error>(|entry, content| {
+            if entry.path.ends_with(".spdx.json") {
+                document = serde_json::from_reader(content).unwrap();
+            }
+            Ok(())
+        })
+        .unwrap();
+    let extracted = rows(&document["hasExtractedLicensingInfos"]);
+    let house = extracted.iter().find(|info| text(&info["licenseId"]) == "LicenseRef-house").unwrap();
+    assert_eq!(text(&house["extractedText"]), "you may live here\n", "{document:#}");
+    assert_eq!(text(&document["packages"][0]["licenseDeclared"]), "MIT AND LicenseRef-house");
+
+    factory.edit("packages/full.yaml", "license-path: legal/HOUSE", "license-path: legal/GONE");
+    let cycle = factory.cycle();
+    cycle.expect_code(1);
+    let failure = cycle.failure("package-build", "full");
+    assert!(failure.contains("license-path: legal/GONE"), "{failure}");
+}
