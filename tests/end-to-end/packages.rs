@@ -71,10 +71,12 @@ fn a_linter_that_refuses_names_every_file_and_nothing_is_published() {
         .expect_code(0);
 }
 
-/// A shell of the host's own with its libraries, for tests to run in.
+/// A shell of the host's own with its libraries, and what a step's script calls, for tests to run in.
 fn add_shell(factory: &Factory) {
     let script = "install -D -m 0755 /bin/dash ${{targets.destdir}}/bin/sh\n\
-                  for file in $(/lib64/ld-linux-x86-64.so.2 --list /bin/dash | grep -o '/[^ ]*'); do\n  \
+                  install -D -m 0755 /bin/mkdir ${{targets.destdir}}/bin/mkdir\n\
+                  for program in /bin/dash /bin/mkdir; do\n  \
+                  /lib64/ld-linux-x86-64.so.2 --list $program | grep -o '/[^ ]*'\ndone | sort -u | while read file; do\n  \
                   install -D -m 0755 $file ${{targets.destdir}}$file\ndone";
     factory.add_package("shell", "1.0", &["build-base"], script);
     let definition = fs::read_to_string(factory.catalog().join("packages/shell.yaml")).unwrap();
