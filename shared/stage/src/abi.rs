@@ -19,6 +19,8 @@ const LISTED: usize = 12;
 /// Writes of one transaction, below what every adapter keeps.
 const WRITES: usize = 40;
 
+/// Why definitions are built again, by name.
+type Reasons<'a> = BTreeMap<&'a str, Vec<String>>;
 type Interfaces = BTreeMap<String, lint::Interface>;
 
 /// What an update does to its dependents.
@@ -138,7 +140,7 @@ pub(crate) async fn rebuild_dependents(
     result: &BuildResult,
     gone: &[Gone],
 ) -> Result<(), StageError> {
-    let mut reasons: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    let mut reasons = Reasons::new();
     for library in gone {
         for dependent in &library.dependents {
             let reason = format!("{} {} no longer has {}", result.package, result.version, library.soname);
@@ -149,7 +151,7 @@ pub(crate) async fn rebuild_dependents(
         return Ok(());
     }
     let time = context.clock.now();
-    let (own, foreign): (BTreeMap<&str, Vec<String>>, BTreeMap<&str, Vec<String>>) =
+    let (own, foreign): (Reasons<'_>, Reasons<'_>) =
         reasons.into_iter().partition(|(name, _)| context.catalog.packages.contains_key(*name));
     let mut transactions = vec![Transaction::default()];
     for (name, reasons) in &own {
@@ -161,7 +163,7 @@ pub(crate) async fn rebuild_dependents(
             last.put(Key::new(record::package(name), "rebuild"), Condition::Any, &rebuild)?;
         }
     }
-    let names = |map: &BTreeMap<&str, Vec<String>>| map.keys().copied().collect::<Vec<_>>().join(", ");
+    let names = |map: &Reasons<'_>| map.keys().copied().collect::<Vec<_>>().join(", ");
     let sonames: Vec<&str> = gone.iter().map(|library| library.soname.as_str()).collect();
     let mut text = format!("{} {} no longer has {}", result.package, result.version, sonames.join(", "));
     if !own.is_empty() {
