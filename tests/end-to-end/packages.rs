@@ -145,6 +145,29 @@ fn a_package_is_published_only_when_its_own_test_holds() {
     assert!(!factory.package_index().keys().any(|name| name.starts_with("untested") || name == "tested 1.3-r0"));
 }
 
+#[test]
+fn what_a_test_wants_is_built_before_the_package_that_it_tests() {
+    let factory = Factory::new(MILL);
+    add_shell(&factory);
+    add_tested(&factory, "1.0", "shell", "read found < /usr/share/tested");
+    // Two whose tests want each other: both are published all the same.
+    for (name, other) in [("one", "two"), ("two", "one")] {
+        factory.add_package(name, "1.0", &[], &format!("mkdir -p ${{{{targets.destdir}}}}/usr/share/{name}"));
+        let path = factory.catalog().join(format!("packages/{name}.yaml"));
+        let definition = fs::read_to_string(&path).unwrap();
+        let test = format!(
+            "test:\n  environment:\n    contents:\n      packages: [shell, {other}]\n  pipeline:\n    - runs: test -d /usr/share/{other}\n"
+        );
+        fs::write(path, format!("{definition}{test}")).unwrap();
+    }
+    factory.cycle().expect_code(0);
+    let status = |name: &str| text(&versions(&factory, name)[0]["tests"][0]["status"]).to_owned();
+    assert_eq!(status("tested"), "passed");
+    let mutual = [status("one"), status("two")];
+    assert!(mutual.iter().all(|status| status == "passed" || status == "not-run"), "{mutual:?}");
+    assert!(mutual.iter().any(|status| status == "not-run"), "{mutual:?}");
+}
+
 fn add_library(factory: &Factory, version: &str, soname: &str, functions: &[&str]) {
     let source: String = functions.iter().map(|name| format!("int {name}(void) {{ return 1; }} ")).collect();
     let script = format!(

@@ -2,8 +2,8 @@ use std::collections::BTreeSet;
 
 use lint::Level;
 use stage::{
-    PackageTestReport, PackageTestStatus, PackageVersion, Packages, Retry, Standing, drain, package_failures,
-    package_versions, send_due, test_package, withdraw,
+    PackageTestReport, PackageTestStatus, PackageVersion, Packages, Standing, build_due, package_failures,
+    package_versions, test_package, withdraw,
 };
 
 use crate::arguments::{Global, Package};
@@ -28,7 +28,6 @@ async fn build(global: &Global, name: &str) -> Result<u8, Failure> {
     if !context.catalog.packages.contains_key(name) {
         return Err(Failure::usage(format!("the catalog has no package `{name}`")));
     }
-    let mut failed = Vec::new();
     let mut current = BTreeSet::new();
     for architecture in context.settings.architectures.clone() {
         let packages = Packages::load(context, architecture).await.or_environment()?;
@@ -42,9 +41,8 @@ async fn build(global: &Global, name: &str) -> Result<u8, Failure> {
                 "this version was withdrawn: {reason}; change the definition of `{name}`"
             )));
         }
-        send_due(context, architecture, Retry::All).await.or_environment()?;
-        failed.extend(drain(context, 1).await.or_environment()?.failed);
     }
+    let failed = build_due(context, 1).await.or_environment()?.failed;
     let mut versions = package_versions(context, name).await.map_err(Failure::of_stage)?;
     versions.retain(|version| current.contains(&version.version));
     match global.format {

@@ -7,10 +7,10 @@ use apk::Architecture;
 use ports::Transaction;
 use serde::Serialize;
 
-use crate::packages::{Packages, Retry, Standing, send_due};
+use crate::packages::{Packages, Standing, build_due};
 use crate::record::{self, Release, RepositoryEntry};
 use crate::releases::{self, ReleaseStatus};
-use crate::worker::{Count, Entry, Summary, drain, drain_with};
+use crate::worker::{Count, Entry, Summary, drain_with};
 use crate::{
     Context, ImagePlan, Stage, StageError, UpstreamCheck, VulnerabilityScan, feed, repository, retention, streams,
 };
@@ -106,10 +106,7 @@ pub async fn update_packages(context: &Arc<Context>, workers: usize) -> Result<S
     let checks: Vec<UpstreamCheck> =
         context.catalog.packages.keys().map(|name| UpstreamCheck { package: name.clone() }).collect();
     phase(context, workers, CHECKS_AT_ONCE, checks, &mut total).await?;
-    for architecture in &context.settings.architectures {
-        send_due(context, *architecture, Retry::All).await?;
-    }
-    total.merge(drain(context, workers).await?);
+    total.merge(build_due(context, workers).await?);
     for architecture in &context.settings.architectures {
         blocked(&Packages::load(context, *architecture).await?, &mut total);
     }

@@ -57,7 +57,7 @@ pub use message::{Outcome, Stage, dispatch};
 pub use package_build::{BuildDependency, BuildResult, PackageBuild, SourceEvidence, UnsignedPackage};
 pub use package_publish::PackagePublish;
 pub use package_test::{PackageTestReport, PackageTestStatus, TestJob, TestRun, test_package};
-pub use packages::{Package, Packages, Retry, Standing, load_package, send_due};
+pub use packages::{Package, Packages, Retry, Standing, build_due, load_package, send_due};
 pub use progress::{Progress, Running, Silent};
 pub use releases::{ReleaseStatus, tag_history};
 pub use repository::{FolderRepository, PackageRepository, Resolved, files, resolve};

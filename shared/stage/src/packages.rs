@@ -1,6 +1,8 @@
 //! What stands in the catalog today, and which packages are due.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use apk::Architecture;
 use ports::{Condition, Digest, Envelope, Key, Transaction};
@@ -8,6 +10,7 @@ use recipe::{BuildPlan, Graph, Node, Options, PackageDefinition, evaluate};
 
 use crate::record::{self, Built, Failure, PublishedPackage, Rebuild, Upstream, Withdrawal};
 use crate::rules::version::{self, Claim};
+use crate::worker::{Summary, drain};
 use crate::{Context, PackageBuild, PackagePublish, Stage, StageError, chain, repository, shared};
 
 /// A definition as it is to be built today: the catalog's, moved on to the newest upstream version.
@@ -64,6 +67,8 @@ pub struct Packages {
     /// Definitions that can't be built because they need each other.
     pub cycles: Vec<String>,
     graph: Graph,
+    /// The definitions whose packages each definition's tests want.
+    tested_with: BTreeMap<String, BTreeSet<String>>,
 }
 
 /// The package called `name` as it is to be built today.
@@ -144,8 +149,10 @@ impl Packages {
         let nodes: Vec<Node> = by_name.values().flatten().map(node).collect();
         let graph = Graph::new(&nodes).map_err(|error| StageError::Rejected(chain(&error)))?;
         let cycles = graph.cycles();
+        let tested_with = tested_with(&by_name);
         let mut packages = Self {
             by_name,
+            tested_with,
             standing: BTreeMap::new(),
             cycles: cycles.iter().map(ToString::to_string).collect(),
             graph,
@@ -196,14 +203,11 @@ impl Packages {
         focus: Option<&str>,
         retry: Retry<'_>,
     ) -> Result<Transaction, StageError> {
-        let wanted = focus.map(|focus| {
-            let mut wanted = self.graph.build_dependencies(focus);
-            wanted.insert(focus.to_owned());
-            wanted
-        });
+        let wanted = self.wanted(focus);
+        let held_back = self.held_back(wanted.as_ref());
         let mut transaction = Transaction::default();
         for (name, standing) in &self.standing {
-            if wanted.as_ref().is_some_and(|wanted| !wanted.contains(name)) {
+            if wanted.as_ref().is_some_and(|wanted| !wanted.contains(name)) || held_back.contains(name) {
                 continue;
             }
             let Some(Ok(package)) = self.by_name.get(name) else { continue };
@@ -223,6 +227,61 @@ impl Packages {
         Ok(transaction)
     }
 
+    fn wanted(&self, focus: Option<&str>) -> Option<BTreeSet<String>> {
+        focus.map(|focus| {
+            let mut wanted = self.graph.build_dependencies(focus);
+            wanted.insert(focus.to_owned());
+            wanted
+        })
+    }
+
+    /// Due definitions that are better built later: their tests want packages that are on their way
+    /// and don't build with them. Each is asked for again when one of those is published or fails.
+    fn held_back(&self, wanted: Option<&BTreeSet<String>>) -> BTreeSet<String> {
+        let inside = |name: &str| wanted.is_none_or(|wanted| wanted.contains(name));
+        let due = self.standing.iter().filter(|(_, standing)| matches!(standing, Standing::Due(_)));
+        due.filter(|(name, _)| {
+            let needs = self.tested_with.get(*name).into_iter().flatten();
+            let mut coming = needs.filter(|need| inside(need) && self.is_coming(need));
+            coming.any(|need| !self.graph.build_dependencies(need).contains(*name))
+        })
+        .map(|(name, _)| name.clone())
+        .collect()
+    }
+
+    fn is_coming(&self, name: &str) -> bool {
+        let moving = |name: &str| matches!(self.standing.get(name), Some(Standing::Due(_) | Standing::Built(_)));
+        match self.standing.get(name) {
+            Some(Standing::Waiting(missing)) => {
+                let waits = |need: &String| matches!(self.standing.get(need), Some(Standing::Waiting(_)));
+                missing.iter().all(|need| moving(need) || waits(need)) && missing.iter().any(|need| moving(need))
+            }
+            _ => moving(name),
+        }
+    }
+
+    /// Messages for the definitions that are held back for their tests, but for those in `sent`,
+    /// which gains them: nothing that they wait for is on its way any more.
+    ///
+    /// # Errors
+    /// When a message has no JSON form.
+    pub(crate) fn due_without_tests(
+        &self,
+        architecture: Architecture,
+        focus: Option<&str>,
+        sent: &mut BTreeSet<(String, Architecture)>,
+    ) -> Result<Transaction, StageError> {
+        let mut transaction = Transaction::default();
+        for name in self.held_back(self.wanted(focus).as_ref()) {
+            let Some(Ok(package)) = self.by_name.get(&name) else { continue };
+            if sent.insert((name.clone(), architecture)) {
+                transaction.put(claim_key(&name, &package.claim), Condition::Any, &package.claim)?;
+                transaction.send(build_message(&name, package, architecture)?);
+            }
+        }
+        Ok(transaction)
+    }
+
     fn retried(&self, name: &str, retry: Retry<'_>) -> bool {
         match retry {
             Retry::All => true,
@@ -230,6 +289,29 @@ impl Packages {
             Retry::Dependents(published) => self.graph.build_dependencies(name).contains(published),
         }
     }
+}
+
+/// By definition, the other definitions whose packages its tests want.
+fn tested_with(by_name: &BTreeMap<String, Result<Package, String>>) -> BTreeMap<String, BTreeSet<String>> {
+    let plain = |want: &str| want.split(['=', '<', '>', '~', '@']).next().unwrap_or(want).to_owned();
+    let mut makers: BTreeMap<String, &String> = BTreeMap::new();
+    for (definition, package) in by_name {
+        for output in package.iter().flat_map(|package| &package.plan.outputs) {
+            makers.extend(output.dependencies.provides.iter().map(|name| (plain(name), definition)));
+            makers.insert(output.name.clone(), definition);
+        }
+    }
+    let mut found: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for (definition, package) in by_name {
+        let tests = package.iter().flat_map(|package| &package.plan.outputs).filter_map(|output| output.test.as_ref());
+        let wants = tests.flat_map(|test| &test.environment.packages);
+        let others = wants.filter_map(|want| makers.get(&plain(want))).filter(|other| **other != definition);
+        let others: BTreeSet<String> = others.map(|other| (*other).clone()).collect();
+        if !others.is_empty() {
+            found.insert(definition.clone(), others);
+        }
+    }
+    found
 }
 
 /// What the host's tool chain stands in for is nobody's build dependency.
@@ -318,6 +400,33 @@ pub fn built_key(name: &str, version: &str, architecture: Architecture) -> Key {
 /// Key of a version's failed build.
 pub fn failure_key(name: &str, version: &str, architecture: Architecture) -> Key {
     Key::new(record::package(name), format!("failure#{version}#{architecture}"))
+}
+
+/// Builds and publishes what is due until nothing is left to do. What a test wants is built before
+/// the package that it tests, as far as it can be; definitions that want each other's packages for
+/// their tests are built when nothing else moves, and their tests say what did not run.
+///
+/// # Errors
+/// When the state or the queue does not work.
+pub async fn build_due(context: &Arc<Context>, workers: usize) -> Result<Summary, StageError> {
+    let mut total = Summary::default();
+    for architecture in &context.settings.architectures {
+        send_due(context, *architecture, Retry::All).await?;
+    }
+    total.merge(drain(context, workers).await?);
+    let mut sent = BTreeSet::new();
+    loop {
+        let before = sent.len();
+        for architecture in &context.settings.architectures {
+            let packages = Packages::load(context, *architecture).await?;
+            let focus = context.settings.focus.as_deref();
+            context.state.commit(packages.due_without_tests(*architecture, focus, &mut sent)?).await?;
+        }
+        if sent.len() == before || context.stopping.load(Ordering::Relaxed) {
+            return Ok(total);
+        }
+        total.merge(drain(context, workers).await?);
+    }
 }
 
 /// Sends the builds that have become possible.
