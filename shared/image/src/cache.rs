@@ -66,9 +66,10 @@ impl LayerCache {
         Ok(Some(Compressed { digest, size, diff_id: record.diff_id }))
     }
 
-    /// A file to write a layer into.
+    /// A file to write a layer into. What a process that dies leaves is named as all parts in a cache
+    /// are, so that it is removed when it is old.
     pub(crate) fn begin(&self) -> Result<NamedTempFile, Error> {
-        NamedTempFile::new_in(&self.directory).map_err(self.at())
+        tempfile::Builder::new().prefix(".partial-").tempfile_in(&self.directory).map_err(self.at())
     }
 
     /// Keeps a layer that was written whole.
