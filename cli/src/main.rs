@@ -6,6 +6,7 @@ mod factory;
 mod leftovers;
 mod output;
 mod progress;
+mod sources;
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
@@ -26,6 +27,11 @@ fn main() -> ExitCode {
             };
         }
     };
+    match command::run_without_runtime(&arguments) {
+        Ok(None) => {}
+        Ok(Some(code)) => return ExitCode::from(code),
+        Err(failure) => return failure.report(),
+    }
     let filter =
         tracing_subscriber::EnvFilter::try_from_env("MINIMILL_LOG").unwrap_or_else(|_| "error,mill=info".into());
     tracing_subscriber::fmt()
