@@ -7,9 +7,9 @@ mod support;
 use std::fmt::Write as _;
 use std::path::Path;
 
-use apk::{Architecture, Dependency, IndexEntry, PackageInformation};
+use apk::{Architecture, Dependency, IndexEntry, IndexRecord, Operator, PackageInformation, Requirement};
 use solve::{Change, Failure, Preference, Repository, Solution, Task, Universe, solve};
-use support::{corpus, read_index};
+use support::{corpus, read_index, records};
 
 /// A `*.test` file.
 #[derive(Default)]
@@ -76,7 +76,7 @@ fn read_command(arguments: &[String]) -> Result<Command, String> {
     let mut arguments = arguments.iter();
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
-            "--force-broken-world" => command.force_broken = true,
+            "--force-broken-world" | "--force" | "-f" => command.force_broken = true,
             "-u" | "--upgrade" => command.preference.upgrade = true,
             "-l" | "--latest" => command.preference.latest = true,
             "-a" | "--available" => command.preference.available = true,
@@ -84,7 +84,8 @@ fn read_command(arguments: &[String]) -> Result<Command, String> {
             "-R" | "--rdepends" => command.recursive = true,
             "--ignore" => command.ignore = true,
             "-t" | "--virtual" => command.virtual_package = arguments.next().cloned(),
-            option if option.starts_with("--no-network") || option.starts_with("--root-tmpfs") => {}
+            "-v" | "-vv" | "-q" | "--no-network" | "--simulate" | "-s" => {}
+            option if option.starts_with("--root-tmpfs") => {}
             option if option.starts_with('-') => return Err(format!("unknown option `{option}`")),
             word if command.applet.is_empty() => command.applet = word.to_owned(),
             word => command.operands.push(word.to_owned()),
@@ -123,11 +124,11 @@ fn size_text(bytes: u64) -> String {
 }
 
 fn verb(change: &Change<'_>, reinstall: bool) -> Option<(&'static str, String)> {
-    let version = |entry: &IndexEntry| entry.information.version.clone();
+    let version = |entry: IndexRecord<'_>| entry.version.to_owned();
     Some(match (change.old, &change.new) {
         (None, Some(new)) => ("Installing", version(new.entry)),
         (Some(old), None) => ("Purging", version(old)),
-        (Some(old), Some(new)) if std::ptr::eq(old, new.entry) => {
+        (Some(old), Some(new)) if old == new.entry => {
             if !reinstall {
                 return None;
             }
@@ -160,12 +161,12 @@ fn solution_text(solution: &Solution<'_>, reinstall: bool) -> String {
     let mut text = String::new();
     for (number, (change, verb, version)) in (1..).zip(&changes) {
         let (name, tag) = match &change.new {
-            Some(new) => (&new.entry.information.name, new.tag.as_ref().map_or(String::new(), |tag| format!("@{tag}"))),
-            None => (&change.old.unwrap().information.name, String::new()),
+            Some(new) => (new.entry.name, new.tag.as_ref().map_or(String::new(), |tag| format!("@{tag}"))),
+            None => (change.old.unwrap().name, String::new()),
         };
         writeln!(text, "({number:width$}/{total}) {verb} {name}{tag} ({version})").unwrap();
     }
-    let size: u64 = solution.packages().map(|selected| selected.entry.information.installed_size).sum();
+    let size: u64 = solution.packages().map(|selected| selected.entry.installed_size).sum();
     let count = solution.packages().count();
     writeln!(text, "OK: {} in {count} packages", size_text(size)).unwrap();
     text
@@ -198,6 +199,14 @@ fn run(case: &Case) -> Result<String, String> {
                 wants.push(dependency);
             }
             if let Some(text) = &command.virtual_package {
+                let fits = parse(text).ok().filter(|dependency| match &dependency.requirement {
+                    Requirement::Any => true,
+                    Requirement::Version(operator, _) => *operator == Operator::Equal,
+                    Requirement::Checksum(_) => false,
+                });
+                if fits.is_none() {
+                    return Ok(format!("ERROR: {text}: bad package specifier\n"));
+                }
                 let (name, version) = text.split_once('=').unwrap_or((text, "20000101.000000"));
                 let depends = wants.iter().map(ToString::to_string).collect();
                 made_up.push(IndexEntry {
@@ -226,14 +235,22 @@ fn run(case: &Case) -> Result<String, String> {
         }
         other => return Err(format!("unknown applet `{other}`")),
     }
-    let installed: Vec<(&IndexEntry, Option<&str>)> = case.installed.iter().map(|entry| (entry, None)).collect();
-    let mut repositories: Vec<Repository<'_>> = case
+    let installed: Vec<(IndexRecord<'_>, Option<&str>)> =
+        case.installed.iter().map(|entry| (IndexRecord::from(entry), None)).collect();
+    let indexes: Vec<Vec<IndexRecord<'_>>> = case.repositories.iter().map(|(_, entries)| records(entries)).collect();
+    let mut repositories: Vec<Repository<'_, '_>> = case
         .repositories
         .iter()
+        .zip(&indexes)
         .enumerate()
-        .map(|(number, (tag, entries))| Repository { name: format!("repository {number}"), tag: tag.clone(), entries })
+        .map(|(number, ((tag, _), records))| Repository {
+            name: format!("repository {number}"),
+            tag: tag.clone(),
+            records,
+        })
         .collect();
-    repositories.push(Repository { name: "virtual".to_owned(), tag: None, entries: &made_up });
+    let made_up = records(&made_up);
+    repositories.push(Repository { name: "virtual".to_owned(), tag: None, records: &made_up });
     let universe =
         Universe::with_installed(Architecture::X86_64, &installed, &repositories).map_err(|error| error.to_string())?;
     task.wants = &wants;
