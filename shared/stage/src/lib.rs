@@ -6,6 +6,7 @@
 //! [`cycle`] runs a whole day.
 
 mod authenticity;
+mod build_sources;
 mod catalog;
 mod context;
 mod cycle;

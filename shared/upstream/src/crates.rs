@@ -141,7 +141,7 @@ impl Provider for Crates {
         let file_name = format!("{}-{}.crate", line.name, line.vers);
         check_digest(&file_name, expected, &line.cksum)?;
         let url = self.download_address(line).await?;
-        let wanted = Expected { sha256: Some(line.cksum.clone()), size: None };
+        let wanted = Expected { sha256: Some(line.cksum.clone()), size: None, ..Expected::default() };
         let blob = self.context.fetcher.download(&url, LONGEST_CRATE, &wanted, &self.context.blobs).await?;
         Ok(Obtained {
             sha256: blob.sha256,

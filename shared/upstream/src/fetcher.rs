@@ -11,12 +11,12 @@ use reqwest::header::{
     ETAG, HeaderMap, HeaderName, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED, LINK, RETRY_AFTER, WWW_AUTHENTICATE,
 };
 use reqwest::{Response, StatusCode};
-use sha2::{Digest, Sha256};
+use sha2::{Digest, Sha256, Sha512};
 
 use crate::cache::{Entry, HttpCache};
 use crate::error::{Error, Result};
 use crate::rate_limit::Lifted;
-use crate::store::{self, Blob, BlobStore, sha256_hex};
+use crate::store::{self, Blob, BlobStore, SHA512_DIGITS, sha256_hex};
 
 const REDIRECTS: usize = 10;
 /// The longest pause before another attempt; one that the server asks for is cut to it.
@@ -56,6 +56,7 @@ impl Default for FetchOptions {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Expected {
     pub(crate) sha256: Option<String>,
+    pub(crate) sha512: Option<String>,
     pub(crate) size: Option<u64>,
 }
 
@@ -192,7 +193,7 @@ impl Fetcher {
     ) -> Result<Blob, Failure> {
         let mut response = self.send(url, HeaderMap::new()).await?;
         let mut file = store::temporary_in(blobs.folder())?;
-        let mut hash = Sha256::new();
+        let (mut hash, mut longer) = (Sha256::new(), Sha512::new());
         let mut size = 0_u64;
         while let Some(part) = response.chunk().await.map_err(Failure::transport)? {
             size += part.len() as u64;
@@ -200,6 +201,9 @@ impl Fetcher {
                 return Err(Error::TooLarge { url: url.to_owned(), limit }.into());
             }
             hash.update(&part);
+            if expected.sha512.is_some() {
+                longer.update(&part);
+            }
             file.write_all(&part).map_err(Error::io("write", file.path()))?;
         }
         if let Some(expected) = expected.size.filter(|expected| *expected != size) {
@@ -207,6 +211,9 @@ impl Fetcher {
         }
         let sha256 = hex::encode(hash.finalize());
         check_digest(url, expected.sha256.as_deref(), &sha256)?;
+        if expected.sha512.is_some() {
+            check_digest(url, expected.sha512.as_deref(), &hex::encode(longer.finalize()))?;
+        }
         let path = blobs.path(&sha256);
         let target = path.clone();
         run_blocking(move || store::keep(file, &target)).await?;
@@ -281,12 +288,15 @@ pub(crate) async fn run_blocking<T: Send + 'static>(work: impl FnOnce() -> Resul
     }
 }
 
-/// Compares a found digest with the one that is demanded, if any.
+/// Compares a found digest, SHA-256 or SHA-512, with the one that is demanded, if any.
 pub(crate) fn check_digest(what: &str, expected: Option<&str>, found: &str) -> Result<()> {
     match expected {
-        Some(expected) if expected != found => {
-            Err(Error::Digest { what: what.to_owned(), expected: expected.to_owned(), found: found.to_owned() })
-        }
+        Some(expected) if expected != found => Err(Error::Digest {
+            what: what.to_owned(),
+            algorithm: if found.len() == SHA512_DIGITS { "sha512" } else { "sha256" },
+            expected: expected.to_owned(),
+            found: found.to_owned(),
+        }),
         _ => Ok(()),
     }
 }

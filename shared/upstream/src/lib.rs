@@ -13,6 +13,7 @@ mod endpoints;
 mod error;
 mod fetcher;
 pub mod filter;
+mod git_source;
 mod monitor;
 mod mtime;
 mod provider;
@@ -29,6 +30,7 @@ pub use endpoints::{DebianArchive, EndpointSettings, Endpoints, Surroundings, To
 pub use error::{Error, Result};
 pub use fetcher::{Document, FetchOptions, Fetcher};
 pub use filter::{Candidate, Chosen, Considered, Decision, Rules, Transform, Verdict, choose};
+pub use git_source::{CherryPick, GitCheckout, GitDepth, GitReference};
 pub use monitor::{GitAddress, GitHubListing, GitHubRepository, ImageRepository, Monitored};
 pub use mtime::source_date_epoch;
 pub use provider::{Context, Evidence, Obtained, Provider};
