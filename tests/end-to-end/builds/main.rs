@@ -9,6 +9,8 @@
     reason = "a failed step ends a test, and a test that can't run says so"
 )]
 
+mod package;
 mod sources;
+mod tool_chains;
 
 const MILL: &str = env!("CARGO_BIN_EXE_mill");

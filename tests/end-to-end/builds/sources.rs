@@ -1,30 +1,12 @@
 //! Sources: git trees by commit, files by SHA-512, and those that are refused.
 
-use std::io::Read;
-
-use flate2::bufread::MultiGzDecoder;
 use serde_json::Value;
 use sha2::{Digest, Sha512};
 use tests::factory::{Factory, source_archive};
 use tests::git::GitServer;
 
 use crate::MILL;
-
-/// A file of a published package.
-fn file(factory: &Factory, package: &str, path: &str) -> String {
-    let bytes = std::fs::read(factory.home().join("apk/x86_64").join(format!("{package}.apk"))).unwrap();
-    let mut archive = tar::Archive::new(MultiGzDecoder::new(bytes.as_slice()));
-    archive.set_ignore_zeros(true);
-    for entry in archive.entries().unwrap() {
-        let mut entry = entry.unwrap();
-        if entry.path().unwrap().to_str() == Some(path) {
-            let mut text = String::new();
-            entry.read_to_string(&mut text).unwrap();
-            return text;
-        }
-    }
-    panic!("{package} has no {path}")
-}
+use crate::package::Package;
 
 fn definition(name: &str, with: &[(&str, &str)], script: &str) -> String {
     let with: String = with.iter().map(|(key, value)| format!("      {key}: {value}\n")).collect();
@@ -54,10 +36,12 @@ fn a_git_checkout_is_built_from_its_commit_with_evidence() {
     let cycle = factory.cycle();
     cycle.expect_code(0);
     let expected = format!("from git\nv1.0\n{commit}\n1700000000\n");
-    assert_eq!(file(&factory, "look-1.0-r0", "usr/share/look"), expected);
+    assert_eq!(Package::read(&factory.home(), "look-1.0-r0").text("usr/share/look"), expected);
 
-    let sbom: Value =
-        serde_json::from_str(&file(&factory, "look-1.0-r0", "var/lib/db/sbom/look-1.0-r0.spdx.json")).unwrap();
+    let sbom: Value = serde_json::from_str(
+        &Package::read(&factory.home(), "look-1.0-r0").text("var/lib/db/sbom/look-1.0-r0.spdx.json"),
+    )
+    .unwrap();
     let source =
         sbom["packages"].as_array().unwrap().iter().find(|package| package["primaryPackagePurpose"] == "SOURCE");
     let source = source.unwrap();
@@ -118,9 +102,12 @@ fn branches_picks_submodules_and_sparse_paths_are_built() {
     factory.write("packages/sparse.yaml", &definition("sparse", &with, &look));
     let cycle = factory.cycle();
     cycle.expect_code(0);
-    let picked = file(&factory, "picked-1.0-r0", "usr/share/look");
+    let picked = Package::read(&factory.home(), "picked-1.0-r0").text("usr/share/look");
     assert!(picked.starts_with("one\nv1-1-g") && !picked.contains("dirty"), "{picked}");
-    assert_eq!(file(&factory, "sparse-1.0-r0", "usr/share/look"), format!("one\nv1\n{old}\n1700000000\n"));
+    assert_eq!(
+        Package::read(&factory.home(), "sparse-1.0-r0").text("usr/share/look"),
+        format!("one\nv1\n{old}\n1700000000\n")
+    );
 }
 
 #[test]
