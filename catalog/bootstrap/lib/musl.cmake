@@ -1,7 +1,5 @@
 # Looks for libraries, headers and packages in /sysroot only, and for programs
-# on the host. Not a cross build: what is compiled runs here.
-set(CMAKE_C_COMPILER /opt/minimill/bin/gcc)
-set(CMAKE_CXX_COMPILER /opt/minimill/bin/g++)
+# on the host. Compilers are those of PATH, and what they make runs here.
 set(CMAKE_FIND_ROOT_PATH /sysroot)
 set(CMAKE_FIND_ROOT_PATH_MODE_PROGRAM NEVER)
 set(CMAKE_FIND_ROOT_PATH_MODE_LIBRARY ONLY)
