@@ -28,7 +28,7 @@ pub fn remove(root: &Path) -> Result<(), String> {
     Ok(())
 }
 
-/// Removes the files of a folder whose name begins with `prefix` and that are at least this old.
+/// Removes what is in a folder, has a name that begins with `prefix`, and is at least this old.
 fn remove_parts(folder: &Path, prefix: &str, age: Duration) -> Result<(), String> {
     for path in entries(folder)? {
         let is_part = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(prefix.as_bytes()));
@@ -39,7 +39,8 @@ fn remove_parts(folder: &Path, prefix: &str, age: Duration) -> Result<(), String
         // A time in the future counts as new.
         let found = modified.map_err(failed("look at", &path))?.elapsed().unwrap_or_default();
         if found >= age {
-            fs::remove_file(&path).map_err(failed("remove", &path))?;
+            let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+            removed.map_err(failed("remove", &path))?;
         }
     }
     Ok(())
@@ -71,7 +72,11 @@ mod tests {
         }
         let old = fs::File::options().write(true).open(home.path().join("cache/sources/.partial-old")).unwrap();
         old.set_modified(std::time::SystemTime::now() - FETCH_TIME).unwrap();
+        let clone = home.path().join("cache/git/.partial-old");
+        fs::create_dir_all(clone.join("top")).unwrap();
+        fs::File::open(&clone).unwrap().set_modified(std::time::SystemTime::now() - FETCH_TIME).unwrap();
         remove(home.path()).unwrap();
+        assert!(!clone.exists());
         let left = |file: &str| home.path().join(file).exists();
         for file in ["work/build-x", "work/b", "blobs/.blob-x", "apk/x86_64/.tmpx", "cache/sources/.partial-old"] {
             assert!(!left(file), "{file}");

@@ -6,7 +6,7 @@ set -eu
 run="bubblewrap:bwrap runc:runc gcc:gcc libc6-dev:/usr/include/stdio.h binutils:ld make:make perl:perl
 python3:python3 pkg-config:pkg-config xz-utils:xz patch:patch util-linux:prlimit util-linux:nsenter
 ca-certificates:/etc/ssl/certs/ca-certificates.crt debian-archive-keyring:/usr/share/keyrings/debian-archive-keyring.gpg
-openssl:openssl bzip2:bzip2"
+openssl:openssl bzip2:bzip2 git:/usr/bin/git"
 # The tool chain of the other architecture, and what runs its programs.
 if [ "$(uname -m)" = x86_64 ]; then
     run="$run gcc-aarch64-linux-gnu:aarch64-linux-gnu-gcc linux-libc-dev-arm64-cross:/usr/aarch64-linux-gnu/include/asm
@@ -14,7 +14,11 @@ qemu-user-static:qemu-aarch64-static"
 fi
 test="$run skopeo:skopeo umoci:umoci docker.io:dockerd docker-registry:docker-registry pigz:pigz
 busybox-static:/usr/share/doc/busybox-static gnupg:gpg minisign:minisign signify-openbsd:signify-openbsd
-openssh-client:ssh-keygen git:git file:file unzip:unzip jq:jq"
+openssh-client:ssh-keygen file:file unzip:unzip jq:jq
+autoconf:autoconf automake:automake libtool:libtoolize cmake:/usr/bin/cmake ninja-build:/usr/bin/ninja meson:/usr/bin/meson
+perl:/usr/bin/pod2man python3:/usr/bin/python3 python3-pip:/usr/bin/pip3 python3-build:/usr/bin/pyproject-build
+python3-installer:/usr/lib/python3/dist-packages/installer python3-setuptools:/usr/lib/python3/dist-packages/setuptools
+python3-wheel:/usr/lib/python3/dist-packages/wheel golang-go:/usr/bin/go rustc-web:/usr/bin/rustc cargo-web:/usr/bin/cargo"
 
 case "${1:-}" in
 run) wanted=$run ;;

@@ -285,6 +285,22 @@ impl Factory {
         documents.iter().map(|document| (document.key.sort.clone(), document.decode().unwrap())).collect()
     }
 
+    /// Whether the home keeps a blob that holds this text.
+    pub fn holds_blob(&self, text: &str) -> bool {
+        let mut folders = vec![self.home().join("blobs")];
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    folders.push(path);
+                } else if fs::read(&path).unwrap().windows(text.len()).any(|window| window == text.as_bytes()) {
+                    return true;
+                }
+            }
+        }
+        false
+    }
+
     /// The packages of the home's published index: `NAME VERSION` to checksum. Read from the
     /// index's lines, so that what strangers get is compared.
     pub fn package_index(&self) -> BTreeMap<String, String> {

@@ -2,4 +2,5 @@
 
 pub mod archive;
 pub mod factory;
+pub mod git;
 pub mod layout;

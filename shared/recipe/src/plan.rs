@@ -142,6 +142,10 @@ pub struct GitSource {
     pub branch: Option<String>,
     /// Tag to take.
     pub tag: Option<String>,
+    /// Whether the expected commit must be the branch's newest.
+    pub commit_is_branch_tip: bool,
+    /// Commits of history to keep, -1 for all, where the definition says it.
+    pub depth: Option<i32>,
     /// Whether submodules are part of the tree.
     pub recurse_submodules: bool,
     /// Commits to pick on top, one a line: `BRANCH/COMMIT: REASON`.

@@ -69,17 +69,42 @@ pub(crate) fn read(
         }
         SourceKind::Git => {
             let uri = owned("repository").ok_or_else(|| missing("repository"))?;
+            let invalid = |name: &str, value: &str, reason: &str| Error::Invalid {
+                location: place(name),
+                field: format!("with.{name}"),
+                value: value.to_owned(),
+                reason: reason.to_owned(),
+            };
+            let depth = match get("depth") {
+                None | Some("unset") => None,
+                Some(text) => match text.parse() {
+                    Ok(depth) if depth == -1 || depth > 0 => Some(depth),
+                    _ => return Err(invalid("depth", text, "a number of commits is expected, or -1 for all")),
+                },
+            };
             let git = GitSource {
                 branch: owned("branch"),
                 tag: owned("tag"),
+                commit_is_branch_tip: get("expected-commit-is-branch-tip") == Some("true"),
+                depth,
                 recurse_submodules: get("recurse-submodules") == Some("true"),
                 cherry_picks: owned("cherry-picks"),
                 sparse_paths: get("sparse-paths")
                     .map(|paths| paths.split_whitespace().map(str::to_owned).collect())
                     .unwrap_or_default(),
             };
-            // One commit gives several trees, by what is picked and left out.
-            let plain = !git.recurse_submodules && git.cherry_picks.is_none() && git.sparse_paths.is_empty();
+            if let (Some(tag), Some(_)) = (&git.tag, &git.branch) {
+                return Err(invalid("tag", tag, "a source is of a tag or of a branch; keep one"));
+            }
+            if git.commit_is_branch_tip && (git.branch.is_none() || get("expected-commit").is_none()) {
+                let reason = "it needs `branch` and `expected-commit`";
+                return Err(invalid("expected-commit-is-branch-tip", "true", reason));
+            }
+            // One commit gives several trees, by what is picked and left out, and several histories.
+            let plain = !git.recurse_submodules
+                && git.cherry_picks.is_none()
+                && git.sparse_paths.is_empty()
+                && git.depth.is_none();
             let (expected, file) = match digest("expected-commit", 40)? {
                 Some(commit) if plain => (Expected::Commit(commit.clone()), format!("git:{commit}")),
                 Some(commit) => {
@@ -87,6 +112,7 @@ pub(crate) fn read(
                         &git.recurse_submodules.to_string(),
                         git.cherry_picks.as_deref().unwrap_or_default(),
                         &git.sparse_paths.join("\n"),
+                        &git.depth.map(|depth| depth.to_string()).unwrap_or_default(),
                     ]);
                     let short: String = tree.chars().take(16).collect();
                     (Expected::Commit(commit.clone()), format!("git:{commit}-{short}"))

@@ -28,6 +28,36 @@ pub(crate) fn oci(repository: &str, digest: &str, qualifiers: &[(&str, &str)]) -
     purl
 }
 
+/// The package URL of a git repository at a commit: `pkg:github/OWNER/NAME@VERSION` and the like
+/// for `gitlab.com` and `bitbucket.org`, else `pkg:generic/NAME@VERSION?vcs_url=git+URL@COMMIT`.
+/// `version` is the tag, or the commit where there is none.
+#[must_use]
+pub fn git_source(url: &str, version: &str, commit: &str) -> String {
+    let path = url.trim_end_matches('/').trim_end_matches(".git");
+    let name = path.rsplit('/').next().unwrap_or_default();
+    for (kind, host) in [("github", "github.com"), ("gitlab", "gitlab.com"), ("bitbucket", "bitbucket.org")] {
+        let owner = path.strip_prefix("https://").and_then(|rest| rest.strip_prefix(host));
+        let owner = owner.and_then(|rest| rest.strip_prefix('/')).and_then(|rest| rest.strip_suffix(name));
+        if let Some(owner) = owner.map(|owner| owner.trim_end_matches('/')).filter(|owner| !owner.is_empty()) {
+            let owner: Vec<String> = owner.to_lowercase().split('/').map(encoded).collect();
+            return format!("pkg:{kind}/{}/{}@{}", owner.join("/"), encoded(&name.to_lowercase()), encoded(version));
+        }
+    }
+    format!("pkg:generic/{}@{}?vcs_url={}", encoded(name), encoded(version), encoded(&format!("git+{url}@{commit}")))
+}
+
+/// The package URL of a file at an address: `pkg:generic/NAME@VERSION` with its SHA-256.
+#[must_use]
+pub fn file_source(name: &str, version: &str, url: &str, sha256: &str) -> String {
+    format!(
+        "pkg:generic/{}@{}?checksum={}&download_url={}",
+        encoded(name),
+        encoded(version),
+        encoded(&format!("sha256:{sha256}")),
+        encoded(url)
+    )
+}
+
 /// Percent-encodes what a package URL doesn't hold as it is; `:` is left as the specification says.
 fn encoded(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
@@ -44,6 +74,21 @@ fn encoded(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sources_are_named_by_their_host_where_it_has_a_kind() {
+        let commit = "1".repeat(40);
+        assert_eq!(git_source("https://github.com/Foo/Bar.git", "v1.0", &commit), "pkg:github/foo/bar@v1.0");
+        assert_eq!(git_source("https://gitlab.com/a/b/c", "1+2", &commit), "pkg:gitlab/a/b/c@1%2B2");
+        assert_eq!(
+            git_source("https://example.org/x.git", &commit, &commit),
+            format!("pkg:generic/x@{commit}?vcs_url=git%2Bhttps:%2F%2Fexample.org%2Fx.git%40{commit}")
+        );
+        assert_eq!(
+            file_source("x", "1.0", "https://example.org/x-1.0.tar.gz", "ab"),
+            "pkg:generic/x@1.0?checksum=sha256:ab&download_url=https:%2F%2Fexample.org%2Fx-1.0.tar.gz"
+        );
+    }
 
     #[test]
     fn special_characters_are_percent_encoded() {

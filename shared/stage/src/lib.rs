@@ -7,6 +7,7 @@
 
 mod abi;
 mod authenticity;
+mod build_sources;
 mod catalog;
 mod context;
 mod cycle;

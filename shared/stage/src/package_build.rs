@@ -9,7 +9,7 @@ use crate::job::{BuildError, BuildJob, BuildProduct};
 use crate::package_test::{self, PackageTestReport};
 use crate::packages::{Package, Retry, built_key, failure_key, load_package, published_key, send_due};
 use crate::record::{Built, Event, Failure, PublishedPackage, RepositoryEntry};
-use crate::{Context, Outcome, PackagePublish, Stage, StageError, authenticity, repository, watch};
+use crate::{Context, Outcome, PackagePublish, Stage, StageError, authenticity, build_sources, repository};
 
 /// Builds the packages of a definition, without any key: verified sources in, unsigned bytes out.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -88,6 +88,9 @@ pub struct SourceEvidence {
     pub sha256: String,
     /// The chain of proof.
     pub evidence: serde_json::Value,
+    /// What the definition states of it, as `sha256:HEX`, `sha512:HEX` or `git:COMMIT`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expected: Option<String>,
     /// How it stands by the package's policy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub authenticity: Option<authenticity::Verdict>,
@@ -189,64 +192,15 @@ impl PackageBuild {
             }
             .into());
         }
-        let mut sources = Vec::new();
-        let mut files = Vec::new();
-        let mut origins = Vec::new();
-        let mut newest: Option<i64> = None;
-        for (index, source) in package.plan.sources.iter().enumerate() {
-            let expected = match &source.expected {
-                recipe::Expected::Sha256(digest) => Some(digest.as_str()),
-                _ => None,
-            };
-            let Some(expected) = expected else {
-                let reason = format!(
-                    "{}: `{}` has no `expected-sha256`; state it, so that the source can be verified",
-                    source.location, source.uri
-                );
-                return Err(StageError::Rejected(reason).into());
-            };
-            let uri = watch::parse(source)?;
-            let fetched =
-                context.upstreams.fetch(&uri, Some(expected)).await.map_err(|error| {
-                    prefixed(&source.location.to_string(), watch::classify("fetch the source", &error))
-                })?;
-            let evidence =
-                serde_json::to_value(&fetched.evidence).map_err(|error| StageError::Rejected(error.to_string()))?;
-            let verdict = authenticity::prove(
-                context,
-                authenticity::Subject {
-                    package: &self.package,
-                    version: &package.plan.version,
-                    first: index == 0,
-                    uri: &source.uri,
-                    path: &fetched.path,
-                    sha256: &fetched.sha256,
-                    file_name: &fetched.file_name,
-                    evidence: &fetched.evidence,
-                },
-            )
-            .await
-            .map_err(|error| prefixed(&source.location.to_string(), error))?;
-            origins.push(origin(&source.uri, &fetched.sha256));
-            sources.push(SourceEvidence {
-                uri: source.uri.clone(),
-                sha256: fetched.sha256.clone(),
-                evidence,
-                authenticity: Some(verdict),
-            });
-            files.push((source.file.clone(), fetched.path.clone()));
-            let time =
-                tokio::task::spawn_blocking(move || fetched.newest_mtime()).await.map_err(ports::PortError::from)?;
-            newest = newest.max(time.ok());
-        }
+        let sources = build_sources::fetch(context, &self.package, &package.plan).await?;
         let dependencies = repository::resolve(context, self.architecture, &self.package, &package.wants).await?;
         let sysroot = repository::files(context, &dependencies).await?;
         let job = BuildJob {
             plan: package.plan.clone(),
             text: package.text.clone(),
-            source_date_epoch: context.settings.source_date_epoch.or(newest).unwrap_or(0),
-            sources: files,
-            origins,
+            source_date_epoch: context.settings.source_date_epoch.or(sources.newest).unwrap_or(0),
+            sources: sources.files,
+            origins: sources.origins,
             sysroot,
             files: context.catalog.packages.get(&self.package).and_then(|source| source.folder.clone()),
             bootstrap: context.catalog.bootstrap_folder(),
@@ -257,7 +211,7 @@ impl PackageBuild {
                 StageError::Environment { action: "run the build".to_owned(), reason }.into()
             }
         })?;
-        self.store(context, package, &job, &product, sources, dependencies).await
+        self.store(context, package, &job, &product, sources.evidence, dependencies).await
     }
 
     async fn store(
@@ -361,16 +315,4 @@ impl PackageBuild {
         send_due(context, self.architecture, Retry::None).await?;
         Ok(Outcome::Failed(reason))
     }
-}
-
-fn prefixed(place: &str, error: StageError) -> StageError {
-    match error {
-        StageError::Rejected(reason) => StageError::Rejected(format!("{place}: {reason}")),
-        other => other,
-    }
-}
-
-fn origin(uri: &str, sha256: &str) -> sbom::Source {
-    let (purl, download_location) = if uri.starts_with("pkg:") { (uri, "") } else { ("", uri) };
-    sbom::Source { purl: purl.to_owned(), download_location: download_location.to_owned(), sha256: sha256.to_owned() }
 }

@@ -30,7 +30,10 @@ pub fn of_package(result: &BuildResult) -> Provenance {
     for source in &result.sources {
         let digest = format!("sha256:{}", source.sha256).parse();
         let mut material = digest.map(ResourceDescriptor::of).unwrap_or_default().with_uri(source.uri.clone());
-        material.annotations = object(json!({ "evidence": source.evidence }));
+        material.annotations = object(match &source.expected {
+            Some(expected) => json!({ "evidence": source.evidence, "expected": expected }),
+            None => json!({ "evidence": source.evidence }),
+        });
         if let Some(verdict) = &source.authenticity {
             material.annotations.insert("authenticity".to_owned(), json!(verdict));
         }

@@ -7,6 +7,7 @@ use crate::fetcher::Expected;
 use crate::filter::Candidate;
 use crate::provider::{Context, Evidence, Obtained, Provider};
 use crate::source::SourceUri;
+use crate::store::SHA512_DIGITS;
 
 const LONGEST_FILE: u64 = 4 * 1024 * 1024 * 1024;
 
@@ -43,14 +44,15 @@ impl Provider for Direct {
 
     async fn fetch(&self, source: &SourceUri, expected: Option<&str>) -> Result<Obtained> {
         let url = source.to_string();
-        let Some(sha256) = expected else {
+        let Some(digest) = expected.map(str::to_owned) else {
             return Err(Error::NoDigest { url });
         };
-        let wanted = Expected { sha256: Some(sha256.to_owned()), ..Expected::default() };
+        let (sha256, sha512) = if digest.len() == SHA512_DIGITS { (None, Some(digest)) } else { (Some(digest), None) };
+        let wanted = Expected { sha256, sha512: sha512.clone(), size: None };
         let blob = self.context.fetcher.download(&url, LONGEST_FILE, &wanted, &self.context.blobs).await?;
         let file_name =
             url.split(['?', '#']).next().and_then(|path| path.rsplit('/').next()).unwrap_or_default().to_owned();
-        let evidence = Evidence::Declared { url, sha256: blob.sha256.clone() };
+        let evidence = Evidence::Declared { url, sha256: blob.sha256.clone(), sha512 };
         Ok(Obtained { sha256: blob.sha256, size: blob.size, file_name, evidence })
     }
 }

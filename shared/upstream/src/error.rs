@@ -88,6 +88,28 @@ pub enum Error {
         /// What git said, or why it could not be asked.
         reason: String,
     },
+    /// A tag or branch does not lead to the commit that a definition expects.
+    #[error("{url}: {reference} is at commit `{found}`, but `expected-commit` is `{expected}`: {advice}")]
+    GitCommit {
+        /// Address of the repository.
+        url: String,
+        /// Tag or branch.
+        reference: String,
+        /// The commit that is expected.
+        expected: String,
+        /// The commit that the server gave.
+        found: String,
+        /// What may have happened.
+        advice: &'static str,
+    },
+    /// What a repository holds can't be the source that a definition asks for.
+    #[error("{url}: {reason}")]
+    GitTree {
+        /// Address of the repository.
+        url: String,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// A list of releases has none at all.
     #[error("`{subject}` lists no releases; {advice}")]
     NoReleases {
@@ -181,13 +203,15 @@ pub enum Error {
         now: jiff::Timestamp,
     },
     /// Bytes don't have the digest that they must have.
-    #[error("{what}: sha256 mismatch: expected {expected}, found {found}")]
+    #[error("{what}: {algorithm} mismatch: expected {expected}, found {found}")]
     Digest {
         /// Address or file name.
         what: String,
-        /// Expected SHA-256, lower-case hexadecimal.
+        /// `sha256` or `sha512`.
+        algorithm: &'static str,
+        /// Expected digest, lower-case hexadecimal.
         expected: String,
-        /// Found SHA-256, lower-case hexadecimal.
+        /// Found digest, lower-case hexadecimal.
         found: String,
     },
     /// A file can't be proved by what its registry states of it, or is proved to be another.
@@ -239,7 +263,7 @@ pub enum Error {
         available: Vec<String>,
     },
     /// A plain address was named without the digest that would prove its bytes.
-    #[error("`{url}` has no `expected-sha256`; a plain address is fetched only with one")]
+    #[error("`{url}` has no `expected-sha256` or `expected-sha512`; a plain address is fetched only with one")]
     NoDigest {
         /// Address.
         url: String,

@@ -18,7 +18,7 @@ use crate::cache::{Entry, HttpCache};
 use crate::error::{Error, Result};
 use crate::hosts::{Hosts, jittered};
 use crate::rate_limit::Lifted;
-use crate::store::{self, Blob, BlobStore, sha256_hex};
+use crate::store::{self, Blob, BlobStore, SHA512_DIGITS, sha256_hex};
 
 const REDIRECTS: usize = 10;
 /// The longest pause before another attempt; one that the server asks for is cut to it.
@@ -258,12 +258,8 @@ impl Fetcher {
         }
         let sha256 = hex::encode(hash.finalize());
         check_digest(url, expected.sha256.as_deref(), &sha256)?;
-        if let (Some(expected), Some(hash)) = (&expected.sha512, long_hash) {
-            let found = hex::encode(hash.finalize());
-            if *expected != found {
-                let reason = format!("sha512 mismatch: expected {expected}, found {found}");
-                return Err(Error::Unproved { what: url.to_owned(), reason }.into());
-            }
+        if let Some(hash) = long_hash {
+            check_digest(url, expected.sha512.as_deref(), &hex::encode(hash.finalize()))?;
         }
         let path = blobs.path(&sha256);
         let target = path.clone();
@@ -348,12 +344,15 @@ pub(crate) async fn run_blocking<T: Send + 'static>(work: impl FnOnce() -> Resul
     }
 }
 
-/// Compares a found digest with the one that is demanded, if any.
+/// Compares a found digest, SHA-256 or SHA-512, with the one that is demanded, if any.
 pub(crate) fn check_digest(what: &str, expected: Option<&str>, found: &str) -> Result<()> {
     match expected {
-        Some(expected) if expected != found => {
-            Err(Error::Digest { what: what.to_owned(), expected: expected.to_owned(), found: found.to_owned() })
-        }
+        Some(expected) if expected != found => Err(Error::Digest {
+            what: what.to_owned(),
+            algorithm: if found.len() == SHA512_DIGITS { "sha512" } else { "sha256" },
+            expected: expected.to_owned(),
+            found: found.to_owned(),
+        }),
         _ => Ok(()),
     }
 }

@@ -13,6 +13,7 @@ mod endpoints;
 mod error;
 mod fetcher;
 pub mod filter;
+mod git_source;
 mod go_pattern;
 mod hosts;
 mod monitor;
@@ -32,6 +33,7 @@ pub use endpoints::{DebianArchive, EndpointSettings, Endpoints, Surroundings, To
 pub use error::{Error, Result};
 pub use fetcher::{Document, FetchOptions, Fetcher};
 pub use filter::{Candidate, Chosen, Considered, Decision, Rules, Transform, Verdict, choose};
+pub use git_source::{CherryPick, GitCheckout, GitDepth, GitReference};
 pub use monitor::{
     GitAddress, GitHubListing, GitHubRepository, GitLabListing, GitLabProject, ImageRepository, Monitored, WebPage,
 };

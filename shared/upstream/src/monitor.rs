@@ -16,7 +16,7 @@ use std::str::FromStr;
 use crate::error::{Error, Result};
 use crate::source::SourceUri;
 
-pub(crate) use git::Git;
+pub(crate) use git::{CALLERS, Git};
 pub(crate) use github::GitHub;
 pub(crate) use gitlab::GitLab;
 pub use gitlab::{GitLabListing, GitLabProject};
@@ -179,7 +179,7 @@ impl fmt::Display for GitAddress {
 }
 
 /// Whether `text` names a git object, by SHA-1 or SHA-256.
-fn is_commit(text: &str) -> bool {
+pub(crate) fn is_commit(text: &str) -> bool {
     matches!(text.len(), 40 | 64) && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 

@@ -44,7 +44,8 @@ pub trait Provider: Send + Sync {
     async fn candidates(&self, source: &SourceUri) -> Result<Vec<Candidate>>;
 
     /// Fetches the version that `source` names and proves it. `expected` is the SHA-256 that the
-    /// bytes must have, in lower-case hexadecimal; nothing is kept when they don't.
+    /// bytes must have, in lower-case hexadecimal (of a plain address it may be the SHA-512);
+    /// nothing is kept when they don't.
     async fn fetch(&self, source: &SourceUri, expected: Option<&str>) -> Result<Obtained>;
 
     /// The signature that upstream made of the version's source with this SHA-256, where the
@@ -146,12 +147,38 @@ pub enum Evidence {
         /// SHA-256 of the file.
         sha256: String,
     },
+    /// git: the commit that the definition expects, which tag or branch lead to.
+    #[serde(rename_all = "camelCase")]
+    Git {
+        /// Address of the repository.
+        repository: String,
+        /// Tag or branch.
+        reference: String,
+        /// Id of the tag object, where the tag is an annotated one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        tag_object: Option<String>,
+        /// The commit.
+        commit: String,
+        /// Commits that were applied on top.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        cherry_picks: Vec<String>,
+        /// Id of the tree that the source is.
+        tree: String,
+        /// Path, address and commit of each submodule that is part of it.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        submodules: Vec<String>,
+        /// SHA-256 of the archive that was made of it.
+        sha256: String,
+    },
     /// A plain address, proved only by the digest that the definition states.
     #[serde(rename_all = "camelCase")]
     Declared {
         /// Address.
         url: String,
-        /// SHA-256 of the file, as the definition states it.
+        /// SHA-256 of the file, as the definition states it unless it states the SHA-512.
         sha256: String,
+        /// SHA-512 of the file, where it is what the definition states.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        sha512: Option<String>,
     },
 }

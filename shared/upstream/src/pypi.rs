@@ -177,7 +177,7 @@ impl Provider for Pypi {
         let sha256 = sha256.ok_or_else(|| listing(format!("it states no SHA-256 of `{}`", file.filename)))?;
         check_digest(&file.filename, expected, sha256)?;
         let url = index.address(&file.url)?;
-        let wanted_file = Expected { sha256: Some(sha256.clone()), size: file.size, sha512: None };
+        let wanted_file = Expected { sha256: Some(sha256.clone()), size: file.size, ..Expected::default() };
         let blob =
             self.context.fetcher.download(url.as_str(), LONGEST_ARCHIVE, &wanted_file, &self.context.blobs).await?;
         Ok(Obtained {

@@ -38,7 +38,36 @@ fn read_parts(file: &mut File, path: &Path, mut take: impl FnMut(&[u8])) -> Resu
 
 /// Whether `text` is a SHA-256 in lower-case hexadecimal.
 pub(crate) fn is_sha256_hex(text: &str) -> bool {
-    text.len() == 64 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+    text.len() == 64 && is_hex(text)
+}
+
+/// Whether `text` is lower-case hexadecimal.
+pub(crate) fn is_hex(text: &str) -> bool {
+    text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+/// Digits of a SHA-512 in hexadecimal, by which it is told from a SHA-256.
+pub(crate) const SHA512_DIGITS: usize = 128;
+
+/// SHA-512 of a file, lower-case hexadecimal.
+pub(crate) fn sha512_of(path: &Path) -> Result<String> {
+    let mut file = File::open(path).map_err(Error::io("open", path))?;
+    let mut hash = Sha512::new();
+    std::io::copy(&mut file, &mut HashWriter(&mut hash)).map_err(Error::io("read", path))?;
+    Ok(hex::encode(hash.finalize()))
+}
+
+struct HashWriter<'h>(&'h mut Sha512);
+
+impl Write for HashWriter<'_> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Makes the folder and those above it.

@@ -13,8 +13,9 @@ use crate::debian::{Debian, DebianOptions};
 use crate::direct::Direct;
 use crate::endpoints::Endpoints;
 use crate::error::{Error, Result};
-use crate::fetcher::{Expected, FetchOptions, Fetcher, run_blocking, stored};
+use crate::fetcher::{Expected, FetchOptions, Fetcher, check_digest, run_blocking, stored};
 use crate::filter::{Candidate, Decision, Rules, Verdict, choose};
+use crate::git_source::{GitCheckout, GitSources};
 use crate::monitor::{
     Git, GitAddress, GitHub, GitHubListing, GitLab, GitLabListing, GitLabProject, Monitored, Oci, ReleaseMonitor,
     web_page_candidates,
@@ -24,7 +25,7 @@ use crate::npm::Npm;
 use crate::provider::{Context, Evidence, Obtained, Provider};
 use crate::pypi::Pypi;
 use crate::source::SourceUri;
-use crate::store::{self, BlobStore, is_sha256_hex, sha256_hex};
+use crate::store::{self, BlobStore, SHA512_DIGITS, is_hex, sha256_hex};
 
 const LONGEST_RECORD: u64 = 1024 * 1024;
 const LONGEST_FILE: u64 = 4 * 1024 * 1024 * 1024;
@@ -39,6 +40,8 @@ pub struct Options {
     pub debian: DebianOptions,
     /// Within which time a git repository must have listed its tags.
     pub git_timeout: Duration,
+    /// Within which time each command that fetches a git source must have ended.
+    pub git_fetch_timeout: Duration,
     /// The time.
     pub clock: Arc<dyn Fn() -> Timestamp + Send + Sync>,
 }
@@ -49,6 +52,7 @@ impl Default for Options {
             fetch: FetchOptions::default(),
             debian: DebianOptions::default(),
             git_timeout: Duration::from_secs(120),
+            git_fetch_timeout: Duration::from_secs(900),
             clock: Arc::new(Timestamp::now),
         }
     }
@@ -117,6 +121,9 @@ struct Record {
     size: u64,
     file_name: String,
     evidence: Evidence,
+    /// SHA-512 of the file, where it was asked for by that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    sha512: Option<String>,
 }
 
 /// Every provider behind one face. Safe for many callers at once.
@@ -127,6 +134,7 @@ pub struct Upstreams {
     gitlab: GitLab,
     release_monitor: ReleaseMonitor,
     git: Git,
+    git_sources: GitSources,
     oci: Oci,
 }
 
@@ -146,6 +154,7 @@ impl Upstreams {
             gitlab: GitLab::new(context.clone()),
             release_monitor: ReleaseMonitor::new(context.clone()),
             git: Git::new(context.clone(), options.git_timeout),
+            git_sources: GitSources::new(context.clone(), options.git_fetch_timeout),
             oci: Oci::new(context.clone()),
             providers: Vec::new(),
             context: context.clone(),
@@ -278,28 +287,55 @@ impl Upstreams {
         Ok(candidates)
     }
 
-    /// Fetches a source and proves it by its ecosystem's chain. With `expected`, a SHA-256 in
-    /// hexadecimal, the bytes must have that digest too, and a source that was fetched and proved
-    /// before is answered from the store without asking anyone.
+    /// Fetches a source and proves it by its ecosystem's chain. With `expected`, a SHA-256 or
+    /// SHA-512 in hexadecimal, the bytes must have that digest too, and a source that was fetched
+    /// and proved before is answered from the store without asking anyone.
     pub async fn fetch(&self, source: &SourceUri, expected: Option<&str>) -> Result<Fetched> {
         let expected = expected.map(str::to_ascii_lowercase);
-        if let Some(sha256) = expected.as_deref().filter(|text| !is_sha256_hex(text)) {
+        if let Some(text) =
+            expected.as_deref().filter(|text| !matches!(text.len(), 64 | SHA512_DIGITS) || !is_hex(text))
+        {
             return Err(Error::Source {
-                text: sha256.to_owned(),
-                reason: "`expected-sha256` must be 64 hexadecimal digits".to_owned(),
+                text: text.to_owned(),
+                reason: "`expected-sha256` must be 64 hexadecimal digits, `expected-sha512` 128".to_owned(),
             });
         }
         let provider = self.provider(source)?;
-        let record = self.record_path(source);
-        if let Some(sha256) = &expected
-            && let Some(fetched) = self.recall(&record, source, sha256).await?
+        let identity = source.to_string();
+        let record = self.record_path(&identity);
+        if let Some(digest) = &expected
+            && let Some(fetched) = self.recall(&record, &identity, Some(digest)).await?
         {
             return Ok(fetched);
         }
-        let obtained = provider.fetch(source, expected.as_deref()).await?;
+        let sha512 = expected.clone().filter(|text| text.len() == SHA512_DIGITS);
+        // The chains of ecosystems speak of SHA-256.
+        let asked = expected.as_deref().filter(|_| sha512.is_none() || matches!(source, SourceUri::Address(_)));
+        let obtained = provider.fetch(source, asked).await?;
         tracing::debug!(provider = provider.name(), %source, sha256 = obtained.sha256, "fetched");
-        let fetched = self.remember(&record, source, obtained).await?;
-        Ok(fetched)
+        if let Some(expected) = &sha512 {
+            let path = self.context.blobs.path(&obtained.sha256);
+            let found = run_blocking(move || store::sha512_of(&path)).await?;
+            check_digest(&obtained.file_name, Some(expected), &found)?;
+        }
+        self.remember(&record, identity, obtained, sha512).await
+    }
+
+    /// Fetches a tree of a git repository as a tar and proves it by its commit. A tree that was
+    /// fetched and proved before is answered from the store without asking anyone.
+    ///
+    /// # Errors
+    /// [`Error::GitCommit`] when tag or branch don't lead to the commit; [`Error::GitTree`] when
+    /// the tree can't be a source; [`Error::Git`] when the repository can't be asked.
+    pub async fn fetch_git(&self, checkout: &GitCheckout) -> Result<Fetched> {
+        let identity = checkout.identity();
+        let record = self.record_path(&identity);
+        if let Some(fetched) = self.recall(&record, &identity, None).await? {
+            return Ok(fetched);
+        }
+        let obtained = self.git_sources.fetch(checkout).await?;
+        tracing::debug!(source = identity, sha256 = obtained.sha256, "fetched");
+        self.remember(&record, identity, obtained, None).await
     }
 
     /// The attestations that the source's ecosystem publishes of it, not verified; `None` where
@@ -324,12 +360,12 @@ impl Upstreams {
         })
     }
 
-    fn record_path(&self, source: &SourceUri) -> PathBuf {
-        let name = sha256_hex(source.to_string().as_bytes());
+    fn record_path(&self, source: &str) -> PathBuf {
+        let name = sha256_hex(source.as_bytes());
         self.context.cache.join("evidence").join(format!("{name}.json"))
     }
 
-    async fn recall(&self, path: &Path, source: &SourceUri, sha256: &str) -> Result<Option<Fetched>> {
+    async fn recall(&self, path: &Path, source: &str, digest: Option<&str>) -> Result<Option<Fetched>> {
         let Some(bytes) = store::read_bounded(path, LONGEST_RECORD)? else {
             return Ok(None);
         };
@@ -337,10 +373,11 @@ impl Upstreams {
             tracing::warn!(path = %path.display(), "kept evidence is damaged; proving again");
             return Ok(None);
         };
-        if record.source != source.to_string() || record.sha256 != sha256 {
+        let is_other = |digest: &str| record.sha256 != digest && record.sha512.as_deref() != Some(digest);
+        if record.source != source || digest.is_some_and(is_other) {
             return Ok(None);
         }
-        let Some(blob) = stored(&self.context.blobs, sha256).await? else {
+        let Some(blob) = stored(&self.context.blobs, &record.sha256).await? else {
             return Ok(None);
         };
         Ok(Some(Fetched {
@@ -352,10 +389,15 @@ impl Upstreams {
         }))
     }
 
-    async fn remember(&self, path: &Path, source: &SourceUri, obtained: Obtained) -> Result<Fetched> {
+    async fn remember(
+        &self,
+        path: &Path,
+        source: String,
+        obtained: Obtained,
+        sha512: Option<String>,
+    ) -> Result<Fetched> {
         let Obtained { sha256, size, file_name, evidence } = obtained;
-        let source = source.to_string();
-        let record = Record { source, sha256, size, file_name, evidence };
+        let record = Record { source, sha256, size, file_name, evidence, sha512 };
         let target = path.to_owned();
         let record = run_blocking(move || {
             let bytes = serde_json::to_vec_pretty(&record)

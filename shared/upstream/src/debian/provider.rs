@@ -201,7 +201,7 @@ impl Debian {
         } else {
             format!("{folder}/{path}")
         };
-        let expected = Expected { sha256: Some(listed.sha256.clone()), size: Some(listed.size), sha512: None };
+        let expected = Expected { sha256: Some(listed.sha256.clone()), size: Some(listed.size), ..Expected::default() };
         let store = BlobStore::new(self.folder());
         let blob = self.context.fetcher.download(&url, LONGEST_SOURCES, &expected, &store).await?;
         let (name, origin) = (format!("{folder}/{path}"), listed.sha256.clone());
@@ -256,7 +256,7 @@ impl Provider for Debian {
             select(package, version, expected, &found, &archive)?;
         crate::fetcher::check_digest(&file.path, expected, &file.sha256)?;
         let url = format!("{}/{}", archive.base, file.path);
-        let wanted = Expected { sha256: Some(file.sha256.clone()), size: Some(file.size), sha512: None };
+        let wanted = Expected { sha256: Some(file.sha256.clone()), size: Some(file.size), ..Expected::default() };
         let blob = self.context.fetcher.download(&url, LONGEST_FILE, &wanted, &self.context.blobs).await?;
         Ok(Obtained {
             sha256: blob.sha256,

@@ -16,7 +16,7 @@ const LONGEST_LIST: u64 = 64 * 1024 * 1024;
 const LONGEST_MESSAGE: u64 = 16 * 1024;
 const PROTOCOLS: &str = "https:http:git:file";
 /// What a caller that runs inside a repository has set for git, which isn't meant for this one.
-const CALLERS: [&str; 12] = [
+pub(crate) const CALLERS: [&str; 12] = [
     "GIT_DIR",
     "GIT_WORK_TREE",
     "GIT_COMMON_DIR",

@@ -1,0 +1,143 @@
+//! The sources of a build: fetched, proved, and described for SBOM and provenance.
+
+use std::path::PathBuf;
+
+use recipe::{BuildPlan, Expected, GitSource, Source};
+use upstream::{CherryPick, Fetched, GitCheckout, GitDepth, GitReference};
+
+use crate::package_build::SourceEvidence;
+use crate::{Context, StageError, authenticity, chain, watch};
+
+/// All sources of one build.
+#[derive(Debug, Default)]
+pub struct BuildSources {
+    /// The name that the script reads each by, and the file.
+    pub files: Vec<(String, PathBuf)>,
+    /// As SBOMs name them.
+    pub origins: Vec<sbom::Source>,
+    /// How each was proved.
+    pub evidence: Vec<SourceEvidence>,
+    /// The newest time in them, in seconds since 1970; none where they tell none.
+    pub newest: Option<i64>,
+}
+
+/// Fetches and proves every source of a definition, also by the policy of its package.
+///
+/// # Errors
+/// [`StageError::Rejected`] with the place in the definition when a source is not what the
+/// definition expects, or nothing is expected of it; [`StageError::Environment`] when it can't be
+/// fetched.
+pub async fn fetch(context: &Context, package: &str, plan: &BuildPlan) -> Result<BuildSources, StageError> {
+    let mut sources = BuildSources::default();
+    for (index, source) in plan.sources.iter().enumerate() {
+        let fetched = fetch_one(context, source).await?;
+        let evidence =
+            serde_json::to_value(&fetched.evidence).map_err(|error| StageError::Rejected(error.to_string()))?;
+        let subject = authenticity::Subject {
+            package,
+            version: &plan.version,
+            first: index == 0,
+            uri: &source.uri,
+            path: &fetched.path,
+            sha256: &fetched.sha256,
+            file_name: &fetched.file_name,
+            evidence: &fetched.evidence,
+        };
+        let verdict = authenticity::prove(context, subject).await.map_err(|error| match error {
+            StageError::Rejected(reason) => StageError::Rejected(format!("{}: {reason}", source.location)),
+            other => other,
+        })?;
+        sources.origins.push(origin(source, plan, &fetched.sha256));
+        sources.evidence.push(SourceEvidence {
+            uri: source.uri.clone(),
+            sha256: fetched.sha256.clone(),
+            evidence,
+            expected: expected(&source.expected),
+            authenticity: Some(verdict),
+        });
+        sources.files.push((source.file.clone(), fetched.path.clone()));
+        let time = tokio::task::spawn_blocking(move || fetched.newest_mtime()).await.map_err(ports::PortError::from)?;
+        sources.newest = sources.newest.max(time.ok());
+    }
+    Ok(sources)
+}
+
+async fn fetch_one(context: &Context, source: &Source) -> Result<Fetched, StageError> {
+    let fetched = match (&source.expected, &source.git) {
+        (Expected::Sha256(digest) | Expected::Sha512(digest), _) => {
+            context.upstreams.fetch(&watch::parse(source)?, Some(digest)).await
+        }
+        (Expected::Commit(commit), Some(git)) => {
+            let checkout = checkout(source, git, commit).map_err(|error| placed(source, &error))?;
+            context.upstreams.fetch_git(&checkout).await
+        }
+        (Expected::Commit(_), None) | (Expected::None, _) => {
+            let wanted =
+                if source.git.is_some() { "`expected-commit`" } else { "`expected-sha256` or `expected-sha512`" };
+            return Err(StageError::Rejected(format!(
+                "{}: `{}` has no {wanted}; state it, so that the source can be verified",
+                source.location, source.uri
+            )));
+        }
+    };
+    fetched.map_err(|error| match watch::classify("fetch the source", &error) {
+        StageError::Rejected(_) => placed(source, &error),
+        other => other,
+    })
+}
+
+fn placed(source: &Source, error: &upstream::Error) -> StageError {
+    StageError::Rejected(format!("{}: {}", source.location, chain(error)))
+}
+
+/// What a `git-checkout` step asks for. History is kept as melange keeps it: all of a branch whose
+/// older commits may be asked for, else one commit.
+fn checkout(source: &Source, git: &GitSource, commit: &str) -> upstream::Result<GitCheckout> {
+    let reference = match (&git.tag, &git.branch) {
+        (Some(tag), _) => GitReference::Tag(tag.clone()),
+        (None, Some(branch)) if git.commit_is_branch_tip => GitReference::BranchTip(branch.clone()),
+        (None, Some(branch)) => GitReference::Branch(branch.clone()),
+        (None, None) => GitReference::Any,
+    };
+    let depth = match git.depth.map(u32::try_from) {
+        Some(Ok(count)) => GitDepth::Commits(count),
+        Some(Err(_)) => GitDepth::Everything,
+        None if matches!(reference, GitReference::Branch(_)) => GitDepth::Everything,
+        None => GitDepth::Commits(1),
+    };
+    Ok(GitCheckout {
+        repository: source.uri.parse()?,
+        reference,
+        commit: commit.to_owned(),
+        depth,
+        submodules: git.recurse_submodules,
+        cherry_picks: CherryPick::parse_all(git.cherry_picks.as_deref().unwrap_or_default())?,
+        sparse_paths: git.sparse_paths.clone(),
+    })
+}
+
+/// What the definition states of a source, as `ALGORITHM:HEX`.
+fn expected(expected: &Expected) -> Option<String> {
+    match expected {
+        Expected::Sha256(hex) => Some(format!("sha256:{hex}")),
+        Expected::Sha512(hex) => Some(format!("sha512:{hex}")),
+        Expected::Commit(hex) => Some(format!("git:{hex}")),
+        Expected::None => None,
+    }
+}
+
+fn origin(source: &Source, plan: &BuildPlan, sha256: &str) -> sbom::Source {
+    let (purl, download_location) = match (&source.git, &source.expected) {
+        (Some(git), Expected::Commit(commit)) => {
+            let version = git.tag.as_deref().unwrap_or(commit);
+            (sbom::git_source(&source.uri, version, commit), format!("git+{}@{commit}", source.uri))
+        }
+        _ if source.uri.starts_with("pkg:") => (source.uri.clone(), String::new()),
+        _ => {
+            let name = source.purl_name.as_deref().unwrap_or(&plan.name);
+            let version = source.purl_version.as_deref().unwrap_or(&plan.version);
+            (sbom::file_source(name, version, &source.uri, sha256), source.uri.clone())
+        }
+    };
+    sbom::Source { purl, download_location, sha256: sha256.to_owned() }
+}
