@@ -4,16 +4,12 @@ use std::fs::File;
 use std::io::{self, Read, Seek};
 use std::path::Path;
 
-use crate::archive::member::{Measured, Meter, check_magic};
 use crate::archive::package::Package;
-use crate::archive::reader::{FileKind, TarReader};
-use crate::archive::signature::{self, Signature};
 use crate::archive::writer::{TarWriter, gzip};
-use crate::error::Member;
+use crate::index_text::IndexText;
 use crate::information::check_name;
 use crate::key::Keyring;
-use crate::limits;
-use crate::record::{self, Letters, Lines};
+use crate::record::{self, Lines};
 use crate::{Error, IndexEntry, Result};
 
 /// Whom an index must be signed by.
@@ -64,37 +60,7 @@ impl Index {
     ///
     /// The last record's blank line may be missing. `file` names the text in errors.
     pub fn parse_text(file: &str, text: &str) -> Result<Vec<IndexEntry>> {
-        let mut entries = Vec::new();
-        let mut entry = IndexEntry::default();
-        let mut letters = Letters::default();
-        let mut last = 0;
-        for (number, line) in (1..).zip(text.lines()) {
-            last = number;
-            if line.len() > limits::LINE_BYTES {
-                return Err(Error::limit(file, format_args!("line {number} in bytes"), limits::LINE_BYTES as u64));
-            }
-            if line.is_empty() {
-                if !letters.is_empty() {
-                    entries.push(finished(file, number, std::mem::take(&mut entry))?);
-                    letters = Letters::default();
-                    if entries.len() > limits::RECORDS {
-                        return Err(Error::limit(file, "the index in records", limits::RECORDS as u64));
-                    }
-                }
-                continue;
-            }
-            let (letter, value) = record::split(line).map_err(|problem| Error::line(file, number, problem))?;
-            if !letters.first(letter) {
-                let problem =
-                    format_args!("`{}:` comes twice in one record; a blank line ends a record", char::from(letter));
-                return Err(Error::line(file, number, problem));
-            }
-            record::set(&mut entry, letter, value).map_err(|problem| Error::line(file, number, problem))?;
-        }
-        if !letters.is_empty() {
-            entries.push(finished(file, last, entry)?);
-        }
-        Ok(entries)
+        record::parse(file, text)
     }
 
     /// Writes the text of an `APKINDEX`, letters in the order in which apko writes them.
@@ -140,62 +106,10 @@ impl Index {
     ///
     /// A signature is checked before anything of the index is looked at.
     pub fn read(file: &str, source: impl Read, trust: Trust<'_>) -> Result<ReadIndex> {
-        let mut bytes = Vec::new();
-        let limit = limits::INDEX_COMPRESSED_BYTES;
-        source.take(limit + 1).read_to_end(&mut bytes).map_err(|error| Error::io(file, error))?;
-        if bytes.len() as u64 > limit {
-            return Err(Error::limit(file, "the index in bytes", limit));
-        }
-        check_magic(file, &bytes)?;
-        let mut rest = bytes.as_slice();
-        let mut signatures: Vec<Signature> = Vec::new();
-        let mut members = 0;
-        while let Some((found, after)) = signature_member(file, rest)? {
-            members += 1;
-            if members > limits::SIGNATURE_MEMBERS {
-                return Err(Error::limit(file, "signature members", limits::SIGNATURE_MEMBERS as u64));
-            }
-            signatures.extend(found);
-            rest = after;
-        }
-        let signed_by = match trust {
-            Trust::Unverified => None,
-            Trust::Keyring(keyring) => {
-                let signed = Measured::of(rest);
-                Some(signature::verify(file, Member::Index, &signatures, &signed, keyring)?.to_owned())
-            }
-        };
-        let mut meter = Meter::new(rest);
-        let (content, _) = meter.inflate(file, Member::Index)?;
-        if !meter.at_end().map_err(|error| Error::io(file, error))? {
-            return Err(Error::damaged(file, Member::Index, "something follows it"));
-        }
-        Ok(ReadIndex { index: Self::from_tar(file, &content)?, signed_by })
-    }
-
-    fn from_tar(file: &str, content: &[u8]) -> Result<Self> {
-        let mut reader = TarReader::new(content, file, Member::Index, limits::INDEX_BYTES);
-        let mut entries = None;
-        let mut description = None;
-        while let Some(entry) = reader.next_entry()? {
-            if entry.kind != FileKind::Regular {
-                return Err(reader.refused(&entry.path, "an index holds only regular files"));
-            }
-            let bytes = reader.content()?;
-            let text = String::from_utf8(bytes).map_err(|_| reader.refused(&entry.path, "it is not UTF-8"))?;
-            let again = match entry.path.as_str() {
-                "APKINDEX" => entries.replace(Self::parse_text(&format!("{file}: APKINDEX"), &text)?).is_some(),
-                "DESCRIPTION" => description.replace(text).is_some(),
-                _ => {
-                    return Err(reader.refused(&entry.path, "an index holds only `APKINDEX` and `DESCRIPTION`"));
-                }
-            };
-            if again {
-                return Err(reader.refused(&entry.path, "it comes twice"));
-            }
-        }
-        let entries = entries.ok_or_else(|| Error::missing(file, "`APKINDEX`"))?;
-        Ok(Self { description: description.unwrap_or_default(), entries })
+        let text = IndexText::read(file, source, trust)?;
+        let entries = Self::parse_text(&text.label(), text.text())?;
+        let (description, signed_by) = text.into_description();
+        Ok(ReadIndex { index: Self { description, entries }, signed_by })
     }
 
     /// The unsigned `APKINDEX.tar.gz`. The same index gives the same bytes; its SHA-256 is what a
@@ -209,24 +123,4 @@ impl Index {
         tar.end()?;
         tar.into_inner().finish().map_err(|error: io::Error| Error::io("APKINDEX.tar.gz", error))
     }
-}
-
-fn finished(file: &str, line: usize, entry: IndexEntry) -> Result<IndexEntry> {
-    for (letter, value) in [("P", &entry.information.name), ("V", &entry.information.version)] {
-        check_name(letter, value)
-            .map_err(|error| Error::line(file, line, format_args!("the record that ends here: {error}")))?;
-    }
-    Ok(entry)
-}
-
-/// The signatures of the member at the start of `bytes` and what follows it, or `None` where that
-/// member is the index.
-fn signature_member<'b>(file: &str, bytes: &'b [u8]) -> Result<Option<(Vec<Signature>, &'b [u8])>> {
-    if !signature::begins(bytes) {
-        return Ok(None);
-    }
-    let mut meter = Meter::new(bytes);
-    let (content, measured) = meter.inflate(file, Member::Signature)?;
-    let end = usize::try_from(measured.end).unwrap_or(usize::MAX);
-    Ok(Some((signature::parse(file, &content, &measured)?, bytes.get(end..).unwrap_or_default())))
 }

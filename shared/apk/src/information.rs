@@ -1,6 +1,5 @@
 //! `.PKGINFO`: what a package says of itself.
 
-use std::fmt::Write as _;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
@@ -213,10 +212,7 @@ impl PackageInformation {
 
     /// The file name `NAME-VERSION.apk`.
     pub fn file_name(&self) -> String {
-        let mut name = String::with_capacity(self.name.len() + self.version.len() + 5);
-        // Writing to a `String` can't fail.
-        let _ = write!(name, "{}-{}.apk", self.name, self.version);
-        name
+        file_name(&self.name, &self.version)
     }
 }
 
@@ -229,6 +225,10 @@ fn number<N: FromStr>(key: &str, value: &str, slot: &mut N) -> Result<(), String
 fn words(values: &mut Vec<String>, value: &str) -> Result<(), String> {
     values.extend(value.split_whitespace().map(str::to_owned));
     Ok(())
+}
+
+pub(crate) fn file_name(name: &str, version: &str) -> String {
+    format!("{name}-{version}.apk")
 }
 
 /// Names, versions and architectures become parts of file names, so they hold no separators,

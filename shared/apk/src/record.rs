@@ -3,8 +3,8 @@
 use std::fmt::Display;
 use std::str::FromStr;
 
-use crate::information::{check_value, check_word};
-use crate::{Checksum, IndexEntry, Result};
+use crate::information::{check_name, check_value, check_word};
+use crate::{Checksum, Error, IndexEntry, Result, limits};
 
 /// Which letters a record had, so that one that comes twice is told.
 #[derive(Default)]
@@ -34,13 +34,80 @@ pub(crate) fn split(line: &str) -> Result<(u8, &str), String> {
     }
 }
 
-/// Sets a field by its letter. Letters that say nothing of the package itself are passed over, as
-/// apk-tools does with those it doesn't know.
+/// What the lines of a record fill.
+pub(crate) trait Fields<'t>: Default {
+    /// Sets a field by its letter. Letters that say nothing of the package itself are passed over, as
+    /// apk-tools does with those it doesn't know.
+    fn set(&mut self, letter: u8, value: &'t str) -> Result<(), String>;
+
+    fn name_and_version(&self) -> (&str, &str);
+}
+
+/// Reads the records of an index: lines `X:value`, a blank line after each record, which the last
+/// may lack.
+pub(crate) fn parse<'t, F: Fields<'t>>(file: &str, text: &'t str) -> Result<Vec<F>> {
+    let mut records = Vec::new();
+    let mut record = F::default();
+    let mut letters = Letters::default();
+    let mut last = 0;
+    for (number, line) in (1..).zip(text.lines()) {
+        last = number;
+        if line.len() > limits::LINE_BYTES {
+            return Err(Error::limit(file, format_args!("line {number} in bytes"), limits::LINE_BYTES as u64));
+        }
+        if line.is_empty() {
+            if !letters.is_empty() {
+                records.push(finished(file, number, std::mem::take(&mut record))?);
+                letters = Letters::default();
+                if records.len() > limits::RECORDS {
+                    return Err(Error::limit(file, "the index in records", limits::RECORDS as u64));
+                }
+            }
+            continue;
+        }
+        let (letter, value) = split(line).map_err(|problem| Error::line(file, number, problem))?;
+        if !letters.first(letter) {
+            let problem =
+                format_args!("`{}:` comes twice in one record; a blank line ends a record", char::from(letter));
+            return Err(Error::line(file, number, problem));
+        }
+        record.set(letter, value).map_err(|problem| Error::line(file, number, problem))?;
+    }
+    if !letters.is_empty() {
+        records.push(finished(file, last, record)?);
+    }
+    Ok(records)
+}
+
+fn finished<'t, F: Fields<'t>>(file: &str, line: usize, record: F) -> Result<F> {
+    let (name, version) = record.name_and_version();
+    for (letter, value) in [("P", name), ("V", version)] {
+        check_name(letter, value)
+            .map_err(|error| Error::line(file, line, format_args!("the record that ends here: {error}")))?;
+    }
+    Ok(record)
+}
+
+impl Fields<'_> for IndexEntry {
+    fn set(&mut self, letter: u8, value: &str) -> Result<(), String> {
+        set(self, letter, value)
+    }
+
+    fn name_and_version(&self) -> (&str, &str) {
+        (&self.information.name, &self.information.version)
+    }
+}
+
+pub(crate) fn valid_checksum(value: &str) -> Result<(), String> {
+    value.parse::<Checksum>().map(|_| ()).map_err(|error| error.to_string())
+}
+
+/// Sets a field of an entry; see [`Fields::set`].
 pub(crate) fn set(entry: &mut IndexEntry, letter: u8, value: &str) -> Result<(), String> {
     let information = &mut entry.information;
     match letter {
         b'C' => {
-            value.parse::<Checksum>().map_err(|error| error.to_string())?;
+            valid_checksum(value)?;
             value.clone_into(&mut entry.checksum);
         }
         b'P' => value.clone_into(&mut information.name),
@@ -70,7 +137,7 @@ fn words(values: &mut Vec<String>, value: &str) {
     values.extend(value.split_ascii_whitespace().map(str::to_owned));
 }
 
-fn number<N: FromStr>(letter: u8, value: &str) -> Result<N, String> {
+pub(crate) fn number<N: FromStr>(letter: u8, value: &str) -> Result<N, String> {
     value
         .parse()
         .map_err(|_| format!("`{}:` expected a whole number, found `{}`", char::from(letter), value.escape_debug()))

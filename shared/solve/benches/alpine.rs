@@ -1,7 +1,7 @@
 //! Preparing and solving over an index of 4,929 packages, without reading the file.
 #![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout)]
 
-use apk::{Architecture, Dependency, Index, Trust};
+use apk::{Architecture, Dependency, IndexText, Trust};
 use criterion::{Criterion, criterion_group, criterion_main};
 use solve::{Repository, Task, Universe, solve};
 
@@ -16,11 +16,13 @@ fn alpine(criterion: &mut Criterion) {
         return;
     }
     criterion.bench_function("read the index", |bencher| {
-        bencher.iter(|| Index::open(&path, Trust::Unverified).unwrap());
+        bencher.iter(|| IndexText::open(&path, Trust::Unverified).unwrap());
     });
-    let entries = Index::open(&path, Trust::Unverified).unwrap().index.entries;
+    let text = IndexText::open(&path, Trust::Unverified).unwrap();
+    criterion.bench_function("find the records", |bencher| bencher.iter(|| text.records().unwrap()));
+    let records = text.records().unwrap();
     let prepare = || {
-        let repository = Repository { name: "alpine".to_owned(), tag: None, entries: &entries };
+        let repository = Repository { name: "alpine".to_owned(), tag: None, records: &records };
         Universe::new(Architecture::X86_64, &[repository]).unwrap()
     };
     criterion.bench_function("prepare the universe", |bencher| bencher.iter(prepare));

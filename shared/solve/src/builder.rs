@@ -1,7 +1,7 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
-use apk::{Architecture, DependencyParts, IndexEntry};
+use apk::{Architecture, DependencyParts, IndexRecord, Words};
 
 use crate::arena::{Arena, Lists, NameId, PackageId};
 use crate::names::Names;
@@ -47,32 +47,32 @@ impl<'a> Builder<'a> {
         &mut self,
         repository: &str,
         position: usize,
-        entry: &'a IndexEntry,
+        entry: IndexRecord<'a>,
         bit: RepositorySet,
     ) -> Result<Option<PackageId>, Error> {
-        let information = &entry.information;
-        if information.name.is_empty() {
+        if entry.name.is_empty() {
             return Err(Error::NamelessPackage { repository: repository.to_owned(), position });
         }
         let id = PackageId(u32::try_from(self.packages.len()).unwrap_or(u32::MAX));
         if !entry.checksum.is_empty() {
-            let first = *self.known.entry(identity(&entry.checksum)).or_insert(id);
+            let first = *self.known.entry(identity(entry.checksum)).or_insert(id);
             if first != id {
                 self.packages[first].repositories |= bit;
                 return Ok(None);
             }
         }
-        let name = self.names.intern(&information.name);
-        let (depends, broken) = self.read_links(&information.depends);
-        let (provides, _) = self.read_links(&information.provides);
-        let (install_if, broken_install_if) = self.read_links(&information.install_if);
-        let architecture = information.architecture.as_str();
-        self.providers.push((name, Provider { package: id, version: Some(&information.version) }));
+        let name = self.names.intern(entry.name);
+        let (depends, broken) = self.read_links(entry.depends);
+        let (provides, _) = self.read_links(entry.provides);
+        let (install_if, broken_install_if) = self.read_links(entry.install_if);
+        let architecture = entry.architecture;
+        self.providers.push((name, Provider { package: id, version: Some(entry.version) }));
         for link in self.links.get(provides.start as usize..provides.end as usize).unwrap_or_default() {
             self.providers.push((link.name, Provider { package: id, version: link.version() }));
         }
         self.packages.push(Package {
             entry,
+            place: None,
             name,
             repositories: bit,
             installed: None,
@@ -89,10 +89,10 @@ impl<'a> Builder<'a> {
         Ok(Some(id))
     }
 
-    fn read_links(&mut self, texts: &'a [String]) -> (Range<u32>, bool) {
+    fn read_links(&mut self, texts: Words<'a>) -> (Range<u32>, bool) {
         let start = self.links.len() as u32;
         let mut broken = false;
-        for text in texts {
+        for text in texts.iter() {
             let link = match DependencyParts::parse(text) {
                 Ok(parts) if parts.tag.is_none() => Link::want(self.names.intern(parts.name), &parts),
                 _ => Link { name: self.names.intern(text), conflict: false, broken: true, operator: None, version: "" },

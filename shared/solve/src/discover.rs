@@ -155,7 +155,7 @@ impl Solver<'_, '_> {
         let package = &universe.packages[id];
         let repositories = universe.repositories_of(id);
         // apk takes a package of no size for one that it made up itself (`apk add --virtual`).
-        let made_up = package.entry.information.installed_size == 0;
+        let made_up = package.entry.installed_size == 0;
         let state = &mut self.packages[id];
         state.seen = true;
         state.pins = DEFAULT_PIN;

@@ -88,8 +88,8 @@ pub(crate) struct Analysis<'p, 's, 'a> {
 
 impl<'s, 'a: 's> Analysis<'_, 's, 'a> {
     fn label(&self, package: PackageId) -> String {
-        let information = &self.universe.packages[package].entry.information;
-        format!("{}-{}", information.name, information.version)
+        let entry = &self.universe.packages[package].entry;
+        format!("{}-{}", entry.name, entry.version)
     }
 
     fn link(&self, link: &Link<'_>) -> String {
@@ -239,8 +239,8 @@ impl<'s, 'a: 's> Analysis<'_, 's, 'a> {
         let mut fact = |label, items: Vec<String>| problem.facts.push(Fact::new(label, items));
         fact("error", vec!["uninstallable".to_owned()]);
         if row.wrong_architecture {
-            let found = &row.entry.information.architecture;
-            fact("arch", vec![found.clone()]);
+            let found = row.entry.architecture;
+            fact("arch", vec![found.to_owned()]);
             problem.reasons.push(format!("`{label}` is for {found}, not for {}", self.universe.architecture()));
         }
         let mut fact = |label, items: Vec<String>| problem.facts.push(Fact::new(label, items));
@@ -290,7 +290,7 @@ impl<'s, 'a: 's> Analysis<'_, 's, 'a> {
                 "`{}` is only in repositories tagged {}: want `{}{}`",
                 self.label(package),
                 masks.join(", "),
-                row.entry.information.name,
+                row.entry.name,
                 masks.first().map_or("", String::as_str)
             ));
         }
@@ -405,7 +405,7 @@ impl<'s, 'a: 's> Analysis<'_, 's, 'a> {
             let by_package = match (a, b) {
                 (Some(a), Some(b)) => {
                     let (a, b) = (&universe.packages[*a], &universe.packages[*b]);
-                    let (name_a, name_b) = (a.entry.information.name.as_str(), b.entry.information.name.as_str());
+                    let (name_a, name_b) = (a.entry.name, b.entry.name);
                     compare_names(name_a, name_b).then_with(|| apk::order_versions(a.version(), b.version()))
                 }
                 _ => std::cmp::Ordering::Equal,

@@ -20,10 +20,10 @@ mod universe;
 
 use std::collections::{HashSet, VecDeque};
 
-use apk::{Dependency, DependencyParts, IndexEntry, Operator, Requirement};
+use apk::{Dependency, DependencyParts, IndexRecord, Operator, Requirement};
 
 pub use failure::{Fact, Failure, Problem, Subject};
-pub use universe::{Error, MAXIMUM_REPOSITORIES, MAXIMUM_TAGS, Repository, Universe};
+pub use universe::{Error, MAXIMUM_REPOSITORIES, MAXIMUM_TAGS, Place, Repository, Universe};
 
 use arena::{NameId, PackageId};
 use explain::compare_names;
@@ -108,7 +108,7 @@ pub struct Solution<'a> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change<'a> {
     /// What was installed under the name.
-    pub old: Option<&'a IndexEntry>,
+    pub old: Option<IndexRecord<'a>>,
     /// What is to be.
     pub new: Option<Selected<'a>>,
 }
@@ -117,7 +117,10 @@ pub struct Change<'a> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Selected<'a> {
     /// Its index record.
-    pub entry: &'a IndexEntry,
+    pub entry: IndexRecord<'a>,
+    /// Where that record stands, of several like it the first. `None` for a package that is
+    /// installed already.
+    pub place: Option<Place>,
     /// The repository it comes from: position in what [`Universe::new`] was given. `None` for one
     /// that is installed and in no repository.
     pub repository: Option<usize>,
@@ -135,14 +138,9 @@ impl<'a> Solution<'a> {
 /// Finds the packages that `task` wants, with everything they need.
 ///
 /// ```
-/// use apk::{Architecture, IndexEntry, PackageInformation};
-/// let information = PackageInformation {
-///     name: "valkey".into(),
-///     version: "8.1.1-r0".into(),
-///     ..PackageInformation::default()
-/// };
-/// let entries = [IndexEntry { information, ..IndexEntry::default() }];
-/// let repository = solve::Repository { name: "own".into(), tag: None, entries: &entries };
+/// use apk::{Architecture, IndexRecord};
+/// let records = [IndexRecord { name: "valkey", version: "8.1.1-r0", ..IndexRecord::default() }];
+/// let repository = solve::Repository { name: "own".into(), tag: None, records: &records };
 /// let universe = solve::Universe::new(Architecture::X86_64, &[repository])?;
 /// let wants = ["valkey~9".parse()?];
 /// let failure = solve::solve(&universe, &solve::Task::new("redis-image", &wants)).unwrap_err();
@@ -291,6 +289,7 @@ fn solution<'a>(solver: &Solver<'_, 'a>, changes: &[order::Change]) -> Solution<
             let tag = universe.tags.get(change.tag).map(|tag| tag.text.clone());
             Selected {
                 entry: row.entry,
+                place: row.place,
                 repository: (from != 0).then(|| from.trailing_zeros() as usize),
                 tag: tag.filter(|tag| !tag.is_empty()),
             }

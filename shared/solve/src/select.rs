@@ -133,8 +133,8 @@ impl<'a> Solver<'_, 'a> {
                 }
             })
             .then_with(|| {
-                let priority_a = package_a.entry.information.provider_priority;
-                priority_a.cmp(&package_b.entry.information.provider_priority)
+                let priority_a = package_a.entry.provider_priority;
+                priority_a.cmp(&package_b.entry.provider_priority)
             })
             .then(when(!flags.has(Flags::REMOVE), installed))
             .then(selectable)

@@ -301,7 +301,7 @@ impl<'s, 'a> Solver<'s, 'a> {
     pub(crate) fn is_auto_selectable(&self, name: NameId, provider: &Provider<'_>) -> bool {
         let package = &self.universe.packages[provider.package];
         provider.version.is_some()
-            || package.entry.information.provider_priority != 0
+            || package.entry.provider_priority != 0
             || self.names[package.name].requirers > 0
             || self.is_lone(name)
     }

@@ -1,7 +1,7 @@
 use std::collections::HashSet;
 use std::ops::Range;
 
-use apk::{Architecture, DependencyParts, IndexEntry, Operator};
+use apk::{Architecture, DependencyParts, IndexRecord, Operator};
 
 use crate::arena::{Arena, Lists, NameId, PackageId};
 use crate::builder::Builder;
@@ -18,13 +18,22 @@ pub const MAXIMUM_TAGS: usize = 63;
 
 /// One index that packages may come from.
 #[derive(Clone, Debug)]
-pub struct Repository<'a> {
+pub struct Repository<'r, 'a> {
     /// What errors call it: its URL or path.
     pub name: String,
     /// The tag (without `@`) that a want must carry to see this repository's packages.
     pub tag: Option<String>,
     /// The index, in its own order.
-    pub entries: &'a [IndexEntry],
+    pub records: &'r [IndexRecord<'a>],
+}
+
+/// Where a record stands in what [`Universe::new`] was given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Which repository, from 0.
+    pub repository: usize,
+    /// Which record of it, from 0.
+    pub position: usize,
 }
 
 /// The repositories do not make a universe.
@@ -47,11 +56,11 @@ pub enum Error {
         limit: usize,
     },
     /// A package without a name.
-    #[error("repository `{repository}`: entry {position} has no package name")]
+    #[error("repository `{repository}`: record {position} has no package name")]
     NamelessPackage {
         /// The repository's name.
         repository: String,
-        /// Which entry, from 0.
+        /// Which record, from 0.
         position: usize,
     },
 }
@@ -102,7 +111,9 @@ pub(crate) struct Provider<'a> {
 
 #[derive(Clone, Debug)]
 pub(crate) struct Package<'a> {
-    pub(crate) entry: &'a IndexEntry,
+    pub(crate) entry: IndexRecord<'a>,
+    /// Where that stands: repository and record, from 0. `None` for one that is only installed.
+    pub(crate) place: Option<Place>,
     pub(crate) name: NameId,
     pub(crate) repositories: RepositorySet,
     /// The tag it was installed by, for one that is installed already.
@@ -119,7 +130,7 @@ pub(crate) struct Package<'a> {
 
 impl<'a> Package<'a> {
     pub(crate) fn version(&self) -> &'a str {
-        &self.entry.information.version
+        self.entry.version
     }
 
     pub(crate) fn uninstallable(&self) -> bool {
@@ -145,7 +156,7 @@ pub struct Universe<'a> {
 
 impl<'a> Universe<'a> {
     /// Prepares `repositories` (best first, where two are equally good) for solving.
-    pub fn new(architecture: Architecture, repositories: &[Repository<'a>]) -> Result<Self, Error> {
+    pub fn new(architecture: Architecture, repositories: &[Repository<'_, 'a>]) -> Result<Self, Error> {
         Self::with_installed(architecture, &[], repositories)
     }
 
@@ -153,8 +164,8 @@ impl<'a> Universe<'a> {
     /// (without `@`) it was installed by.
     pub fn with_installed(
         architecture: Architecture,
-        installed: &[(&'a IndexEntry, Option<&str>)],
-        repositories: &[Repository<'a>],
+        installed: &[(IndexRecord<'a>, Option<&str>)],
+        repositories: &[Repository<'_, 'a>],
     ) -> Result<Self, Error> {
         if repositories.len() > MAXIMUM_REPOSITORIES {
             return Err(Error::TooManyRepositories { found: repositories.len(), limit: MAXIMUM_REPOSITORIES });
@@ -163,7 +174,7 @@ impl<'a> Universe<'a> {
         let mut installed_packages = Vec::with_capacity(installed.len());
         for (position, (entry, tag)) in installed.iter().enumerate() {
             let tag = builder.tag(*tag);
-            let package = builder.add("installed", position, entry, 0)?;
+            let package = builder.add("installed", position, *entry, 0)?;
             if let Some(package) = package {
                 builder.packages[package].installed = Some(tag);
                 installed_packages.push(package);
@@ -175,8 +186,10 @@ impl<'a> Universe<'a> {
             if let Some(tag) = builder.tags.get_mut(tag) {
                 tag.repositories |= bit;
             }
-            for (position, entry) in repository.entries.iter().enumerate() {
-                builder.add(&repository.name, position, entry, bit)?;
+            for (position, entry) in repository.records.iter().enumerate() {
+                if let Some(package) = builder.add(&repository.name, position, *entry, bit)? {
+                    builder.packages[package].place = Some(Place { repository: number, position });
+                }
             }
         }
         if builder.tags.len() > MAXIMUM_TAGS {
@@ -200,8 +213,8 @@ impl<'a> Universe<'a> {
         self.packages.len()
     }
 
-    /// The index entries of the packages called `name`, in index order.
-    pub fn packages_named(&self, name: &str) -> Vec<&'a IndexEntry> {
+    /// The records of the packages called `name`, in index order.
+    pub fn packages_named(&self, name: &str) -> Vec<IndexRecord<'a>> {
         let Some(id) = self.names.find(name) else {
             return Vec::new();
         };
@@ -222,16 +235,12 @@ impl<'a> Universe<'a> {
             .rows()
             .iter()
             .filter(|package| !package.wrong_architecture)
-            .map(|package| {
-                let information = &package.entry.information;
-                (information.name.as_str(), information.version.as_str())
-            })
+            .map(|package| (package.entry.name, package.entry.version))
             .collect();
         let packages = self.packages.len();
         for number in 0..packages {
             let package = &mut self.packages[PackageId(u32::try_from(number).unwrap_or(u32::MAX))];
-            let information = &package.entry.information;
-            if !there.contains(&(information.name.as_str(), information.version.as_str())) {
+            if !there.contains(&(package.entry.name, package.entry.version)) {
                 package.absent = Some(other.architecture);
             }
         }
@@ -316,7 +325,7 @@ impl<'a> Universe<'a> {
         let matches = match link.operator {
             None => true,
             Some(Operator::Checksum) => {
-                let checksum = &self.packages[provider.package].entry.checksum;
+                let checksum = self.packages[provider.package].entry.checksum;
                 identity(checksum) == identity(link.version)
             }
             Some(operator) => provider.version.is_some_and(|version| operator.accepts(version, link.version)),

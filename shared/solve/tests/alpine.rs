@@ -5,7 +5,7 @@ mod support;
 
 use apk::{Architecture, Dependency, Index, IndexEntry, Trust};
 use solve::{Repository, Task, Universe, solve};
-use support::{corpus, violations};
+use support::{corpus, entry_of, records, violations};
 
 const WANTS: [&str; 9] = ["nginx", "nodejs", "python3", "git", "curl", "gcc", "cmake", "haproxy", "perl"];
 
@@ -23,7 +23,8 @@ fn wants(texts: &[&str]) -> Vec<Dependency> {
 }
 
 fn universe(entries: &[IndexEntry]) -> Universe<'_> {
-    let repository = Repository { name: "alpine".to_owned(), tag: None, entries };
+    let records = records(entries);
+    let repository = Repository { name: "alpine".to_owned(), tag: None, records: &records };
     Universe::new(Architecture::X86_64, &[repository]).unwrap()
 }
 
@@ -33,7 +34,7 @@ fn servers_and_compilers_together() {
     let universe = universe(&entries);
     let wants = wants(&WANTS);
     let solution = solve(&universe, &Task::new("tools", &wants)).unwrap();
-    let chosen: Vec<&IndexEntry> = solution.packages().map(|selected| selected.entry).collect();
+    let chosen: Vec<&IndexEntry> = solution.packages().map(|selected| entry_of(&entries, selected)).collect();
     assert_eq!(violations(&wants, &chosen), Vec::<String>::new());
     for want in WANTS {
         assert!(chosen.iter().any(|entry| entry.information.name == want), "{want}");
@@ -55,9 +56,10 @@ fn dependencies_come_before_dependents() {
     let solution = solve(&universe, &Task::new("tools", &wants)).unwrap();
     let mut before: Vec<&IndexEntry> = Vec::new();
     for selected in solution.packages() {
-        let own = &selected.entry.information;
+        let entry = entry_of(&entries, selected);
+        let own = &entry.information;
         let depends = wants_of(&own.depends);
-        before.push(selected.entry);
+        before.push(entry);
         let missing = violations(&depends, &before)
             .into_iter()
             .filter(|violation| violation.starts_with("the want"))
@@ -80,7 +82,7 @@ fn every_package_alone_resolves_validly_or_says_why_not() {
         let wants = wants(&[name]);
         match solve(&universe, &Task::new("world", &wants)) {
             Ok(solution) => {
-                let chosen: Vec<&IndexEntry> = solution.packages().map(|selected| selected.entry).collect();
+                let chosen: Vec<&IndexEntry> = solution.packages().map(|selected| entry_of(&entries, selected)).collect();
                 let violations = violations(&wants, &chosen);
                 assert!(violations.is_empty(), "{name}: {violations:?}");
             }
@@ -98,7 +100,7 @@ fn a_want_that_no_version_fits_names_the_versions_there() {
     let universe = universe(&entries);
     let wants = wants(&["nginx~99"]);
     let failure = solve(&universe, &Task::new("web", &wants)).unwrap_err().to_string();
-    let version = &universe.packages_named("nginx").first().unwrap().information.version;
+    let version = universe.packages_named("nginx").first().unwrap().version;
     assert_eq!(
         failure,
         format!(

@@ -7,9 +7,9 @@ mod support;
 use std::fmt::Write as _;
 use std::path::Path;
 
-use apk::{Architecture, Dependency, IndexEntry, PackageInformation};
+use apk::{Architecture, Dependency, IndexEntry, IndexRecord, PackageInformation};
 use solve::{Change, Failure, Preference, Repository, Solution, Task, Universe, solve};
-use support::{corpus, read_index};
+use support::{corpus, read_index, records};
 
 /// A `*.test` file.
 #[derive(Default)]
@@ -123,11 +123,11 @@ fn size_text(bytes: u64) -> String {
 }
 
 fn verb(change: &Change<'_>, reinstall: bool) -> Option<(&'static str, String)> {
-    let version = |entry: &IndexEntry| entry.information.version.clone();
+    let version = |entry: IndexRecord<'_>| entry.version.to_owned();
     Some(match (change.old, &change.new) {
         (None, Some(new)) => ("Installing", version(new.entry)),
         (Some(old), None) => ("Purging", version(old)),
-        (Some(old), Some(new)) if std::ptr::eq(old, new.entry) => {
+        (Some(old), Some(new)) if old == new.entry => {
             if !reinstall {
                 return None;
             }
@@ -160,12 +160,12 @@ fn solution_text(solution: &Solution<'_>, reinstall: bool) -> String {
     let mut text = String::new();
     for (number, (change, verb, version)) in (1..).zip(&changes) {
         let (name, tag) = match &change.new {
-            Some(new) => (&new.entry.information.name, new.tag.as_ref().map_or(String::new(), |tag| format!("@{tag}"))),
-            None => (&change.old.unwrap().information.name, String::new()),
+            Some(new) => (new.entry.name, new.tag.as_ref().map_or(String::new(), |tag| format!("@{tag}"))),
+            None => (change.old.unwrap().name, String::new()),
         };
         writeln!(text, "({number:width$}/{total}) {verb} {name}{tag} ({version})").unwrap();
     }
-    let size: u64 = solution.packages().map(|selected| selected.entry.information.installed_size).sum();
+    let size: u64 = solution.packages().map(|selected| selected.entry.installed_size).sum();
     let count = solution.packages().count();
     writeln!(text, "OK: {} in {count} packages", size_text(size)).unwrap();
     text
@@ -226,14 +226,22 @@ fn run(case: &Case) -> Result<String, String> {
         }
         other => return Err(format!("unknown applet `{other}`")),
     }
-    let installed: Vec<(&IndexEntry, Option<&str>)> = case.installed.iter().map(|entry| (entry, None)).collect();
-    let mut repositories: Vec<Repository<'_>> = case
+    let installed: Vec<(IndexRecord<'_>, Option<&str>)> =
+        case.installed.iter().map(|entry| (IndexRecord::from(entry), None)).collect();
+    let indexes: Vec<Vec<IndexRecord<'_>>> = case.repositories.iter().map(|(_, entries)| records(entries)).collect();
+    let mut repositories: Vec<Repository<'_, '_>> = case
         .repositories
         .iter()
+        .zip(&indexes)
         .enumerate()
-        .map(|(number, (tag, entries))| Repository { name: format!("repository {number}"), tag: tag.clone(), entries })
+        .map(|(number, ((tag, _), records))| Repository {
+            name: format!("repository {number}"),
+            tag: tag.clone(),
+            records,
+        })
         .collect();
-    repositories.push(Repository { name: "virtual".to_owned(), tag: None, entries: &made_up });
+    let made_up = records(&made_up);
+    repositories.push(Repository { name: "virtual".to_owned(), tag: None, records: &made_up });
     let universe =
         Universe::with_installed(Architecture::X86_64, &installed, &repositories).map_err(|error| error.to_string())?;
     task.wants = &wants;

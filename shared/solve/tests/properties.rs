@@ -7,7 +7,7 @@ mod support;
 use apk::{Architecture, Dependency, IndexEntry};
 use proptest::prelude::*;
 use solve::{Repository, Task, Universe, solve};
-use support::{package, violations};
+use support::{entry_of, package, records, violations};
 
 const NAMES: usize = 5;
 const VERSIONS: [&str; 4] = ["1", "1.2", "2_rc1", "2"];
@@ -96,7 +96,8 @@ proptest! {
         entries in prop::collection::vec(entry(true), 1..12),
         wants in prop::collection::vec(constraint(), 1..4),
     ) {
-        let repository = Repository { name: "random".to_owned(), tag: None, entries: &entries };
+        let records = records(&entries);
+        let repository = Repository { name: "random".to_owned(), tag: None, records: &records };
         let universe = Universe::new(Architecture::X86_64, &[repository]).unwrap();
         let mut wants: Vec<Dependency> = wants.iter().map(|want| want.parse().unwrap()).collect();
         wants.sort_by(|a, b| a.name.cmp(&b.name));
@@ -106,7 +107,7 @@ proptest! {
         task.alternatives = 500;
         match solve(&universe, &task) {
             Ok(solution) => {
-                let chosen: Vec<&IndexEntry> = solution.packages().map(|selected| selected.entry).collect();
+                let chosen: Vec<&IndexEntry> = solution.packages().map(|selected| entry_of(&entries, selected)).collect();
                 let violations = violations(&wants, &chosen);
                 prop_assert!(violations.is_empty(), "{violations:?}\nof\n{}\nfrom\n{}", describe(&chosen), describe(&all));
             }

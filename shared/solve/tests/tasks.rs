@@ -3,24 +3,24 @@
 
 mod support;
 
-use apk::{Architecture, Dependency, IndexEntry};
+use apk::{Architecture, Dependency, IndexEntry, IndexRecord};
 use solve::{Error, Failure, Repository, Solution, Task, Universe, solve};
-use support::package;
+use support::{package, records};
 
 fn wants(texts: &[&str]) -> Vec<Dependency> {
     texts.iter().map(|text| text.parse().unwrap()).collect()
 }
 
-fn repository<'a>(tag: Option<&str>, entries: &'a [IndexEntry]) -> Repository<'a> {
-    Repository { name: "own".to_owned(), tag: tag.map(str::to_owned), entries }
+fn repository<'r, 'a>(tag: Option<&str>, records: &'r [IndexRecord<'a>]) -> Repository<'r, 'a> {
+    Repository { name: "own".to_owned(), tag: tag.map(str::to_owned), records }
 }
 
 fn universe(entries: &[IndexEntry]) -> Universe<'_> {
-    Universe::new(Architecture::X86_64, &[repository(None, entries)]).unwrap()
+    Universe::new(Architecture::X86_64, &[repository(None, &records(entries))]).unwrap()
 }
 
 fn names(solution: &Solution<'_>) -> Vec<String> {
-    let name = |entry: &IndexEntry| format!("{}={}", entry.information.name, entry.information.version);
+    let name = |entry: IndexRecord<'_>| format!("{}={}", entry.name, entry.version);
     solution.packages().map(|selected| name(selected.entry)).collect()
 }
 
@@ -105,7 +105,7 @@ fn all_architectures_get_the_same_versions() {
     let x86_64 = [package("a", "1", [&[], &[], &[]]), package("a", "2", [&[], &[], &[]])];
     let aarch64 = [package("a", "1", [&[], &[], &[]])];
     let mut here = universe(&x86_64);
-    let there = Universe::new(Architecture::Aarch64, &[repository(None, &aarch64)]).unwrap();
+    let there = Universe::new(Architecture::Aarch64, &[repository(None, &records(&aarch64))]).unwrap();
     let any = wants(&["a"]);
     assert_eq!(names(&solve(&here, &Task::new("image", &any)).unwrap()), ["a=2"]);
     here.require_same_versions_in(&there);
@@ -119,6 +119,7 @@ fn all_architectures_get_the_same_versions() {
 fn a_tagged_repository_is_invisible_without_its_tag() {
     let stable = [package("a", "1", [&[], &[], &[]])];
     let edge = [package("a", "2", [&[], &[], &[]]), package("b", "1", [&[], &[], &[]])];
+    let (stable, edge) = (records(&stable), records(&edge));
     let universe =
         Universe::new(Architecture::X86_64, &[repository(None, &stable), repository(Some("edge"), &edge)]).unwrap();
     let run = |text: &str| solve(&universe, &Task::new("image", &wants(&[text])));
@@ -146,6 +147,7 @@ fn one_package_in_two_repositories_is_one_package() {
     let mut entry = package("a", "1", [&[], &[], &[]]);
     entry.checksum = "Q1EyN5AdpAOBJWKMR89pp/C66o+OE=".to_owned();
     let (first, second) = ([entry.clone()], [entry]);
+    let (first, second) = (records(&first), records(&second));
     let universe = Universe::new(Architecture::X86_64, &[repository(None, &first), repository(None, &second)]).unwrap();
     assert_eq!(universe.package_count(), 1);
     let wants = wants(&["a><Q1EyN5AdpAOBJWKMR89pp/C66o+OE="]);
@@ -158,8 +160,8 @@ fn what_is_installed_stays_unless_an_upgrade_is_wanted() {
     let old = package("a", "1", [&[], &[], &[]]);
     let gone = package("unneeded", "1", [&[], &[], &[]]);
     let entries = [package("a", "2", [&["b"], &[], &[]]), package("b", "1", [&[], &[], &[]])];
-    let installed = [(&old, None), (&gone, None)];
-    let universe = Universe::with_installed(Architecture::X86_64, &installed, &[repository(None, &entries)]).unwrap();
+    let installed = [(IndexRecord::from(&old), None), (IndexRecord::from(&gone), None)];
+    let universe = Universe::with_installed(Architecture::X86_64, &installed, &[repository(None, &records(&entries))]).unwrap();
     let any = wants(&["a"]);
     let mut task = Task::new("image", &any);
     let kept = solve(&universe, &task).unwrap();
@@ -168,22 +170,23 @@ fn what_is_installed_stays_unless_an_upgrade_is_wanted() {
     let upgraded = solve(&universe, &task).unwrap();
     assert_eq!(names(&upgraded), ["b=1", "a=2"]);
     let exchanged = upgraded.changes.iter().find(|change| change.old.is_some() && change.new.is_some()).unwrap();
-    assert_eq!(exchanged.old.unwrap().information.version, "1");
-    assert!(upgraded.changes.iter().any(|change| change.new.is_none() && change.old == Some(&gone)));
+    assert_eq!(exchanged.old.unwrap().version, "1");
+    assert!(upgraded.changes.iter().any(|change| change.new.is_none() && change.old == Some(IndexRecord::from(&gone))));
 }
 
 #[test]
 fn limits_and_damage_are_errors() {
     let entries = [package("a", "1", [&[], &[], &[]])];
-    let repositories = vec![repository(None, &entries); 65];
+    let one = records(&entries);
+    let repositories = vec![repository(None, &one); 65];
     let error = Universe::new(Architecture::X86_64, &repositories).unwrap_err();
     assert_eq!(error, Error::TooManyRepositories { found: 65, limit: 64 });
-    let tags: Vec<Repository<'_>> = (0..64).map(|tag| repository(Some(&format!("t{tag}")), &entries)).collect();
+    let tags: Vec<Repository<'_, '_>> = (0..64).map(|tag| repository(Some(&format!("t{tag}")), &one)).collect();
     let error = Universe::new(Architecture::X86_64, &tags).unwrap_err();
     assert_eq!(error, Error::TooManyTags { found: 65, limit: 63 });
     let nameless = [package("", "1", [&[], &[], &[]])];
-    let error = Universe::new(Architecture::X86_64, &[repository(None, &nameless)]).unwrap_err();
-    assert_eq!(error.to_string(), "repository `own`: entry 0 has no package name");
+    let error = Universe::new(Architecture::X86_64, &[repository(None, &records(&nameless))]).unwrap_err();
+    assert_eq!(error.to_string(), "repository `own`: record 0 has no package name");
 }
 
 #[test]

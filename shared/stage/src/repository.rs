@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use apk::{Architecture, Dependency, Index, IndexEntry};
+use apk::{Architecture, Dependency, Index, IndexEntry, IndexRecord};
 use async_trait::async_trait;
 use image::PackageFile;
 use ports::local::write_atomically;
@@ -161,22 +161,17 @@ pub fn choose(
         .map(|want| want.parse())
         .collect::<Result<Vec<Dependency>, _>>()
         .map_err(|error| rejected(&error))?;
-    let index: Vec<IndexEntry> = entries.iter().map(|entry| entry.entry.clone()).collect();
-    let repository = solve::Repository { name: "minimill".to_owned(), tag: None, entries: &index };
+    let records: Vec<IndexRecord<'_>> = entries.iter().map(|entry| IndexRecord::from(&entry.entry)).collect();
+    let repository = solve::Repository { name: "minimill".to_owned(), tag: None, records: &records };
     let universe = solve::Universe::new(architecture, &[repository]).map_err(|error| rejected(&error))?;
     let solution = solve::solve(&universe, &solve::Task::new(subject, &wants)).map_err(|failure| rejected(&failure))?;
     solution
         .packages()
         .map(|chosen| {
-            let position = index.iter().position(|entry| std::ptr::eq(entry, chosen.entry));
-            let blob = position.and_then(|position| entries.get(position)).map(|entry| entry.blob);
-            let blob = blob.ok_or_else(|| {
-                StageError::Rejected(format!(
-                    "the solver chose `{}`, which is in no repository",
-                    chosen.entry.information.name
-                ))
+            let entry = chosen.place.and_then(|place| entries.get(place.position)).ok_or_else(|| {
+                StageError::Rejected(format!("the solver chose `{}`, which is in no repository", chosen.entry.name))
             })?;
-            Ok(Resolved { entry: chosen.entry.clone(), blob })
+            Ok(Resolved { entry: entry.entry.clone(), blob: entry.blob })
         })
         .collect()
 }

@@ -218,6 +218,23 @@ impl Fetcher {
         self.attempt(url, || self.download_once(url, limit, expected, blobs)).await
     }
 
+    /// Downloads a file of at most `limit` bytes to `path`, where it appears whole or not at all.
+    /// Proving it is the caller's.
+    pub async fn file(&self, url: &str, limit: u64, path: &Path) -> Result<()> {
+        if self.options.offline {
+            return Err(Error::Offline { url: url.to_owned() });
+        }
+        self.attempt(url, || async {
+            let response = self.send(url, self.client.get(url)).await?;
+            let folder = path.parent().unwrap_or_else(|| Path::new("."));
+            let mut file = store::temporary_in(folder)?;
+            receive(response, url, limit, &mut file, |_| {}).await?;
+            let target = path.to_owned();
+            Ok(run_blocking(move || store::keep(file, &target)).await?)
+        })
+        .await
+    }
+
     async fn download_once(
         &self,
         url: &str,
@@ -225,22 +242,17 @@ impl Fetcher {
         expected: &Expected,
         blobs: &BlobStore,
     ) -> Result<Blob, Failure> {
-        let mut response = self.send(url, self.client.get(url)).await?;
+        let response = self.send(url, self.client.get(url)).await?;
         let mut file = store::temporary_in(blobs.folder())?;
         let mut hash = Sha256::new();
         let mut long_hash = expected.sha512.is_some().then(Sha512::new);
-        let mut size = 0_u64;
-        while let Some(part) = response.chunk().await.map_err(Failure::transport)? {
-            size += part.len() as u64;
-            if size > limit {
-                return Err(Error::TooLarge { url: url.to_owned(), limit }.into());
-            }
-            hash.update(&part);
+        let size = receive(response, url, limit, &mut file, |part| {
+            hash.update(part);
             if let Some(hash) = &mut long_hash {
-                hash.update(&part);
+                hash.update(part);
             }
-            file.write_all(&part).map_err(Error::io("write", file.path()))?;
-        }
+        })
+        .await?;
         if let Some(expected) = expected.size.filter(|expected| *expected != size) {
             return Err(Error::Size { what: url.to_owned(), expected, found: size }.into());
         }
@@ -369,6 +381,26 @@ async fn read_body(mut response: Response, url: &str, limit: u64) -> Result<Byte
         body.extend_from_slice(&part);
     }
     Ok(body.into())
+}
+
+/// Writes a body of at most `limit` bytes to `file`, showing each part of it. Returns its size.
+async fn receive(
+    mut response: Response,
+    url: &str,
+    limit: u64,
+    file: &mut tempfile::NamedTempFile,
+    mut show: impl FnMut(&[u8]),
+) -> Result<u64, Failure> {
+    let mut size = 0_u64;
+    while let Some(part) = response.chunk().await.map_err(Failure::transport)? {
+        size += part.len() as u64;
+        if size > limit {
+            return Err(Error::TooLarge { url: url.to_owned(), limit }.into());
+        }
+        show(&part);
+        file.write_all(&part).map_err(Error::io("write", file.path()))?;
+    }
+    Ok(size)
 }
 
 /// One attempt's failure, from which the policy decides whether to try again.

@@ -248,6 +248,12 @@ impl<'f, R: Read> TarReader<'f, R> {
         Ok(content)
     }
 
+    /// Where the content of the current entry stands in the stream.
+    pub(crate) fn content_range(&self) -> std::ops::Range<usize> {
+        let start = usize::try_from(self.read).unwrap_or(usize::MAX);
+        start..start.saturating_add(usize::try_from(self.content_left).unwrap_or(usize::MAX))
+    }
+
     /// Applies the records `LENGTH KEY=VALUE\n` of a pax header. A value is binary.
     fn pax(&self, mut records: &[u8], extended: &mut Extended) -> Result<()> {
         let malformed = || self.damaged("malformed pax record");

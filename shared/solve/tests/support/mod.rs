@@ -4,7 +4,7 @@
 
 use std::path::PathBuf;
 
-use apk::{Dependency, IndexEntry, PackageInformation, Requirement, Version};
+use apk::{Dependency, IndexEntry, IndexRecord, PackageInformation, Requirement, Version};
 
 /// The corpus folder.
 pub fn corpus() -> PathBuf {
@@ -60,6 +60,16 @@ pub fn package(name: &str, version: &str, [depends, provides, install_if]: [&[&s
         },
         ..IndexEntry::default()
     }
+}
+
+/// The entries as the solver takes them.
+pub fn records(entries: &[IndexEntry]) -> Vec<IndexRecord<'_>> {
+    entries.iter().map(IndexRecord::from).collect()
+}
+
+/// The entry that the solver chose.
+pub fn entry_of<'e>(entries: &'e [IndexEntry], selected: &solve::Selected<'_>) -> &'e IndexEntry {
+    &entries[selected.place.unwrap().position]
 }
 
 /// In which versions (`None`: without one) a package has or provides `name`.

@@ -1,0 +1,106 @@
+use std::path::{Path, PathBuf};
+
+use apk::{Architecture, IndexText};
+use upstream::Fetcher;
+
+use crate::line::{Location, RepositoryLine, index_file, index_url};
+use crate::{Error, Result, Signatures};
+
+/// A repository with its index for one architecture.
+#[derive(Debug)]
+pub struct Repository {
+    name: String,
+    tag: Option<String>,
+    index: IndexText,
+    pub(crate) folder: Folder,
+}
+
+/// What holds an index's packages.
+#[derive(Debug)]
+pub(crate) enum Folder {
+    Path(PathBuf),
+    Url(String),
+}
+
+/// The repositories of a definition, for one architecture.
+#[derive(Debug)]
+pub struct Repositories {
+    architecture: Architecture,
+    pub(crate) repositories: Vec<Repository>,
+}
+
+impl Repository {
+    fn open(line: &RepositoryLine, architecture: Architecture, signatures: &Signatures) -> Result<Self> {
+        match &line.location {
+            Location::Url(url) => Err(Error::Remote { url: url.clone() }),
+            Location::Path { path, bases } => {
+                let file = index_file(path, bases, architecture)?;
+                let index = IndexText::open(&file, signatures.trust())?;
+                let folder = file.parent().unwrap_or(Path::new("")).to_owned();
+                Ok(Self { name: line.location.name(), tag: line.tag.clone(), index, folder: Folder::Path(folder) })
+            }
+        }
+    }
+
+    async fn fetch(
+        line: &RepositoryLine,
+        architecture: Architecture,
+        signatures: &Signatures,
+        fetcher: &Fetcher,
+    ) -> Result<Self> {
+        let Location::Url(url) = &line.location else { return Self::open(line, architecture, signatures) };
+        let (address, folder) = index_url(url, architecture);
+        let document = fetcher.document(&address, apk::limits::INDEX_COMPRESSED_BYTES).await?;
+        let index = IndexText::read(&address, &*document.bytes, signatures.trust())?;
+        Ok(Self { name: line.location.name(), tag: line.tag.clone(), index, folder: Folder::Url(folder) })
+    }
+}
+
+impl Repositories {
+    /// Opens repositories on this machine.
+    ///
+    /// # Errors
+    /// [`Error::Remote`] for a URL, [`Error::NoIndex`], or what is wrong with an index.
+    pub fn open_local(lines: &[RepositoryLine], architecture: Architecture, signatures: &Signatures) -> Result<Self> {
+        let open = |line| Repository::open(line, architecture, signatures);
+        Ok(Self { architecture, repositories: lines.iter().map(open).collect::<Result<_>>()? })
+    }
+
+    /// Opens repositories wherever they are. Of an index in the fetcher's cache the server is only
+    /// asked whether it changed, and offline not even that.
+    ///
+    /// # Errors
+    /// As [`Repositories::open_local`], and [`Error::Fetch`].
+    pub async fn open(
+        lines: &[RepositoryLine],
+        architecture: Architecture,
+        signatures: &Signatures,
+        fetcher: &Fetcher,
+    ) -> Result<Self> {
+        let mut repositories = Vec::with_capacity(lines.len());
+        for line in lines {
+            repositories.push(Repository::fetch(line, architecture, signatures, fetcher).await?);
+        }
+        Ok(Self { architecture, repositories })
+    }
+
+    /// Everything that could be installed.
+    ///
+    /// # Errors
+    /// What is wrong with an index, or too many repositories.
+    pub fn universe(&self) -> Result<solve::Universe<'_>> {
+        let records = self.repositories.iter().map(|repository| repository.index.records());
+        let records = records.collect::<apk::Result<Vec<_>>>()?;
+        let sources: Vec<solve::Repository<'_, '_>> = self
+            .repositories
+            .iter()
+            .zip(&records)
+            .map(|(repository, records)| solve::Repository {
+                name: repository.name.clone(),
+                tag: repository.tag.clone(),
+                records,
+            })
+            .collect();
+        Ok(solve::Universe::new(self.architecture, &sources)?)
+    }
+}
