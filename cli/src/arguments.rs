@@ -264,13 +264,7 @@ pub enum Image {
     /// Say why each stream is or is not due
     Plan,
     /// Print `NAME=VERSION` of the packages that an image definition gets
-    Solve {
-        /// apko YAML file.
-        file: PathBuf,
-        /// Architecture; the host's when not given.
-        #[arg(long, value_name = "A")]
-        arch: Option<apk::Architecture>,
-    },
+    Solve(Solve),
     /// Build an image of the catalog, or of an apko YAML file, as an OCI layout
     Build {
         /// Image name, or a file whose name ends in `.yaml`.
@@ -278,6 +272,9 @@ pub enum Image {
         /// Folder for the OCI layout.
         #[arg(long, value_name = "DIR", default_value = "image")]
         output: PathBuf,
+        /// Of a file, where its packages come from.
+        #[command(flatten)]
+        repositories: RepositoryArguments,
     },
     /// Every published version
     List,
@@ -295,4 +292,34 @@ pub enum Image {
         #[arg(long)]
         tag: Option<String>,
     },
+}
+
+/// `mill image solve`.
+#[derive(Debug, Args)]
+pub struct Solve {
+    /// apko YAML file, or the name of a catalog image.
+    pub file: PathBuf,
+    /// Architecture; those under `archs`, or else the host's, when not given.
+    #[arg(long, value_name = "A")]
+    pub arch: Option<apk::Architecture>,
+    /// Where its packages come from.
+    #[command(flatten)]
+    pub repositories: RepositoryArguments,
+}
+
+/// Where the packages of an apko YAML file come from, beside what it names itself.
+#[derive(Debug, Args)]
+pub struct RepositoryArguments {
+    /// A further repository: `[@tag ]PATH|URL`.
+    #[arg(long, visible_alias = "repository", value_name = "REPOSITORY")]
+    pub repository_append: Vec<String>,
+    /// A further public key that may sign indexes: `PATH|URL`.
+    #[arg(long, visible_alias = "keyring", value_name = "KEY")]
+    pub keyring_append: Vec<String>,
+    /// Use indexes whoever signs them.
+    #[arg(long)]
+    pub ignore_signatures: bool,
+    /// Take everything from the cache, nothing from the network.
+    #[arg(long)]
+    pub offline: bool,
 }

@@ -150,7 +150,8 @@ fn usable(catalog: &Catalog, architecture: Architecture) -> Result<(), String> {
     Ok(())
 }
 
-fn source_date_epoch() -> Result<Option<i64>, Failure> {
+/// `SOURCE_DATE_EPOCH`, in seconds since 1970.
+pub fn source_date_epoch() -> Result<Option<i64>, Failure> {
     variable("SOURCE_DATE_EPOCH")
         .map(|text| {
             text.parse().map_err(|_| Failure::usage(format!("SOURCE_DATE_EPOCH `{text}` is not a number of seconds")))

@@ -9,6 +9,7 @@ mod output;
 mod progress;
 mod registries;
 mod signing;
+mod sources;
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
@@ -29,6 +30,11 @@ fn main() -> ExitCode {
             };
         }
     };
+    match command::run_without_runtime(&arguments) {
+        Ok(None) => {}
+        Ok(Some(code)) => return ExitCode::from(code),
+        Err(failure) => return failure.report(),
+    }
     let filter =
         tracing_subscriber::EnvFilter::try_from_env("MINIMILL_LOG").unwrap_or_else(|_| "error,mill=info".into());
     tracing_subscriber::fmt()

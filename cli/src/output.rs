@@ -85,6 +85,11 @@ pub fn text(text: impl fmt::Display) -> Result<(), Failure> {
     writeln!(io::stdout().lock(), "{text}").or_environment()
 }
 
+/// Prints a warning on stderr.
+pub fn warning(text: &str) -> Result<(), Failure> {
+    writeln!(io::stderr(), "mill: warning: {text}").or_environment()
+}
+
 /// Lays rows out in columns under a heading.
 pub fn table(heading: &[&str], rows: &[Vec<String>]) -> String {
     let mut widths: Vec<usize> = heading.iter().map(|cell| cell.chars().count()).collect();

@@ -41,7 +41,8 @@ impl RepositoryLine {
         let (tag, text) = match text.strip_prefix('@') {
             None => (None, text),
             Some(rest) => {
-                let (tag, rest) = rest.split_once(char::is_whitespace).ok_or_else(|| failed("nothing follows the tag"))?;
+                let (tag, rest) =
+                    rest.split_once(char::is_whitespace).ok_or_else(|| failed("nothing follows the tag"))?;
                 let valid = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
                 if tag.is_empty() || !tag.bytes().all(valid) {
                     return Err(failed("a tag holds only letters, digits, `_`, `-` and `.`"));
@@ -54,14 +55,11 @@ impl RepositoryLine {
         }
         let location = match text.split_once("://") {
             Some(("http" | "https", rest)) if !rest.is_empty() => Location::Url(text.trim_end_matches('/').to_owned()),
-            Some(("file", rest)) => Location::Path {
-                path: rest.strip_prefix("localhost").unwrap_or(rest).into(),
-                bases: Vec::new(),
-            },
-            Some(_) => return Err(failed("only http, https and file addresses are known")),
-            None => {
-                Location::Path { path: text.into(), bases: bases.iter().map(|base| (*base).to_owned()).collect() }
+            Some(("file", rest)) => {
+                Location::Path { path: rest.strip_prefix("localhost").unwrap_or(rest).into(), bases: Vec::new() }
             }
+            Some(_) => return Err(failed("only http, https and file addresses are known")),
+            None => Location::Path { path: text.into(), bases: bases.iter().map(|base| (*base).to_owned()).collect() },
         };
         Ok(Self { tag, location })
     }

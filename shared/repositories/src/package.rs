@@ -24,9 +24,10 @@ impl Repositories {
             checksum: chosen.entry.checksum.to_owned(),
             size: chosen.entry.size,
         };
-        let repository = chosen.repository.and_then(|number| self.repositories.get(number)).ok_or_else(|| {
-            Error::Homeless { package: format!("{}-{}", listed.name, listed.version) }
-        })?;
+        let repository = chosen
+            .repository
+            .and_then(|number| self.repositories.get(number))
+            .ok_or_else(|| Error::Homeless { package: format!("{}-{}", listed.name, listed.version) })?;
         let file_name = chosen.entry.file_name();
         match &repository.folder {
             Folder::Path(folder) => {

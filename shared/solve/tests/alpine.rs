@@ -82,7 +82,8 @@ fn every_package_alone_resolves_validly_or_says_why_not() {
         let wants = wants(&[name]);
         match solve(&universe, &Task::new("world", &wants)) {
             Ok(solution) => {
-                let chosen: Vec<&IndexEntry> = solution.packages().map(|selected| entry_of(&entries, selected)).collect();
+                let chosen: Vec<&IndexEntry> =
+                    solution.packages().map(|selected| entry_of(&entries, selected)).collect();
                 let violations = violations(&wants, &chosen);
                 assert!(violations.is_empty(), "{name}: {violations:?}");
             }

@@ -7,7 +7,7 @@ mod support;
 use std::fmt::Write as _;
 use std::path::Path;
 
-use apk::{Architecture, Dependency, IndexEntry, IndexRecord, PackageInformation};
+use apk::{Architecture, Dependency, IndexEntry, IndexRecord, Operator, PackageInformation, Requirement};
 use solve::{Change, Failure, Preference, Repository, Solution, Task, Universe, solve};
 use support::{corpus, read_index, records};
 
@@ -76,7 +76,7 @@ fn read_command(arguments: &[String]) -> Result<Command, String> {
     let mut arguments = arguments.iter();
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
-            "--force-broken-world" => command.force_broken = true,
+            "--force-broken-world" | "--force" | "-f" => command.force_broken = true,
             "-u" | "--upgrade" => command.preference.upgrade = true,
             "-l" | "--latest" => command.preference.latest = true,
             "-a" | "--available" => command.preference.available = true,
@@ -84,7 +84,8 @@ fn read_command(arguments: &[String]) -> Result<Command, String> {
             "-R" | "--rdepends" => command.recursive = true,
             "--ignore" => command.ignore = true,
             "-t" | "--virtual" => command.virtual_package = arguments.next().cloned(),
-            option if option.starts_with("--no-network") || option.starts_with("--root-tmpfs") => {}
+            "-v" | "-vv" | "-q" | "--no-network" | "--simulate" | "-s" => {}
+            option if option.starts_with("--root-tmpfs") => {}
             option if option.starts_with('-') => return Err(format!("unknown option `{option}`")),
             word if command.applet.is_empty() => command.applet = word.to_owned(),
             word => command.operands.push(word.to_owned()),
@@ -198,6 +199,14 @@ fn run(case: &Case) -> Result<String, String> {
                 wants.push(dependency);
             }
             if let Some(text) = &command.virtual_package {
+                let fits = parse(text).ok().filter(|dependency| match &dependency.requirement {
+                    Requirement::Any => true,
+                    Requirement::Version(operator, _) => *operator == Operator::Equal,
+                    Requirement::Checksum(_) => false,
+                });
+                if fits.is_none() {
+                    return Ok(format!("ERROR: {text}: bad package specifier\n"));
+                }
                 let (name, version) = text.split_once('=').unwrap_or((text, "20000101.000000"));
                 let depends = wants.iter().map(ToString::to_string).collect();
                 made_up.push(IndexEntry {

@@ -161,7 +161,8 @@ fn what_is_installed_stays_unless_an_upgrade_is_wanted() {
     let gone = package("unneeded", "1", [&[], &[], &[]]);
     let entries = [package("a", "2", [&["b"], &[], &[]]), package("b", "1", [&[], &[], &[]])];
     let installed = [(IndexRecord::from(&old), None), (IndexRecord::from(&gone), None)];
-    let universe = Universe::with_installed(Architecture::X86_64, &installed, &[repository(None, &records(&entries))]).unwrap();
+    let universe =
+        Universe::with_installed(Architecture::X86_64, &installed, &[repository(None, &records(&entries))]).unwrap();
     let any = wants(&["a"]);
     let mut task = Task::new("image", &any);
     let kept = solve(&universe, &task).unwrap();

@@ -1,0 +1,153 @@
+//! `mill image build`, and what a catalog image gets.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use apk::Architecture;
+use image::{Composition, PackageFile, Settings};
+use recipe::{ImageConfiguration, ImageDefinition};
+use serde_json::json;
+use stage::{Context, files, resolve};
+
+use crate::arguments::{Global, RepositoryArguments};
+use crate::factory::{self, Factory};
+use crate::output::{self, Failure, Format, OrFail};
+use crate::sources::{self, Sources};
+
+use super::image_solve;
+
+/// An image's configurations, one per stream.
+fn configurations(context: &Context, name: &str) -> Result<Vec<ImageConfiguration>, Failure> {
+    let source =
+        context.catalog.images.get(name).ok_or_else(|| {
+            Failure::usage(format!("the catalog has no image `{name}`; a file's name ends in `.yaml`"))
+        })?;
+    let file = format!("images/{name}/apko.yaml");
+    let streams = source.definition.streams.iter();
+    streams
+        .map(|stream| {
+            ImageConfiguration::parse(&ImageDefinition::expand(&source.configuration, stream), &file).or_bad()
+        })
+        .collect()
+}
+
+fn wants(configuration: &ImageConfiguration) -> Vec<String> {
+    configuration.contents.packages.iter().map(|want| want.value.clone()).collect()
+}
+
+/// What every stream of a catalog image gets from the home's packages.
+pub async fn solve_from_catalog(
+    global: &Global,
+    name: &Path,
+    architecture: Option<Architecture>,
+) -> Result<u8, Failure> {
+    let context = &Factory::open(global).await?.context;
+    let architecture = architecture.or_else(Architecture::host).unwrap_or(Architecture::X86_64);
+    let name = name.display().to_string();
+    let mut lines = Vec::new();
+    for configuration in configurations(context, &name)? {
+        let resolved =
+            resolve(context, architecture, &name, &wants(&configuration)).await.map_err(Failure::of_stage)?;
+        lines.extend(resolved.into_iter().map(|resolved| {
+            let information = resolved.entry.information;
+            format!("{}={}", information.name, information.version)
+        }));
+    }
+    image_solve::print(global.format, &lines)?;
+    Ok(0)
+}
+
+/// Composes an image without testing or publishing it: of the catalog or of a file that names no
+/// repositories from the home's packages, else from those of the file's repositories.
+pub async fn run(global: &Global, name: &str, folder: &Path, arguments: &RepositoryArguments) -> Result<u8, Failure> {
+    let file = Path::new(name);
+    let (configuration, packages, keys) = if image_solve::is_file_name(file) {
+        let (configuration, sources) = image_solve::read(file, arguments)?;
+        if sources.is_empty() {
+            let packages = from_home(global, name, &configuration).await?;
+            (configuration, packages, Vec::new())
+        } else {
+            let (packages, keys) = from_repositories(global, file, &configuration, &sources, arguments).await?;
+            (configuration, packages, keys)
+        }
+    } else {
+        let configurations = configurations(&Factory::open(global).await?.context, name)?;
+        let configuration =
+            configurations.into_iter().last().ok_or_else(|| Failure::bad(format!("image `{name}` has no stream")))?;
+        let packages = from_home(global, name, &configuration).await?;
+        (configuration, packages, Vec::new())
+    };
+    let settings = Settings::from_definition(&configuration, keys).or_bad()?;
+    let mut layout = image::Layout::create(folder).or_bad()?;
+    let mut composed = Vec::new();
+    for (architecture, packages) in &packages {
+        let created = image::created(factory::source_date_epoch()?, packages);
+        let composition = Composition { packages, settings: &settings, architecture: *architecture, created };
+        composed.push(image::compose(&composition, &mut layout).or_bad()?);
+    }
+    let (mut index, _) = image::compose_index(&composed, &settings, &mut layout).or_bad()?;
+    let digest = index.digest().to_string();
+    index.set_annotations(Some([("org.opencontainers.image.ref.name".to_owned(), "latest".to_owned())].into()));
+    layout.write_index(vec![index]).or_bad()?;
+    let platforms: BTreeMap<&str, String> =
+        composed.iter().map(|image| (image.architecture.oci(), image.manifest.digest().to_string())).collect();
+    match global.format {
+        Format::Json => {
+            output::json(&json!({ "image": name, "digest": digest, "platforms": platforms, "output": folder }))?
+        }
+        Format::Text => output::text(format!("{} {digest}", folder.display()))?,
+    }
+    Ok(0)
+}
+
+/// An image's packages per architecture, in install order.
+type Packages = BTreeMap<Architecture, Vec<PackageFile>>;
+
+async fn from_home(global: &Global, name: &str, configuration: &ImageConfiguration) -> Result<Packages, Failure> {
+    let context = &Factory::open(global).await?.context;
+    let mut packages = BTreeMap::new();
+    for architecture in &context.settings.architectures {
+        let resolved = resolve(context, *architecture, name, &wants(configuration)).await.map_err(Failure::of_stage)?;
+        packages.insert(*architecture, files(context, &resolved).await.or_bad()?);
+    }
+    Ok(packages)
+}
+
+async fn from_repositories(
+    global: &Global,
+    file: &Path,
+    configuration: &ImageConfiguration,
+    sources: &Sources,
+    arguments: &RepositoryArguments,
+) -> Result<(Packages, Vec<image::Key>), Failure> {
+    if sources.is_unverified() {
+        return Err(Failure::bad(
+            "the file names no keyring, so nobody vouches for the packages; name `contents.keyring`, or pass --keyring-append or --ignore-signatures",
+        ));
+    }
+    let fetcher = image_solve::fetcher(global, arguments)?;
+    let architectures = sources::architectures(configuration, None)?;
+    let mut repositories = Vec::new();
+    for architecture in &architectures {
+        repositories.push(sources.open(*architecture, &fetcher).await?);
+    }
+    let universes = image_solve::universes(&repositories)?;
+    let wants = image_solve::wants(configuration)?;
+    let cache = global.home.join("cache/packages");
+    let mut packages = BTreeMap::new();
+    for (universe, repositories) in universes.iter().zip(&repositories) {
+        let solution = image_solve::solved(universe, &file.display().to_string(), &wants)?;
+        let mut files = Vec::new();
+        for chosen in solution.packages() {
+            let (entry, path) = repositories.package(chosen, &fetcher, &cache).await.or_bad()?;
+            files.push(PackageFile { entry, path });
+        }
+        packages.insert(universe.architecture(), files);
+    }
+    let keys = sources
+        .keys(&fetcher)
+        .await?
+        .into_iter()
+        .map(|key| Ok(image::Key { name: key.name().to_owned(), content: key.to_pem().or_bad()? }));
+    Ok((packages, keys.collect::<Result<_, Failure>>()?))
+}

@@ -1,0 +1,126 @@
+//! `mill image solve` and the choice of packages for `mill image build FILE.yaml`.
+
+use std::path::Path;
+
+use apk::{Architecture, Dependency};
+use recipe::ImageConfiguration;
+use repositories::Repositories;
+use solve::{Solution, Task, Universe};
+
+use crate::arguments::{Global, RepositoryArguments, Solve};
+use crate::output::{self, Failure, Format, OrFail};
+use crate::sources::{Sources, architectures};
+
+use super::image_build;
+
+/// Solves a file whose repositories are on this machine, with no runtime, no state and no network;
+/// `None` where that does not do.
+pub fn run_local(global: &Global, command: &Solve) -> Result<Option<u8>, Failure> {
+    if !is_file_name(&command.file) {
+        return Ok(None);
+    }
+    let (configuration, mut sources) = read(&command.file, &command.repositories)?;
+    let architectures = architectures(&configuration, command.arch)?;
+    if sources.is_empty() {
+        let first = architectures.first().copied().unwrap_or(Architecture::X86_64);
+        sources = Sources::home(&global.home, first)?;
+    }
+    if !sources.is_local() {
+        return Ok(None);
+    }
+    warn_if_unverified(&sources)?;
+    let open = |architecture: &Architecture| sources.open_local(*architecture);
+    let repositories = architectures.iter().map(open).collect::<Result<Vec<_>, _>>()?;
+    print(global.format, &chosen(&command.file, &configuration, &repositories)?)?;
+    Ok(Some(0))
+}
+
+/// The same, fetching what is not on this machine.
+pub async fn run(global: &Global, command: &Solve) -> Result<u8, Failure> {
+    if !is_file_name(&command.file) {
+        return image_build::solve_from_catalog(global, &command.file, command.arch).await;
+    }
+    let (configuration, sources) = read(&command.file, &command.repositories)?;
+    warn_if_unverified(&sources)?;
+    let fetcher = fetcher(global, &command.repositories)?;
+    let mut repositories = Vec::new();
+    for architecture in architectures(&configuration, command.arch)? {
+        repositories.push(sources.open(architecture, &fetcher).await?);
+    }
+    print(global.format, &chosen(&command.file, &configuration, &repositories)?)?;
+    Ok(0)
+}
+
+pub fn print(format: Format, lines: &[String]) -> Result<(), Failure> {
+    match format {
+        Format::Json => output::json(&lines),
+        Format::Text => output::text(lines.join("\n")),
+    }
+}
+
+/// What is not the name of a catalog image.
+pub fn is_file_name(name: &Path) -> bool {
+    name.extension().is_some_and(|extension| extension == "yaml" || extension == "yml")
+}
+
+/// A definition in a file, and where its packages come from.
+pub fn read(file: &Path, arguments: &RepositoryArguments) -> Result<(ImageConfiguration, Sources), Failure> {
+    let name = file.display().to_string();
+    let text = std::fs::read_to_string(file).map_err(|error| Failure::bad(format!("read `{name}`: {error}")))?;
+    let configuration = ImageConfiguration::parse(&text, &name).or_bad()?;
+    let sources = Sources::of(&configuration, file, arguments)?;
+    Ok((configuration, sources))
+}
+
+/// The HTTP client whose cache of indexes and keys is in the home.
+pub fn fetcher(global: &Global, arguments: &RepositoryArguments) -> Result<upstream::Fetcher, Failure> {
+    let options = upstream::FetchOptions { offline: arguments.offline, ..upstream::FetchOptions::default() };
+    upstream::Fetcher::new(global.home.join("cache/repositories"), options).or_environment()
+}
+
+fn warn_if_unverified(sources: &Sources) -> Result<(), Failure> {
+    if sources.is_unverified() {
+        output::warning("no keyring is named, so nobody vouches for the indexes; see --keyring-append")?;
+    }
+    Ok(())
+}
+
+/// What could be installed for each architecture, every version there for all of them.
+pub fn universes(repositories: &[Repositories]) -> Result<Vec<Universe<'_>>, Failure> {
+    let all = repositories.iter().map(Repositories::universe).collect::<Result<Vec<_>, _>>().or_bad()?;
+    if all.len() < 2 {
+        return Ok(all);
+    }
+    let mut restricted = all.clone();
+    for universe in &mut restricted {
+        let own = universe.architecture();
+        for other in all.iter().filter(|other| other.architecture() != own) {
+            universe.require_same_versions_in(other);
+        }
+    }
+    Ok(restricted)
+}
+
+pub fn wants(configuration: &ImageConfiguration) -> Result<Vec<Dependency>, Failure> {
+    configuration.contents.packages.iter().map(|want| want.value.parse()).collect::<Result<_, _>>().or_bad()
+}
+
+/// The packages for one architecture, in install order.
+pub fn solved<'a>(universe: &Universe<'a>, subject: &str, wants: &[Dependency]) -> Result<Solution<'a>, Failure> {
+    solve::solve(universe, &Task::new(subject, wants)).or_bad()
+}
+
+/// `NAME=VERSION` for the host's architecture, or else for the first one.
+fn chosen(
+    file: &Path,
+    configuration: &ImageConfiguration,
+    repositories: &[Repositories],
+) -> Result<Vec<String>, Failure> {
+    let wants = wants(configuration)?;
+    let universes = universes(repositories)?;
+    let host = Architecture::host();
+    let shown = universes.iter().find(|universe| Some(universe.architecture()) == host).or(universes.first());
+    let universe = shown.ok_or_else(|| Failure::bad("no architecture is named"))?;
+    let solution = solved(universe, &file.display().to_string(), &wants)?;
+    Ok(solution.packages().map(|selected| format!("{}={}", selected.entry.name, selected.entry.version)).collect())
+}
