@@ -9,6 +9,7 @@ use repositories::Repositories;
 use solve::{Solution, Task, Universe};
 
 use crate::arguments::{Global, RepositoryArguments, Solve};
+use crate::factory::clock;
 use crate::output::{self, Failure, Format, OrFail};
 use crate::sources::{Sources, architectures};
 
@@ -76,8 +77,9 @@ pub fn read(file: &Path, arguments: &RepositoryArguments) -> Result<(ImageConfig
 /// The HTTP client whose cache of indexes and keys is in the home.
 pub fn fetcher(global: &Global, arguments: &RepositoryArguments) -> Result<upstream::Fetcher, Failure> {
     let options = upstream::FetchOptions { offline: arguments.offline, ..upstream::FetchOptions::default() };
-    upstream::Fetcher::new(global.home.join("cache/repositories"), options, Arc::new(jiff::Timestamp::now))
-        .or_environment()
+    let clock = clock()?;
+    let now = Arc::new(move || clock.now());
+    upstream::Fetcher::new(global.home.join("cache/repositories"), options, now).or_environment()
 }
 
 fn warn_if_unverified(sources: &Sources) -> Result<(), Failure> {

@@ -116,14 +116,19 @@ fn resolve(base: &GitAddress, url: &str) -> Result<GitAddress> {
         return url.parse();
     }
     let mut address = base.as_str().trim_end_matches('/').to_owned();
+    let host = address.find("://").map_or(0, |scheme| scheme + "://".len());
+    let root = address.get(host..).and_then(|rest| rest.find('/')).map_or(address.len(), |path| host + path);
     let mut rest = url;
     loop {
         if let Some(next) = rest.strip_prefix("./") {
             rest = next;
         } else if let Some(next) = rest.strip_prefix("../") {
             rest = next;
-            let end = address.rfind('/').unwrap_or(0);
-            address.truncate(end);
+            match address.rfind('/').filter(|end| *end >= root) {
+                Some(end) => address.truncate(end),
+                // Above the server there is nothing; an address that begins with `..` is refused.
+                None => return url.parse(),
+            }
         } else {
             break;
         }
