@@ -53,22 +53,8 @@ fn program(factory: &Factory, version: &str, before: &str) {
 /// The machine in the ELF header of `/usr/bin/program` in a platform's image (ELF specification,
 /// `e_machine`).
 fn machine(factory: &Factory, platform: &str) -> u16 {
-    let layout = factory.layout("program");
-    let manifest = layout::document(&layout, platform);
-    for layer in rows(&manifest["layers"]) {
-        let path = layout.join("blobs").join(text(&layer["digest"]).replace(':', "/"));
-        let bytes = std::fs::read(path).unwrap();
-        let mut archive = tar::Archive::new(flate2::bufread::MultiGzDecoder::new(bytes.as_slice()));
-        for entry in archive.entries().unwrap() {
-            let mut entry = entry.unwrap();
-            if entry.path().unwrap().ends_with("usr/bin/program") {
-                let mut header = [0; 20];
-                std::io::Read::read_exact(&mut entry, &mut header).unwrap();
-                return u16::from_le_bytes([header[18], header[19]]);
-            }
-        }
-    }
-    panic!("no program in {platform}");
+    let program = layout::file(&factory.layout("program"), platform, "usr/bin/program");
+    u16::from_le_bytes([program[18], program[19]])
 }
 
 #[test]

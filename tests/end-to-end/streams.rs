@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 use tests::factory::{Answer, Factory, rows, text, texts};
+use tests::layout;
 
 const MILL: &str = env!("CARGO_BIN_EXE_mill");
 
@@ -63,22 +64,9 @@ fn a_variant_adds_its_packages_under_its_own_tags() {
 
 /// The database of installed packages of an image's platform.
 fn files(factory: &Factory, row: &Value) -> String {
-    let layout = factory.layout("library");
-    let manifest = tests::layout::document(&layout, text(&row["platforms"]["x86_64"]));
-    let mut database = String::new();
-    for layer in rows(&manifest["layers"]) {
-        let path = layout.join("blobs").join(text(&layer["digest"]).replace(':', "/"));
-        let bytes = std::fs::read(path).unwrap();
-        let mut archive = tar::Archive::new(flate2::bufread::MultiGzDecoder::new(bytes.as_slice()));
-        for entry in archive.entries().unwrap() {
-            let mut entry = entry.unwrap();
-            if entry.path().unwrap().ends_with("lib/apk/db/installed") {
-                std::io::Read::read_to_string(&mut entry, &mut database).unwrap();
-            }
-        }
-    }
-    assert!(!database.is_empty(), "no layer has the package database");
-    database
+    let database = layout::file(&factory.layout("library"), text(&row["platforms"]["x86_64"]), "lib/apk/db/installed");
+    assert!(!database.is_empty(), "the package database is empty");
+    String::from_utf8(database).unwrap()
 }
 
 #[test]
@@ -209,7 +197,7 @@ fn retention_removes_only_what_no_tag_needs_and_keeps_its_record() {
     }
     let removed = before.tags["library:1.0.0-202603020600"].clone();
     factory.run(&["verify", &format!("library@{removed}")]).expect_code(1);
-    let blob = factory.layout("library").join("blobs").join(removed.replace(':', "/"));
+    let blob = layout::blob(&factory.layout("library"), &removed);
     assert!(!blob.exists(), "{}", blob.display());
     assert_eq!(statuses(&factory)["1.0.0-202603020600"], "removed");
     let history = factory.run(&["image", "history", "library", "--tag", "1.0.0-202603020600"]);

@@ -9,6 +9,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
@@ -27,6 +28,26 @@ pub fn blob(layout: &Path, digest: &str) -> PathBuf {
 /// A manifest or other JSON blob.
 pub fn document(layout: &Path, digest: &str) -> Value {
     serde_json::from_slice(&fs::read(blob(layout, digest)).unwrap()).unwrap()
+}
+
+/// The content of the regular file whose path ends in `path`, in the image with this manifest.
+///
+/// # Panics
+/// When no layer has it.
+pub fn file(layout: &Path, manifest: &str, path: &str) -> Vec<u8> {
+    for layer in document(layout, manifest)["layers"].as_array().unwrap() {
+        let bytes = fs::read(blob(layout, layer["digest"].as_str().unwrap())).unwrap();
+        let mut archive = tar::Archive::new(flate2::bufread::MultiGzDecoder::new(bytes.as_slice()));
+        for entry in archive.entries().unwrap() {
+            let mut entry = entry.unwrap();
+            if entry.header().entry_type().is_file() && entry.path().unwrap().ends_with(path) {
+                let mut content = Vec::new();
+                entry.read_to_end(&mut content).unwrap();
+                return content;
+            }
+        }
+    }
+    panic!("no layer of {manifest} has `{path}`");
 }
 
 /// What each tag names; lists of referrers (`sha256-HEX`) are left out.

@@ -12,6 +12,7 @@ use sha2::Sha256;
 use crate::archive::package::Script;
 use crate::archive::reader::{FileEntry, FileKind};
 use crate::archive::writer::{TarWriter, gzip};
+use crate::hashing::HashingWriter;
 use crate::tree;
 use crate::{Checksum, Error, PackageInformation, Result};
 
@@ -64,11 +65,11 @@ pub fn build_package(
 ) -> Result<BuiltPackage> {
     let spool_error = |error| Error::io("spool file", error);
     spool.seek(SeekFrom::Start(0)).map_err(spool_error)?;
-    let mut hashing = Hashing { into: io::BufWriter::new(&mut *spool), sha256: Sha256::new(), size: 0 };
+    let mut hashing = HashingWriter::<_, Sha256>::new(io::BufWriter::new(&mut *spool));
     let installed_size = write_data(spec, root, &mut hashing)?;
-    hashing.into.flush().map_err(spool_error)?;
-    let (data_size, data_hash) = (hashing.size, hex::encode(hashing.sha256.finalize_reset()));
-    drop(hashing);
+    hashing.flush().map_err(spool_error)?;
+    let (_, data_hash, data_size) = hashing.finish();
+    let data_hash = hex::encode(data_hash.finalize());
     let information = PackageInformation { installed_size, data_hash, ..spec.information.clone() };
     let control = control_member(spec, &information)?;
     let output_error = |error| Error::io(information.file_name(), error);
@@ -208,25 +209,4 @@ fn file_checksum(path: &Path, size: u64) -> Result<Checksum> {
         return Err(Error::tree(path, format_args!("it changed from {size} to {read} bytes while it was read")));
     }
     Ok(Checksum(sha1.finalize().into()))
-}
-
-struct Hashing<W> {
-    into: W,
-    sha256: Sha256,
-    size: u64,
-}
-
-impl<W: Write> Write for Hashing<W> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let count = self.into.write(bytes)?;
-        if let Some(written) = bytes.get(..count) {
-            self.sha256.update(written);
-        }
-        self.size += count as u64;
-        Ok(count)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.into.flush()
-    }
 }

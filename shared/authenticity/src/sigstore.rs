@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use keyless::crypto;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use sign::chain;
 use sigstore_verify::trust_root::{SIGSTORE_PRODUCTION_TRUSTED_ROOT, TrustedRoot};
 use sigstore_verify::types::{Bundle, Sha256Hash, SignatureContent};
 use sigstore_verify::{VerificationPolicy, Verifier};
@@ -146,20 +147,6 @@ fn statement(payload: &[u8], sha256: &str, file: Option<&str>) -> Result<String>
 fn normalized(name: &str) -> String {
     let parts = name.split(['-', '_', '.']).filter(|part| !part.is_empty());
     parts.collect::<Vec<_>>().join("-").to_ascii_lowercase()
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        next = cause.source();
-    }
-    text
 }
 
 /// The attestations of a provenance document of a Python index (PEP 740, "Provenance objects"), or

@@ -8,7 +8,7 @@ use tempfile::NamedTempFile;
 
 use crate::Error;
 use crate::compress::Compressed;
-use crate::digest::Hashing;
+use crate::digest::{Hashing, sha256_text};
 use crate::layout::persist;
 use crate::sink::BlobSink;
 
@@ -55,7 +55,8 @@ impl LayerCache {
         };
         let mut into = Hashing::new(sink.begin().map_err(Error::write("layer"))?);
         io::copy(&mut file, &mut into).map_err(Error::write("layer"))?;
-        let (blob, digest, size) = into.finish();
+        let (blob, sha256, size) = into.finish();
+        let digest = sha256_text(sha256);
         if (&digest, size) != (&record.digest, record.size) {
             // Damaged on disk: it is made anew, and this one is replaced then.
             return Ok(None);

@@ -113,8 +113,8 @@ fn compress_with<W: Write>(
         fill(&mut pipe)?;
         let into = pipe.finish().map_err(failed())?;
         let diff_id = hasher.join().map_err(|_| ended("hashing")).map_err(failed())?;
-        let (into, digest, size) = into.finish();
-        Ok((into, Compressed { digest, size, diff_id }))
+        let (into, sha256, size) = into.finish();
+        Ok((into, Compressed { digest: sha256_text(sha256), size, diff_id }))
     })
 }
 

@@ -8,7 +8,7 @@ use crate::Error;
 use crate::cache::LayerCache;
 use crate::compress::{Compressed, Compression, compress};
 use crate::database;
-use crate::digest::Hashing;
+use crate::digest::{Hashing, sha256_text};
 use crate::facts::Opened;
 use crate::install::Installation;
 use crate::layering::Layers;
@@ -273,6 +273,6 @@ fn identity(
         }
     }
     write_others(part, &mut stream)?;
-    let (_, digest, _) = hashing.finish();
-    Ok(Some(digest))
+    let (_, sha256, _) = hashing.finish();
+    Ok(Some(sha256_text(sha256)))
 }

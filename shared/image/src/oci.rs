@@ -8,11 +8,12 @@ use oci_spec::image::{
     ImageIndexBuilder, ImageManifestBuilder, MediaType, Os, PlatformBuilder, RootFsBuilder, SCHEMA_VERSION,
 };
 use serde::Serialize;
+use sha2::{Digest as _, Sha256};
 
 use crate::Error;
 use crate::compose::{Composed, ComposedLayer, time};
 use crate::compress::{Compressed, Compression};
-use crate::digest::Hashing;
+use crate::digest::sha256_text;
 use crate::settings::{Entrypoint, Settings};
 use crate::sink::BlobSink;
 use crate::tree::relative;
@@ -149,10 +150,7 @@ pub fn compose_index(
 /// # Errors
 /// When a descriptor can't be made of the media type.
 pub fn descriptor_of(media_type: MediaType, bytes: &[u8]) -> Result<Descriptor, Error> {
-    let mut hashing = Hashing::new(std::io::sink());
-    hashing.write_all(bytes).map_err(Error::write("descriptor"))?;
-    let (_, digest, size) = hashing.finish();
-    descriptor(media_type, &digest, size)
+    descriptor(media_type, &sha256_text(Sha256::new_with_prefix(bytes)), bytes.len() as u64)
 }
 
 /// JSON without spaces, its keys sorted, so that one value has one digest.
@@ -164,11 +162,11 @@ pub(crate) fn canonical(document: &'static str, value: &impl Serialize) -> Resul
 }
 
 fn blob(what: &'static str, media_type: MediaType, bytes: &[u8], sink: &mut dyn BlobSink) -> Result<Descriptor, Error> {
-    let mut hashing = Hashing::new(sink.begin().map_err(Error::write(what))?);
-    hashing.write_all(bytes).map_err(Error::write(what))?;
-    let (writer, digest, size) = hashing.finish();
-    writer.commit(&digest, size).map_err(Error::write(what))?;
-    descriptor(media_type, &digest, size)
+    let mut writer = sink.begin().map_err(Error::write(what))?;
+    writer.write_all(bytes).map_err(Error::write(what))?;
+    let descriptor = descriptor_of(media_type, bytes)?;
+    writer.commit(descriptor.digest().as_ref(), descriptor.size()).map_err(Error::write(what))?;
+    Ok(descriptor)
 }
 
 fn descriptor(media_type: MediaType, digest: &str, size: u64) -> Result<Descriptor, Error> {

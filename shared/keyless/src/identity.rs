@@ -2,14 +2,14 @@
 
 use std::{fmt, fs, path::Path};
 
-use sign::{Digest, MAX_BUNDLE_BYTES, Statement, Trust};
+use sign::{Digest, MAX_BUNDLE_BYTES, Statement, Trust, chain};
 use sigstore_verify::{
     VerificationPolicy, Verifier,
     trust_root::TrustedRoot,
     types::{Bundle, Sha256Hash, SignatureContent},
 };
 
-use crate::{Error, Result, crypto, signer::chain};
+use crate::{Error, Result, crypto};
 
 /// The largest trusted root accepted, in bytes.
 const MAX_ROOT_BYTES: u64 = 8 << 20;

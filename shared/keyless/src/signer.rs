@@ -4,7 +4,7 @@ use std::{fmt, fs, io::Read, net::IpAddr, path::PathBuf, time::Duration};
 
 use async_trait::async_trait;
 use reqwest::Url;
-use sign::{Attestor, Signer, Statement};
+use sign::{Attestor, Signer, Statement, chain};
 use sigstore_sign::{SigningContext, SigningServices, oidc::IdentityToken};
 
 use crate::{Error, Result, crypto};
@@ -131,19 +131,4 @@ impl Attestor for Keyless {
     fn signer(&self) -> Option<&dyn Signer> {
         None
     }
-}
-
-/// An error with its causes.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        next = cause.source();
-    }
-    text
 }

@@ -177,7 +177,7 @@ impl ManifestFacts {
 ///
 /// # Errors
 /// [`Error::ManifestInvalid`] if it is not a SHA-256.
-pub(crate) fn digest_of(descriptor: &Descriptor) -> Result<Digest> {
+pub fn digest_of(descriptor: &Descriptor) -> Result<Digest> {
     descriptor.digest().as_ref().parse().map_err(Error::manifest)
 }
 

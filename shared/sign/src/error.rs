@@ -136,3 +136,18 @@ impl Error {
         Self::Malformed { what, reason: reason.to_string() }
     }
 }
+
+/// An error with all its causes, in one line; a cause that the text has already is not said again.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    text
+}

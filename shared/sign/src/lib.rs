@@ -21,7 +21,7 @@ mod trust;
 pub use attestor::Attestor;
 pub use bundle::{BUNDLE_MEDIA_TYPE, Bundle, MAX_BUNDLE_BYTES, verify_bundle};
 pub use digest::{Digest, InvalidDigest};
-pub use error::{Error, Result};
+pub use error::{Error, Result, chain};
 pub use key::{PublicKey, Signer};
 pub use local::{LocalEcdsaKey, LocalRsaKey};
 pub use statement::{ResourceDescriptor, STATEMENT_TYPE, Statement};

@@ -1,4 +1,5 @@
 use ports::PortError;
+pub use sign::chain;
 
 /// Why a stage could not do its work. What it found bad in its subject is an
 /// [`Outcome::Failed`](crate::Outcome::Failed) instead.
@@ -31,19 +32,4 @@ impl StageError {
     pub fn is_transient(&self) -> bool {
         !matches!(self, Self::Rejected(_))
     }
-}
-
-/// An error with all its causes, in one line.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        source = cause.source();
-    }
-    text
 }

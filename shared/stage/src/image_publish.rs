@@ -146,6 +146,7 @@ impl ImagePublish {
             tests: reports.summary(),
             complete: known.is_some_and(|known| known.complete),
             removed: None,
+            purged: false,
         };
         transaction.put(key, condition, &release)?;
         transaction.put(Key::new(partition, "tags"), ownership_condition, &ownership)?;

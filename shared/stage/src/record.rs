@@ -188,6 +188,9 @@ pub struct Release {
     /// When retention took it out of the registry.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub removed: Option<Timestamp>,
+    /// Its content has been removed as well.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub purged: bool,
 }
 
 /// A tag that began to name another digest.

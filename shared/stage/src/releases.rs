@@ -41,13 +41,13 @@ impl Ownership {
     }
 
     /// Whether the tag of a release's version names it.
-    pub(crate) fn tagged(&self, release: &Release) -> bool {
+    pub(crate) fn has_version_tag(&self, release: &Release) -> bool {
         release.tags.first().and_then(|exact| self.tags.get(exact)) == Some(&release.digest)
     }
 
     /// Whether a release is the one that its version's tag names, and its stream is at that version.
     pub(crate) fn owns(&self, release: &Release) -> bool {
-        self.tagged(release) && self.streams.get(&release.stream) == Some(&release.version)
+        self.has_version_tag(release) && self.streams.get(&release.stream) == Some(&release.version)
     }
 }
 
@@ -89,7 +89,7 @@ pub(crate) struct Statuses {
 
 impl Statuses {
     /// Whether a tag other than its timestamp names a release.
-    pub(crate) fn tagged(&self, release: &Release) -> bool {
+    pub(crate) fn named_by_tag(&self, release: &Release) -> bool {
         let tags = &self.ownership.tags;
         tags.iter().any(|(tag, digest)| *digest == release.digest && *tag != release.timestamp_tag)
     }
@@ -102,7 +102,7 @@ impl Statuses {
         match self.streams.get(&release.stream) {
             Some((digest, true)) if *digest == release.digest => ReleaseStatus::Current,
             Some((digest, false)) if *digest == release.digest => ReleaseStatus::EndOfLife,
-            _ if self.ownership.tagged(release) => ReleaseStatus::Frozen,
+            _ if self.ownership.has_version_tag(release) => ReleaseStatus::Frozen,
             _ => ReleaseStatus::Superseded,
         }
     }

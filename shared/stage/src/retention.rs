@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 use ports::{Condition, Digest, Key, Transaction};
-use registry::{Descriptor, Reference, Registry, Repository};
+use registry::{Reference, Registry, Repository};
 use serde::Serialize;
 
 use crate::record::{self, Release, TagMove};
@@ -80,7 +80,7 @@ fn going(retention: Retention, releases: &[Release], statuses: &Statuses, now: T
         .enumerate()
         .filter(|(_, release)| release.complete && release.removed.is_none())
         .map(|(position, release)| {
-            let needed = statuses.of(release) != ReleaseStatus::Superseded || statuses.tagged(release);
+            let needed = statuses.of(release) != ReleaseStatus::Superseded || statuses.named_by_tag(release);
             (position, Published { stream: &release.stream, time: release.time, needed })
         })
         .collect();
@@ -121,8 +121,12 @@ struct Content {
     blobs: BTreeSet<Digest>,
 }
 
-/// Removes the content of all removed releases that no kept one needs.
+/// Removes the content of removed releases that no kept one needs, once.
 async fn purge(context: &Context, images: &[(&String, Vec<Release>)]) -> Result<(), StageError> {
+    let remains = |release: &Release| release.removed.is_some() && !release.purged;
+    if !images.iter().any(|(_, releases)| releases.iter().any(remains)) {
+        return Ok(());
+    }
     let mut kept_by_images = BTreeSet::new();
     let mut gone_of_images = BTreeSet::new();
     for (image, releases) in images {
@@ -130,7 +134,7 @@ async fn purge(context: &Context, images: &[(&String, Vec<Release>)]) -> Result<
             image.parse().map_err(|error: registry::Error| StageError::Rejected(chain(&error)))?;
         let registry = context.registry.as_ref();
         let (mut kept, mut gone) = (Content::default(), Content::default());
-        for release in releases {
+        for release in releases.iter().filter(|release| !release.purged) {
             let content = if release.removed.is_some() { &mut gone } else { &mut kept };
             collect(registry, &repository, release, content).await?;
         }
@@ -146,6 +150,14 @@ async fn purge(context: &Context, images: &[(&String, Vec<Release>)]) -> Result<
     for digest in gone_of_images.difference(&kept_by_images) {
         context.blobs.remove(*digest).await?;
     }
+    for (image, releases) in images {
+        for release in releases.iter().filter(|release| remains(release)) {
+            let key = Key::new(record::image(image), format!("release#{}", release.digest));
+            let mut transaction = Transaction::default();
+            transaction.put(key, Condition::Any, &Release { purged: true, ..release.clone() })?;
+            context.state.commit(transaction).await?;
+        }
+    }
     Ok(())
 }
 
@@ -156,29 +168,24 @@ fn failed(error: registry::Error) -> StageError {
 /// The content of one release that the registry has: its manifests, what refers to them, and what
 /// all these name.
 async fn collect(
-    registry: &dyn Registry,
+    from: &dyn Registry,
     repository: &Repository,
     release: &Release,
     content: &mut Content,
 ) -> Result<(), StageError> {
     for subject in release.platforms.values().chain([&release.digest]) {
         let mut manifests = vec![*subject];
-        for referrer in registry.referrers(repository, *subject, None).await.map_err(failed)? {
-            manifests.push(digest(&referrer)?);
+        for referrer in from.referrers(repository, *subject, None).await.map_err(failed)? {
+            manifests.push(registry::digest_of(&referrer).map_err(failed)?);
         }
         for reference in manifests {
-            let manifest = registry.manifest(repository, &Reference::Digest(reference)).await.map_err(failed)?;
+            let manifest = from.manifest(repository, &Reference::Digest(reference)).await.map_err(failed)?;
             let Some(manifest) = manifest else { continue };
             content.manifests.insert(reference);
             for blob in manifest.facts().map_err(failed)?.blobs() {
-                content.blobs.insert(digest(blob)?);
+                content.blobs.insert(registry::digest_of(blob).map_err(failed)?);
             }
         }
     }
     Ok(())
-}
-
-fn digest(descriptor: &Descriptor) -> Result<Digest, StageError> {
-    let text = descriptor.digest().as_ref();
-    text.parse().map_err(|error: ports::InvalidDigest| StageError::Rejected(error.to_string()))
 }

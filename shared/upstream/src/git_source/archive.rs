@@ -5,6 +5,7 @@ use std::io::{BufWriter, Read, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use apk::HashingWriter;
 use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
@@ -31,7 +32,7 @@ pub(super) fn write(
     blobs: &BlobStore,
 ) -> Result<Archive> {
     let file = store::temporary_in(blobs.folder())?;
-    let out = Counted { out: BufWriter::with_capacity(256 * 1024, file), hash: Sha256::new(), size: 0 };
+    let out = HashingWriter::<_, Sha256>::new(BufWriter::with_capacity(256 * 1024, file));
     let newest = modules.iter().map(|module| module.listing.time).chain([top.time]).max().unwrap_or(0);
     let mut writer = Writer { tar: tar::Builder::new(out), time: newest, left: top.repository.bounds.largest_tree };
     writer.files(top, "")?;
@@ -53,8 +54,8 @@ pub(super) fn write(
         let scratch = scratch.join(format!("pack-{index}"));
         writer.git_folder(&module.listing, None, Some(&work_tree), of(Some(index)), &folder, &scratch)?;
     }
-    let Counted { out, hash, size } =
-        writer.tar.into_inner().map_err(Error::io("write", "an archive of the source"))?;
+    let out = writer.tar.into_inner().map_err(Error::io("write", "an archive of the source"))?;
+    let (out, hash, size) = out.finish();
     let file = out.into_inner().map_err(|error| Error::io("write", blobs.folder())(error.into_error()))?;
     let sha256 = hex::encode(hash.finalize());
     store::keep(file, &blobs.path(&sha256))?;
@@ -240,25 +241,6 @@ fn cone(paths: &[String]) -> String {
         }
     }
     text
-}
-
-struct Counted<W> {
-    out: W,
-    hash: Sha256,
-    size: u64,
-}
-
-impl<W: Write> Write for Counted<W> {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        let count = self.out.write(bytes)?;
-        self.hash.update(bytes.get(..count).unwrap_or_default());
-        self.size += count as u64;
-        Ok(count)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        self.out.flush()
-    }
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
+use apk::HashingWriter;
 use flate2::Compression;
 use flate2::write::ZlibEncoder;
 use sha1::{Digest, Sha1};
@@ -30,7 +31,7 @@ pub(super) fn write(listing: &Listing, folder: &Path) -> Result<Pack> {
     let ids = objects(listing);
     let pack = folder.join("all.pack");
     let file = File::create_new(&pack).map_err(Error::io("create", &pack))?;
-    let mut out = Hashed { out: BufWriter::new(file), hash: Sha1::new() };
+    let mut out = HashingWriter::<_, Sha1>::new(BufWriter::new(file));
     let mut head = b"PACK\0\0\0\x02".to_vec();
     head.extend(u32::try_from(ids.len()).unwrap_or(u32::MAX).to_be_bytes());
     out.write_all(&head).map_err(Error::io("write", &pack))?;
@@ -57,7 +58,7 @@ pub(super) fn write(listing: &Listing, folder: &Path) -> Result<Pack> {
             shallow.insert((*id).to_owned());
         }
     }
-    let Hashed { mut out, hash } = out;
+    let (mut out, hash, _) = out.finish();
     let digest = hash.finalize();
     out.write_all(&digest).and_then(|()| out.flush()).map_err(Error::io("write", &pack))?;
     let index = folder.join("all.idx");
@@ -109,23 +110,6 @@ fn index_pack(listing: &Listing, pack: &Path, index: &Path) -> Result<()> {
         return Ok(());
     }
     Err(fail(format!("`git index-pack` failed: {}", String::from_utf8_lossy(&output.stderr).trim())))
-}
-
-struct Hashed<W> {
-    out: W,
-    hash: Sha1,
-}
-
-impl<W: Write> Write for Hashed<W> {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        let count = self.out.write(bytes)?;
-        self.hash.update(bytes.get(..count).unwrap_or_default());
-        Ok(count)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        self.out.flush()
-    }
 }
 
 #[cfg(test)]
