@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::archive::reader::{FileEntry, FileKind, checked_path};
 use crate::limits;
-use crate::record::{self, Letters, Lines};
+use crate::record::{self, Letters, Lines, Record};
 use crate::{Checksum, Error, IndexEntry, Result};
 
 const DIRECTORY_MODE: u32 = 0o755;
@@ -133,25 +133,7 @@ pub fn parse_installed(file: &str, text: &str) -> Result<Vec<InstalledPackage>> 
     if text.len() as u64 > limits::INDEX_BYTES {
         return Err(Error::limit(file, "the installed database in bytes", limits::INDEX_BYTES));
     }
-    let mut packages = Vec::new();
-    let mut reading = Reading::default();
-    let mut last = 0;
-    for (number, line) in (1..).zip(text.lines()) {
-        last = number;
-        if line.len() > limits::LINE_BYTES {
-            return Err(Error::limit(file, format_args!("line {number} in bytes"), limits::LINE_BYTES as u64));
-        }
-        if line.is_empty() {
-            packages.extend(std::mem::take(&mut reading).finish(file, number)?);
-            if packages.len() > limits::RECORDS {
-                return Err(Error::limit(file, "the installed database in records", limits::RECORDS as u64));
-            }
-            continue;
-        }
-        reading.line(line).map_err(|problem| Error::line(file, number, problem))?;
-    }
-    packages.extend(reading.finish(file, last)?);
-    Ok(packages)
+    record::read::<Reading>(file, "the installed database", text)
 }
 
 /// What a line of permissions or a checksum applies to.
@@ -172,7 +154,9 @@ struct Reading {
     last: Last,
 }
 
-impl Reading {
+impl Record<'_> for Reading {
+    type Finished = InstalledPackage;
+
     fn line(&mut self, line: &str) -> Result<(), String> {
         let (letter, value) = record::split(line)?;
         match letter {
@@ -211,18 +195,24 @@ impl Reading {
                 _ => return Err("`Z:` needs an `R:` before it".to_owned()),
             },
             _ => {
-                if !self.letters.first(letter) {
-                    return Err(format!(
-                        "`{}:` comes twice in one record; a blank line ends a record",
-                        char::from(letter)
-                    ));
-                }
+                self.letters.once(letter)?;
                 record::set(&mut self.package.entry, letter, value)?;
             }
         }
         Ok(())
     }
 
+    fn is_empty(&self) -> bool {
+        self.letters.is_empty()
+    }
+
+    fn finish(self) -> Result<InstalledPackage, String> {
+        record::named(&self.package.entry)?;
+        Ok(self.package)
+    }
+}
+
+impl Reading {
     fn push(&mut self, path: String, directory: bool) {
         let mode = if directory { DIRECTORY_MODE } else { FILE_MODE };
         self.package.files.push(InstalledFile { path, directory, mode, uid: 0, gid: 0, checksum: None });
@@ -242,20 +232,6 @@ impl Reading {
             (file.uid, file.gid, file.mode) = (uid, gid, mode);
         }
         Ok(())
-    }
-
-    fn finish(self, file: &str, line: usize) -> Result<Option<InstalledPackage>> {
-        if self.letters.is_empty() {
-            return Ok(None);
-        }
-        for (letter, value) in
-            [("P", &self.package.entry.information.name), ("V", &self.package.entry.information.version)]
-        {
-            if value.is_empty() {
-                return Err(Error::line(file, line, format_args!("the record that ends here has no `{letter}:`")));
-            }
-        }
-        Ok(Some(self.package))
     }
 }
 
@@ -359,6 +335,6 @@ mod tests {
         assert_eq!(problem("F:a\nM:0:0:9\n"), "i:2: expected UID:GID:MODE with an octal mode, found `0:0:9`");
         assert_eq!(problem("F:../etc\n"), "i:1: its path has a `..` component, which would escape the root: `../etc`");
         assert_eq!(problem("F:etc\nR:a/b\n"), "i:2: `R:` expected a name without `/`, found `a/b`");
-        assert_eq!(problem("P:a\n\n"), "i:2: the record that ends here has no `V:`");
+        assert_eq!(problem("P:a\n\n"), "i:2: the record that ends here: `V` can't be ``: it must not be empty");
     }
 }

@@ -84,12 +84,6 @@ impl Keyring {
         Self { keys: keys.into_iter().map(|key| (key.name.clone(), key)).collect() }
     }
 
-    /// A keyring of keys given as name and PEM text.
-    pub fn from_pems<'a>(keys: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Self> {
-        let keys = keys.into_iter().map(|(name, pem)| PublicKey::from_pem(name, pem));
-        Ok(Self::new(keys.collect::<Result<Vec<_>>>()?))
-    }
-
     /// Every file of the folder whose name ends in `.rsa.pub`, as in `/etc/apk/keys`; other files
     /// are no keys and are passed over.
     pub fn from_folder(folder: &Path) -> Result<Self> {

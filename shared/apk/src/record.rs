@@ -18,6 +18,14 @@ impl Letters {
         first
     }
 
+    /// Refuses a letter that the record has had.
+    pub(crate) fn once(&mut self, letter: u8) -> Result<(), String> {
+        if self.first(letter) {
+            return Ok(());
+        }
+        Err(format!("`{}:` comes twice in one record; a blank line ends a record", char::from(letter)))
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.0 == 0
     }
@@ -43,49 +51,86 @@ pub(crate) trait Fields<'t>: Default {
     fn name_and_version(&self) -> (&str, &str);
 }
 
-/// Reads the records of an index: lines `X:value`, a blank line after each record, which the last
-/// may lack.
-pub(crate) fn parse<'t, F: Fields<'t>>(file: &str, text: &'t str) -> Result<Vec<F>> {
+/// A record that is read line by line.
+pub(crate) trait Record<'t>: Default {
+    type Finished;
+
+    fn line(&mut self, line: &'t str) -> Result<(), String>;
+
+    /// Whether it has no line yet.
+    fn is_empty(&self) -> bool;
+
+    fn finish(self) -> Result<Self::Finished, String>;
+}
+
+/// Reads records: lines, and a blank line after each record, which the last may lack. `file` names
+/// the text in errors, and `what` says what it is.
+pub(crate) fn read<'t, R: Record<'t>>(file: &str, what: &str, text: &'t str) -> Result<Vec<R::Finished>> {
     let mut records = Vec::new();
-    let mut record = F::default();
-    let mut letters = Letters::default();
+    let mut record = R::default();
     let mut last = 0;
     for (number, line) in (1..).zip(text.lines()) {
         last = number;
         if line.len() > limits::LINE_BYTES {
             return Err(Error::limit(file, format_args!("line {number} in bytes"), limits::LINE_BYTES as u64));
         }
-        if line.is_empty() {
-            if !letters.is_empty() {
-                records.push(finished(file, number, std::mem::take(&mut record))?);
-                letters = Letters::default();
-                if records.len() > limits::RECORDS {
-                    return Err(Error::limit(file, "the index in records", limits::RECORDS as u64));
-                }
+        if !line.is_empty() {
+            record.line(line).map_err(|problem| Error::line(file, number, problem))?;
+        } else if !record.is_empty() {
+            records.push(finished(file, number, std::mem::take(&mut record))?);
+            if records.len() > limits::RECORDS {
+                return Err(Error::limit(file, format_args!("{what} in records"), limits::RECORDS as u64));
             }
-            continue;
         }
-        let (letter, value) = split(line).map_err(|problem| Error::line(file, number, problem))?;
-        if !letters.first(letter) {
-            let problem =
-                format_args!("`{}:` comes twice in one record; a blank line ends a record", char::from(letter));
-            return Err(Error::line(file, number, problem));
-        }
-        record.set(letter, value).map_err(|problem| Error::line(file, number, problem))?;
     }
-    if !letters.is_empty() {
+    if !record.is_empty() {
         records.push(finished(file, last, record)?);
     }
     Ok(records)
 }
 
-fn finished<'t, F: Fields<'t>>(file: &str, line: usize, record: F) -> Result<F> {
+fn finished<'t, R: Record<'t>>(file: &str, line: usize, record: R) -> Result<R::Finished> {
+    record.finish().map_err(|problem| Error::line(file, line, format_args!("the record that ends here: {problem}")))
+}
+
+/// A record whose every line is `X:value`.
+#[derive(Default)]
+struct Lettered<F> {
+    fields: F,
+    letters: Letters,
+}
+
+impl<'t, F: Fields<'t>> Record<'t> for Lettered<F> {
+    type Finished = F;
+
+    fn line(&mut self, line: &'t str) -> Result<(), String> {
+        let (letter, value) = split(line)?;
+        self.letters.once(letter)?;
+        self.fields.set(letter, value)
+    }
+
+    fn is_empty(&self) -> bool {
+        self.letters.is_empty()
+    }
+
+    fn finish(self) -> Result<F, String> {
+        named(&self.fields)?;
+        Ok(self.fields)
+    }
+}
+
+/// Reads the records of an index: lines `X:value`.
+pub(crate) fn parse<'t, F: Fields<'t>>(file: &str, text: &'t str) -> Result<Vec<F>> {
+    read::<Lettered<F>>(file, "the index", text)
+}
+
+/// Refuses a record without a proper name or version.
+pub(crate) fn named<'t>(record: &impl Fields<'t>) -> Result<(), String> {
     let (name, version) = record.name_and_version();
     for (letter, value) in [("P", name), ("V", version)] {
-        check_name(letter, value)
-            .map_err(|error| Error::line(file, line, format_args!("the record that ends here: {error}")))?;
+        check_name(letter, value).map_err(|error| error.to_string())?;
     }
-    Ok(record)
+    Ok(())
 }
 
 impl Fields<'_> for IndexEntry {
