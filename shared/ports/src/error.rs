@@ -63,6 +63,16 @@ pub enum PortError {
         /// SQLite's answer.
         source: rusqlite::Error,
     },
+    /// A service answered with an error, after its client's own retries, or could not be reached.
+    #[error("{service} `{action}`: {reason}")]
+    Service {
+        /// The service, such as `DynamoDB`.
+        service: &'static str,
+        /// The call, such as `GetItem`.
+        action: &'static str,
+        /// The error with its causes.
+        reason: String,
+    },
     /// Another process works in this home.
     #[error("another `mill` works in `{}`: wait for it or use another --home", path.display())]
     HomeBusy {

@@ -85,6 +85,19 @@ impl FileBlobs {
     }
 }
 
+/// The digest of a file's content.
+///
+/// # Errors
+/// [`PortError::File`] when it can't be read.
+pub async fn digest_of_file(path: &Path) -> Result<Digest, PortError> {
+    let path = path.to_owned();
+    tokio::task::spawn_blocking(move || {
+        let read = File::open(&path).and_then(|mut file| digest_of(&mut file));
+        read.map_err(|source| PortError::File { action: "read", path, source })
+    })
+    .await?
+}
+
 fn digest_of(reader: &mut dyn Read) -> std::io::Result<Digest> {
     let mut hasher = Sha256::new();
     let mut buffer = vec![0_u8; 128 * 1024];
