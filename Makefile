@@ -3,9 +3,10 @@ CARGO ?= cargo
 HOME_FOLDER ?= .mill
 LISTEN ?= 127.0.0.1:5000
 VENV ?= .venv
+NODE ?= .node
 # For example `--show-output`, which prints what tests say, `not run` lines among it.
 TEST_ARGUMENTS ?=
-export PATH := $(abspath $(VENV))/bin:$(PATH):/usr/sbin:/sbin
+export PATH := $(abspath $(VENV))/bin:$(abspath $(NODE))/node_modules/.bin:$(PATH):/usr/sbin:/sbin
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 MILL := $(TARGET)/release/mill
 
@@ -47,7 +48,8 @@ setup-test:
 	@infra/setup/debian.sh test
 	@infra/setup/emulation.sh || echo "aarch64 is not tested here" >&2
 	@infra/setup/python.sh $(VENV)
+	@infra/setup/node.sh $(NODE)
 
 clean: ## remove what builds and runs have left
 	$(CARGO) clean
-	rm -rf $(HOME_FOLDER) $(VENV)
+	rm -rf $(HOME_FOLDER) $(VENV) $(NODE)
