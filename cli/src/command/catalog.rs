@@ -156,6 +156,13 @@ fn warnings(plans: &[(PackageDefinition, BuildPlan)]) -> Vec<Warning> {
             severity: Severity::Warning,
             error: unknown.to_string(),
         }));
+        warnings.extend(plan.unknown_variables.iter().map(|unknown| Warning {
+            file: unknown.location.file.clone(),
+            line: unknown.location.line,
+            rule: "unknown-variable".to_owned(),
+            severity: Severity::Warning,
+            error: unknown.to_string(),
+        }));
         warnings.extend(recipe::lint::lint(definition).into_iter().map(Warning::from));
     }
     let definitions: Vec<&PackageDefinition> = plans.iter().map(|(definition, _)| definition).collect();
@@ -235,7 +242,7 @@ fn check_image(folder: &Path) -> Result<Option<Problem>, Failure> {
 }
 
 fn graph(global: &Global, folder: &Path, pipeline_folders: &[PathBuf]) -> Result<u8, Failure> {
-    let plans = plans(global, folder, pipeline_folders)?;
+    let mut plans = plans(global, folder, pipeline_folders)?;
     let bootstrap = global.catalog.join("bootstrap/bootstrap.yaml");
     let bootstrap = if bootstrap.is_file() {
         sandbox::Bootstrap::load(&bootstrap).or_bad()?
@@ -251,7 +258,12 @@ fn graph(global: &Global, folder: &Path, pipeline_folders: &[PathBuf]) -> Result
             node
         })
         .collect();
-    let graph = Graph::new(&nodes).or_bad()?;
+    let graph = Graph::tolerant(&nodes);
+    plans.failures.extend(graph.duplicates().iter().map(|duplicate| Problem {
+        file: format!("{}.yaml", folder.join(&duplicate.second).display()),
+        line: None,
+        error: duplicate.to_string(),
+    }));
     let cycles: Vec<String> = graph.cycles().iter().map(ToString::to_string).collect();
     let order = if cycles.is_empty() { graph.order().or_bad()? } else { Vec::new() };
     match global.format {

@@ -73,7 +73,7 @@ pub struct VersionedSource {
 ///
 /// A text that is no YAML, or past a bound.
 pub fn versioned_sources(text: &str, file: &str) -> Result<Vec<VersionedSource>, Error> {
-    let root = yaml::parse(text, file)?;
+    let root = yaml::parse_first(text, file)?.0;
     let mut sources: Vec<(usize, VersionedSource)> = Vec::new();
     for kind in ChecksumKind::ALL {
         for step in groups_to_change(&root, kind).iter().filter_map(|group| group.first()) {
@@ -101,7 +101,7 @@ pub fn update_definition_text(
     version: &str,
     checksums: &[NewChecksum],
 ) -> Result<String, Error> {
-    let root = yaml::parse(text, file)?;
+    let root = yaml::parse_first(text, file)?.0;
     let nothing = |field: &str, reason: &str| Error::NothingToUpdate {
         file: file.to_owned(),
         field: field.to_owned(),
@@ -109,6 +109,16 @@ pub fn update_definition_text(
     };
     let package = root.get("package");
     let node = package.and_then(|package| package.get("version")).ok_or_else(|| nothing("version", "in `package`"))?;
+    let node = variable(&root, node).unwrap_or(node);
+    if scalar(node).is_some_and(|version| version.contains("${{")) {
+        return Err(Error::Invalid {
+            location: Location::new(file, node.position),
+            field: "package.version".to_owned(),
+            value: scalar(node).unwrap_or_default().to_owned(),
+            reason: "it is made from variables, of which only a single one can be updated; write the version itself"
+                .to_owned(),
+        });
+    }
     let mut edits = vec![edit(node, text, file, "package.version", version)?];
     if let Some(node) = package.and_then(|package| package.get("epoch")).filter(|node| !node.is_null()) {
         edits.push(edit(node, text, file, "package.epoch", "0")?);
@@ -220,6 +230,14 @@ fn version_variables(root: &Node) -> BTreeSet<&str> {
         made.extend(transform.get("to").and_then(scalar).zip(transform.get("from").and_then(scalar)));
     }
     let mut names = BTreeSet::new();
+    // The variable that the version itself is.
+    if let Some(version) = root.get("package").and_then(|package| package.get("version")).and_then(scalar) {
+        let of_version = parts(version).into_iter().filter_map(|part| match part {
+            Part::Variable(name, _) => name.strip_prefix("vars."),
+            Part::Literal(_) => None,
+        });
+        names.extend(of_version);
+    }
     // Each round finds those that are one variable further away.
     while let Some((name, _)) = made.iter().find(|(name, from)| !names.contains(name) && follows(from, &names)) {
         names.insert(*name);

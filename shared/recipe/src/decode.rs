@@ -102,8 +102,10 @@ impl<'a> Fields<'a> {
         };
         let path = self.path(key);
         match &node.value {
+            // An item with nothing in it is as good as absent.
             Value::Sequence(items) => {
-                items.iter().enumerate().map(|(index, item)| read(item, &format!("{path}[{index}]"))).collect()
+                let items = items.iter().enumerate().filter(|(_, item)| !item.is_null());
+                items.map(|(index, item)| read(item, &format!("{path}[{index}]"))).collect()
             }
             _ => Err(wrong(self.file, node, &path, "a list")),
         }
@@ -127,11 +129,13 @@ impl<'a> Fields<'a> {
         let Some(node) = self.node(key) else {
             return Ok(None);
         };
-        if let Value::Scalar { text, plain: true } = &node.value {
-            // YAML 1.2's spellings, and the four pairs of 1.1 that melange's reader still takes.
+        if let Value::Scalar { text, plain } = &node.value {
+            // YAML 1.2's spellings, and the four pairs of 1.1 that melange's reader still takes, in quotes too.
             match text.as_str() {
-                "true" | "True" | "TRUE" | "y" | "Y" | "yes" | "on" => return Ok(Some(true)),
-                "false" | "False" | "FALSE" | "n" | "N" | "no" | "off" => return Ok(Some(false)),
+                "true" | "True" | "TRUE" if *plain => return Ok(Some(true)),
+                "false" | "False" | "FALSE" if *plain => return Ok(Some(false)),
+                "y" | "Y" | "yes" | "on" => return Ok(Some(true)),
+                "n" | "N" | "no" | "off" => return Ok(Some(false)),
                 _ => {}
             }
         }

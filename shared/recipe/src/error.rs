@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use crate::graph::Cycle;
+use crate::graph::{Cycle, Duplicate};
 use crate::text::Location;
 
 /// What is wrong with a definition, and where.
@@ -180,15 +180,8 @@ pub enum Error {
         chain: String,
     },
     /// Two definitions make a package of one name.
-    #[error("package `{package}` is made by both `{first}` and `{second}`; rename one")]
-    DuplicatePackage {
-        /// The package.
-        package: String,
-        /// One definition.
-        first: String,
-        /// The other.
-        second: String,
-    },
+    #[error("{0}")]
+    DuplicatePackage(Duplicate),
     /// The packages need each other.
     #[error("{0}")]
     Cycle(#[from] Cycle),
@@ -233,7 +226,7 @@ impl Error {
             | Self::MissingChecksum { location, .. }
             | Self::RequiredSteps { location, .. }
             | Self::PipelineDepth { location, .. } => Some(location),
-            Self::DuplicatePackage { .. } | Self::Cycle(_) | Self::NothingToUpdate { .. } | Self::Read { .. } => None,
+            Self::DuplicatePackage(_) | Self::Cycle(_) | Self::NothingToUpdate { .. } | Self::Read { .. } => None,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! In which order definitions must be built.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 
@@ -103,6 +104,28 @@ pub struct Graph {
     /// The same links the other way round.
     after: BTreeMap<String, BTreeSet<String>>,
     external: BTreeMap<String, BTreeSet<String>>,
+    duplicates: Vec<Duplicate>,
+}
+
+/// A package that two definitions make.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Duplicate {
+    /// The package.
+    pub package: String,
+    /// The definition that the graph takes it from.
+    pub first: String,
+    /// The other.
+    pub second: String,
+}
+
+impl fmt::Display for Duplicate {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            formatter,
+            "package `{}` is made by both `{}` and `{}`; rename one",
+            self.package, self.first, self.second
+        )
+    }
 }
 
 impl Graph {
@@ -115,15 +138,30 @@ impl Graph {
     ///
     /// [`Error::DuplicatePackage`] when two definitions make a package of one name.
     pub fn new(nodes: &[Node]) -> Result<Self, Error> {
+        let mut graph = Self::tolerant(nodes);
+        match graph.duplicates.pop() {
+            None => Ok(graph),
+            Some(duplicate) => Err(Error::DuplicatePackage(duplicate)),
+        }
+    }
+
+    /// As [`new`](Self::new), but a package that two definitions make is taken from the first, and is one of
+    /// [`duplicates`](Self::duplicates).
+    #[must_use]
+    pub fn tolerant(nodes: &[Node]) -> Self {
         let mut makers: BTreeMap<&str, (&Node, &NodePackage)> = BTreeMap::new();
+        let mut duplicates = Vec::new();
         for node in nodes {
             for package in &node.packages {
-                if let Some((first, _)) = makers.insert(&package.name, (node, package)) {
-                    return Err(Error::DuplicatePackage {
+                match makers.entry(&package.name) {
+                    Entry::Vacant(entry) => {
+                        entry.insert((node, package));
+                    }
+                    Entry::Occupied(entry) => duplicates.push(Duplicate {
                         package: package.name.clone(),
-                        first: first.name.clone(),
+                        first: entry.get().0.name.clone(),
                         second: node.name.clone(),
-                    });
+                    }),
                 }
             }
         }
@@ -136,7 +174,7 @@ impl Graph {
                 }
             }
         }
-        let mut graph = Self { before: BTreeMap::new(), after: BTreeMap::new(), external: BTreeMap::new() };
+        let mut graph = Self { before: BTreeMap::new(), after: BTreeMap::new(), external: BTreeMap::new(), duplicates };
         for node in nodes {
             let links = graph.links(node, &makers, &providers);
             for to in links.keys() {
@@ -144,7 +182,14 @@ impl Graph {
             }
             graph.before.insert(node.name.clone(), links);
         }
-        Ok(graph)
+        graph
+    }
+
+    /// Packages that two definitions make, in the order of the definitions; empty for a graph of
+    /// [`new`](Self::new).
+    #[must_use]
+    pub fn duplicates(&self) -> &[Duplicate] {
+        &self.duplicates
     }
 
     fn links(

@@ -49,7 +49,7 @@ pub use bump::{ChecksumKind, NewChecksum, VersionedSource, update_definition_tex
 pub use catalog::{Edition, ImageDefinition, Requirement, Stream, Suites, Variant};
 pub use error::Error;
 pub use evaluate::{LibraryC, MissingPipelines, Options, evaluate};
-pub use graph::{Cycle, Graph, Link, LinkKind, Node, NodePackage};
+pub use graph::{Cycle, Duplicate, Graph, Link, LinkKind, Node, NodePackage};
 pub use image::{
     Accounts, BaseImage, Certificates, Contents, Entrypoint, Group, ImageConfiguration, Layering, LoadedImage,
     NamedContent, OsRelease, PathKind, PathMutation, User,

@@ -56,6 +56,31 @@ pub struct BuildPlan {
     /// [`Options::missing_pipelines`](crate::Options::missing_pipelines) asks to go on without.
     #[serde(default)]
     pub unknown_inputs: Vec<UnknownInput>,
+    /// Substitutions in texts about the packages, such as a description, that name nothing; they stay there as
+    /// they are written.
+    #[serde(default)]
+    pub unknown_variables: Vec<UnknownVariable>,
+}
+
+/// A substitution that names nothing, in a text where that does no harm.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnknownVariable {
+    /// Where it stands.
+    pub location: Location,
+    /// The name between its braces.
+    pub name: String,
+    /// Similar names that exist.
+    pub nearest: Vec<String>,
+}
+
+impl fmt::Display for UnknownVariable {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "`${{{{{}}}}}` is not defined and stays as it is written", self.name)?;
+        match self.nearest.first() {
+            Some(nearest) => write!(formatter, "; did you mean `{nearest}`?"),
+            None => Ok(()),
+        }
+    }
 }
 
 /// An input that a pipeline does not declare, so that it has no effect.

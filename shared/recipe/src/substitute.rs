@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::error::{Error, nearest};
+use crate::plan::UnknownVariable;
 use crate::text::{Location, Position, Text};
 
 /// The text that a [`Text`] was read from, so that an error inside a long script can name its own line.
@@ -110,6 +111,30 @@ fn with_hint(error: Error, scope: &Scope<'_>) -> Error {
         }
         other => other,
     }
+}
+
+/// Resolves what has a value; the rest stays as it is written, and is returned by name with its place.
+pub(crate) fn substitute_known(text: &Text, origin: Origin<'_>, scope: &Scope<'_>) -> (String, Vec<UnknownVariable>) {
+    let mut out = String::with_capacity(text.value.len());
+    let mut unknown: Vec<UnknownVariable> = Vec::new();
+    for part in parts(&text.value) {
+        match part {
+            Part::Literal(literal) => out.push_str(literal),
+            Part::Variable(name, token) => match scope.get(name) {
+                Some(value) => out.push_str(value),
+                None => {
+                    out.push_str(token);
+                    let before = unknown.iter().filter(|known| known.name == name).count();
+                    unknown.push(UnknownVariable {
+                        location: origin.find(token, before, text.position),
+                        name: name.to_owned(),
+                        nearest: nearest(name, scope.names()),
+                    });
+                }
+            },
+        }
+    }
+    (out, unknown)
 }
 
 pub(crate) fn substitute_with(

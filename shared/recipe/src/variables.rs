@@ -9,7 +9,7 @@ use crate::error::{Error, nearest};
 use crate::evaluate::{LibraryC, Options};
 use crate::package::PackageDefinition;
 use crate::plan::{OUTPUT_ROOT, WORKSPACE};
-use crate::substitute::{Origin, Scope, substitute_with};
+use crate::substitute::{Origin, Scope, substitute_known, substitute_with};
 use crate::text::{Location, Text};
 
 /// Everything that holds for the whole definition.
@@ -44,7 +44,7 @@ pub(crate) fn definition_scope(definition: &PackageDefinition, options: &Options
         let enabled = options.enabled_options.iter().any(|enabled| *name == enabled.as_str());
         scope.set(format!("options.{name}.enabled"), if enabled { "true" } else { "false" });
     }
-    let variables = Variables::new(definition, options)?;
+    let variables = Variables::new(definition, &options.enabled_options)?;
     let mut memory = BTreeMap::new();
     for index in 0..variables.entries.len() {
         variables.resolve(index, &scope, &mut memory, &mut Vec::new())?;
@@ -55,7 +55,7 @@ pub(crate) fn definition_scope(definition: &PackageDefinition, options: &Options
             scope.set(format!("vars.{}", entry.name), value.clone());
         }
     }
-    let description = crate::substitute::substitute(&package.description, variables.origin, &scope)?;
+    let (description, _) = substitute_known(&package.description, variables.origin, &scope);
     scope.set("package.description", description);
     Ok(scope)
 }
@@ -77,31 +77,32 @@ struct Entry<'a> {
     transform: Option<(Regex, &'a str)>,
 }
 
-struct Variables<'a> {
-    origin: Origin<'a>,
+/// `vars`, those of enabled options, and `var-transforms`.
+pub(crate) struct Variables<'a> {
+    pub(crate) origin: Origin<'a>,
     entries: Vec<Entry<'a>>,
     /// Where the transforms start in `entries`.
     transforms: usize,
 }
 
 impl<'a> Variables<'a> {
-    fn new(definition: &'a PackageDefinition, options: &Options<'_>) -> Result<Self, Error> {
+    pub(crate) fn new(definition: &'a PackageDefinition, enabled_options: &[String]) -> Result<Self, Error> {
         let mut entries: Vec<Entry<'a>> = Vec::new();
         let enabled = definition
             .options
             .iter()
-            .filter(|(name, _)| options.enabled_options.iter().any(|enabled| *name == enabled.as_str()));
+            .filter(|(name, _)| enabled_options.iter().any(|enabled| *name == enabled.as_str()));
         let of_options = enabled.flat_map(|(_, option)| option.variables.iter());
         for (name, template) in definition.variables.iter().chain(of_options) {
             entries.push(Entry { name, template, transform: None });
         }
         let transforms = entries.len();
         for transform in &definition.variable_transforms {
-            let pattern = Regex::new(&transform.pattern).map_err(|error| Error::Invalid {
+            let pattern = pattern::compile(&transform.pattern).map_err(|error| Error::Invalid {
                 location: definition.location(transform.pattern.position),
                 field: "var-transforms.match".to_owned(),
                 value: transform.pattern.value.clone(),
-                reason: last_line(&error.to_string()),
+                reason: error.to_string(),
             })?;
             entries.push(Entry {
                 name: &transform.to,
@@ -122,6 +123,20 @@ impl<'a> Variables<'a> {
         position(0..before)
             .filter(|index| *index != user)
             .or_else(|| position(before..self.entries.len()).filter(|index| *index != user))
+    }
+
+    /// The value of a name that is used outside of the variables themselves.
+    pub(crate) fn lookup(
+        &self,
+        name: &str,
+        scope: &Scope<'_>,
+        memory: &mut BTreeMap<usize, String>,
+    ) -> Result<Option<String>, Error> {
+        let outside = self.entries.len();
+        match name.strip_prefix("vars.").and_then(|name| self.find(name, outside)) {
+            Some(index) => self.resolve(index, scope, memory, &mut Vec::new()).map(Some),
+            None => Ok(scope.get(name).map(str::to_owned)),
+        }
     }
 
     fn resolve(
@@ -164,7 +179,7 @@ impl<'a> Variables<'a> {
         Ok(value)
     }
 
-    fn with_hint(&self, error: Error) -> Error {
+    pub(crate) fn with_hint(&self, error: Error) -> Error {
         match error {
             Error::UnknownVariable { location, name, nearest: known } if known.is_empty() => {
                 let names: Vec<String> = self.entries.iter().map(|entry| format!("vars.{}", entry.name)).collect();
@@ -183,8 +198,4 @@ impl<'a> Variables<'a> {
             other => other,
         }
     }
-}
-
-fn last_line(message: &str) -> String {
-    message.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned()
 }

@@ -74,13 +74,26 @@ impl Node {
     }
 }
 
-/// Reads one document; an empty text is a null node.
+/// Reads the only document; an empty text is a null node.
 pub(crate) fn parse(text: &str, file: &str) -> Result<Node, Error> {
+    match parse_first(text, file)? {
+        (node, None) => Ok(node),
+        (_, Some(position)) => Err(Error::Yaml {
+            location: Location::new(file, position),
+            message: "a second document; a definition is one document".to_owned(),
+        }),
+    }
+}
+
+/// Reads the first document that holds something, and where another one starts. What is written there is not
+/// read at all, as melange does not read it.
+pub(crate) fn parse_first(text: &str, file: &str) -> Result<(Node, Option<Position>), Error> {
     let at = |position| Location::new(file, position);
     if text.len() > MAXIMUM_BYTES {
         return Err(Error::Limit { location: at(Position::default()), limit: MAXIMUM_BYTES, what: "bytes" });
     }
     let offsets = Offsets::new(text);
+    let mut more = None;
     let mut builder = Builder { file, nodes: 0, open: Vec::new(), anchors: HashMap::new(), root: None };
     for event in Parser::new_from_str(text) {
         let (event, span) = event.map_err(|error| Error::Yaml {
@@ -88,11 +101,22 @@ pub(crate) fn parse(text: &str, file: &str) -> Result<Node, Error> {
             message: error.info().to_owned(),
         })?;
         let start = offsets.position(&span.start);
+        if matches!(event, Event::DocumentStart(_)) && builder.root.as_ref().is_some_and(|root| !root.is_null()) {
+            if !is_nothing(text.get(start.offset..).unwrap_or_default()) {
+                more = Some(start);
+            }
+            break;
+        }
         builder.event(event, start)?;
     }
-    Ok(builder
-        .root
-        .unwrap_or(Node { position: Position::default(), value: Value::Scalar { text: String::new(), plain: true } }))
+    let nothing = Node { position: Position::default(), value: Value::Scalar { text: String::new(), plain: true } };
+    Ok((builder.root.unwrap_or(nothing), more))
+}
+
+/// Whether a text has marks of documents, blank lines and comments only.
+fn is_nothing(text: &str) -> bool {
+    let nothing = |line: &str| line.is_empty() || line.starts_with('#') || matches!(line, "---" | "...");
+    text.lines().all(|line| nothing(line.trim()))
 }
 
 /// From character indexes, which the parser counts in, to bytes.
@@ -237,14 +261,7 @@ impl Builder<'_> {
             self.anchors.insert(anchor, node.clone());
         }
         match self.open.last_mut() {
-            None => match &self.root {
-                // A trailing `---` starts a document with nothing in it.
-                Some(first) if !first.is_null() && node.is_null() => {}
-                Some(first) if !first.is_null() => {
-                    return Err(self.yaml(node.position, "a second document; a definition is one document"));
-                }
-                _ => self.root = Some(node),
-            },
+            None => self.root = Some(node),
             Some(Open::Sequence { items, .. }) => items.push(node),
             Some(Open::Mapping { entries, seen, key, merges, .. }) => match key.take() {
                 Some(name) if name.value == "<<" => merges.push(node),

@@ -301,9 +301,9 @@ fn an_unknown_variable_is_named_where_it_stands() {
         "{HEAD}vars: {{colour: red}}\npipeline:\n  - runs: |\n      # é ${{{{vars.colour}}}}\n      echo ${{{{vars.colour}}}} x ${{{{vars.color}}}}\n"
     );
     assert_eq!(error(&text), "p.yaml:9:31: `${{vars.color}}` is not defined; did you mean `vars.colour`?");
-    let text = format!("{HEAD}  description: ${{{{package.nam}}}}\n");
+    let text = format!("{HEAD}  dependencies: {{provides: ['${{{{package.nam}}}}']}}\n");
     assert!(
-        error(&text).starts_with("p.yaml:5:16: `${{package.nam}}` is not defined; did you mean `package.name`"),
+        error(&text).starts_with("p.yaml:5:30: `${{package.nam}}` is not defined; did you mean `package.name`"),
         "{}",
         error(&text)
     );
@@ -414,4 +414,83 @@ fn ranges_names_and_priorities_are_checked() {
         let error = error(&format!("{HEAD}{rest}\n"));
         assert!(error.starts_with(message), "{error}");
     }
+}
+
+/// What melange leaves as it is written is left so here too, and told.
+#[test]
+fn an_unknown_variable_about_a_package_stays_and_is_told() {
+    let text = format!(
+        "{HEAD}  description: >-\n    one ${{{{package.nam}}}},\n    two ${{{{package.nam}}}} of ${{{{package.name}}}}\n  copyright: [{{license: MIT, attestation: '${{{{x}}}}'}}]\nsubpackages:\n  - name: y\n    scriptlets: {{post-install: 'echo ${{{{range.key}}}}'}}\n"
+    );
+    let plan = plan(&text);
+    assert_eq!(plan.outputs[0].description, "one ${{package.nam}}, two ${{package.nam}} of hello");
+    assert_eq!(plan.outputs[1].scriptlets.post_install.as_deref(), Some("echo ${{range.key}}"));
+    let told: Vec<String> =
+        plan.unknown_variables.iter().map(|unknown| format!("{} {unknown}", unknown.location)).collect();
+    assert_eq!(
+        told,
+        [
+            "p.yaml:6:9 `${{package.nam}}` is not defined and stays as it is written; did you mean `package.name`?",
+            "p.yaml:7:9 `${{package.nam}}` is not defined and stays as it is written; did you mean `package.name`?",
+            "p.yaml:8:44 `${{x}}` is not defined and stays as it is written",
+            "p.yaml:11:38 `${{range.key}}` is not defined and stays as it is written",
+        ]
+    );
+}
+
+#[test]
+fn name_and_version_may_come_from_variables() {
+    let text = "package:\n  name: hello-${{vars.major}}\n  version: ${{vars.release}}\n  epoch: 1\nvars: {release: 1.10}\nvar-transforms: [{from: '${{package.version}}', match: '^(\\d+).*', replace: $1, to: major}]\nsubpackages: [{name: '${{package.name}}-doc'}]\n";
+    let plan = plan(text);
+    assert_eq!((plan.name.as_str(), plan.full_version.as_str()), ("hello-1", "1.10-r1"));
+    assert_eq!(plan.outputs[1].name, "hello-1-doc");
+    assert_eq!(
+        error(&text.replace("release: 1.10", "release: 1/10")),
+        "p.yaml:3:12: `package.version` is `1/10`: a version has digits, letters, `.` and `_` only"
+    );
+    assert_eq!(
+        error(&text.replace("release: 1.10", "release: '${{package.version}}'")),
+        "p.yaml:5:18: `${{package.version}}` is defined by itself: package.version -> package.version"
+    );
+    assert!(error(&text.replace("hello-${{vars.major}}", "${{vars.majr}}")).contains("did you mean `vars.major`"));
+}
+
+#[test]
+fn a_priority_may_have_a_sign() {
+    let priority = |text: &str| {
+        plan_with(&format!("{HEAD}  dependencies: {{provider-priority: {text}}}\n"), |_| {})
+            .map(|plan| plan.outputs[0].dependencies.provider_priority)
+    };
+    assert_eq!((priority("'+7'"), priority("-3"), priority("'-0'"), priority("''")), (Ok(7), Ok(0), Ok(0), Ok(0)));
+    assert!(priority("1.5").unwrap_err().contains("`dependencies.provider-priority` is `1.5`"));
+}
+
+#[test]
+fn steps_that_are_spelled_out_are_run_in_place_of_the_named_pipeline() {
+    let plan = plan(&format!(
+        "{HEAD}pipeline:\n  - uses: split/dev\n    with: {{word: spelled}}\n    pipeline: [{{runs: 'echo ${{{{inputs.word}}}} out'}}]\n"
+    ));
+    assert!(plan.script.contains("echo spelled out\n"), "{}", plan.script);
+    assert_eq!(plan.steps.len(), 1);
+    assert!(plan.environment.packages.is_empty());
+}
+
+#[test]
+fn a_step_that_may_fail_by_chance_is_retried() {
+    let wrong = |retry: &str| error(&format!("{HEAD}pipeline: [{{runs: x, retry: {retry}}}]\n"));
+    assert!(wrong("{attempts: 0}").ends_with("`pipeline[0].retry.attempts` is `0`: 1 to 100 are possible"));
+    assert!(wrong("{backoff: random}").contains("must be `exponential`, `linear` or `constant`"));
+    assert!(wrong("{initial-delay: soon}").contains("a duration such as `500ms`"));
+    let loops = |retry: &str| {
+        let script = plan(&format!("{HEAD}pipeline: [{{runs: x, retry: {retry}}}]\n")).script;
+        script.lines().find(|line| line.starts_with("for ")).map(str::to_owned)
+    };
+    assert_eq!(loops("{attempts: 1}"), None);
+    let expect = |retry: &str, pauses: &str| {
+        assert_eq!(loops(retry).as_deref(), Some(format!("for retry_pause in {pauses} end; do").as_str()), "{retry}");
+    };
+    expect("{attempts: 5}", "1 2 4 8");
+    expect("{attempts: 4, backoff: linear, initial-delay: 500ms}", "0.500 1 1.500");
+    expect("{attempts: 3, backoff: constant, initial-delay: 90s, max-delay: 1s}", "90 90");
+    expect("{attempts: 4, initial-delay: 10s, max-delay: 15s}", "10 15 15");
 }

@@ -229,3 +229,55 @@ fn inputs_reach_the_steps_of_pipelines_inside_pipelines() {
     assert!(plan.script.contains("cd '/home/build/top'\necho inner x-x\n"), "{}", plan.script);
     assert!(plan.script.contains("cd '/home/build/deep'\necho outer x\n"), "{}", plan.script);
 }
+
+/// melange reads the first document and stops there.
+#[test]
+fn a_second_document_is_not_read() {
+    let definition = parse(&format!("# first\n---\n{HEAD}--- # second\nname: [unclosed\n"));
+    assert_eq!(definition.package.name, "x");
+    assert_eq!(definition.other_document.map(|position| position.line), Some(7));
+    assert_eq!(parse(&format!("{HEAD}...\n---\n# nothing\n---\n")).other_document, None);
+    // Other files are one document.
+    let image = ImageConfiguration::parse("cmd: a\n---\ncmd: b\n", "apko.yaml").unwrap_err().to_string();
+    assert!(image.starts_with("apko.yaml:2:1: not valid YAML: a second document"), "{image}");
+}
+
+#[test]
+fn items_with_nothing_in_them_are_left_out() {
+    let definition = parse(&format!(
+        "{HEAD}  dependencies:\n    runtime:\n      - a\n      -\n      - ~\n      - ''\npipeline:\n  -\n  - runs: b\nsubpackages: [~]\n"
+    ));
+    assert_eq!(definition.package.dependencies.runtime.len(), 2);
+    assert_eq!((definition.pipeline.len(), definition.subpackages.len()), (1, 0));
+}
+
+#[test]
+fn what_upstream_takes_for_true_and_false() {
+    let enabled = |text: &str| parse(&format!("{HEAD}update:\n  enabled: {text}\n")).update.enabled;
+    for text in ["true", "TRUE", "yes", "'yes'", "\"on\"", "y", "'Y'"] {
+        assert_eq!(enabled(text), Some(true), "{text}");
+    }
+    for text in ["False", "no", "'no'", "\"off\"", "n"] {
+        assert_eq!(enabled(text), Some(false), "{text}");
+    }
+    for text in ["'true'", "Yes", "ON", "1"] {
+        assert!(refused(&format!("{HEAD}update: {{enabled: {text}}}\n")).contains("`true` or `false`"), "{text}");
+    }
+}
+
+#[test]
+fn a_package_of_any_architecture_is_built_for_each() {
+    let definition = parse(&format!("{HEAD}  target-architecture: [noarch]\n"));
+    assert!(definition.builds_for(Architecture::X86_64) && definition.builds_for(Architecture::Aarch64));
+    assert!(!parse(&format!("{HEAD}  target-architecture: [aarch64]\n")).builds_for(Architecture::X86_64));
+}
+
+#[test]
+fn a_trigger_without_a_script_is_none_and_a_provider_may_leave_the_repository_out() {
+    let definition = parse(&format!(
+        "{HEAD}  scriptlets: {{trigger: {{paths: [/usr/lib]}}}}\nupdate:\n  github: {{use-tag: true, strip-prefix: v}}\n"
+    ));
+    assert!(definition.package.scriptlets.trigger.is_none());
+    let github = definition.update.github.unwrap();
+    assert!(github.identifier.is_none() && github.use_tags);
+}

@@ -63,7 +63,6 @@ fn mistakes_are_named_with_line_and_column() {
         ),
         ("package: {name: x\n", "p.yaml:2:1: not valid YAML"),
         ("package:\n\tname: x\n", "p.yaml:2:"),
-        ("package: {name: x, version: 1}\n---\npackage: {name: y, version: 1}\n", "p.yaml:3:"),
         ("package: *nowhere\n", "p.yaml:1:10: not valid YAML"),
         ("? [a]\n: b\n", "p.yaml:1:3: not valid YAML: a key must be a plain name"),
     ] {

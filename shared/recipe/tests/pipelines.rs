@@ -263,3 +263,22 @@ fn a_program_is_made_installed_stripped_and_its_symbols_kept() {
     assert_eq!(fs::metadata(&program).unwrap().permissions(), mode);
     assert!(Command::new(&program).status().unwrap().success());
 }
+
+#[test]
+fn steps_are_tried_again_until_they_succeed() {
+    let build = Build::new();
+    // The second step of the group fails twice; the first is done again each time.
+    let group = |needed: u8| {
+        plan(&format!(
+            "pipeline:\n  - name: group\n    retry: {{attempts: 3, initial-delay: 10ms}}\n    pipeline:\n      - runs: echo first >> first\n      - name: second\n        runs: |\n          echo second >> second\n          test $(wc -l < second) -ge {needed}\n          false || true\n          cat <<end > said\n          it's done\n          end\n  - runs: echo after >> after\n"
+        ))
+    };
+    let answer = build.succeed(&group(3));
+    assert_eq!(answer.matches("::retry in 0.0").count(), 2, "{answer}");
+    assert_eq!(group(3).steps, ["line 6", "second", "line 15"]);
+    let lines = |name: &str| std::fs::read_to_string(build.workspace().join(name)).unwrap().lines().count();
+    assert_eq!((lines("first"), lines("second"), lines("after"), lines("said")), (3, 3, 1, 1));
+    let errors = build.fail(&group(9));
+    assert!(errors.ends_with("::failed 1 to 2, the last attempt\n"), "{errors}");
+    assert_eq!((lines("first"), lines("after")), (6, 1));
+}

@@ -50,10 +50,21 @@ pub fn watched(
     };
     let monitored = match (&update.github, update.release_monitor.as_ref(), &update.git, &update.oci, file) {
         (.., Some(file)) => file.monitored.clone(),
-        (Some(github), None, None, None, None) => Monitored::GitHub {
-            repository: github.identifier.value.parse().map_err(|error| invalid("update.github.identifier", &error))?,
-            listing: if github.use_tags { GitHubListing::Tags } else { GitHubListing::Releases },
-        },
+        (Some(github), None, None, None, None) => {
+            let repository = match &github.identifier {
+                Some(identifier) => identifier.as_str(),
+                None => {
+                    let reason =
+                        "`update.github` says no `identifier` and nothing is checked out from GitHub; name one";
+                    let on_github = |source: &Source| github_repository(source).is_some();
+                    github_repository(first(on_github, reason)?).unwrap_or_default()
+                }
+            };
+            Monitored::GitHub {
+                repository: repository.parse().map_err(|error| invalid("update.github.identifier", &error))?,
+                listing: if github.use_tags { GitHubListing::Tags } else { GitHubListing::Releases },
+            }
+        }
         (None, Some(monitor), None, None, None) => Monitored::ReleaseMonitor(monitor.identifier),
         (None, None, Some(_), None, None) => {
             let reason = "`update.git` watches the first `git-checkout`; there is none";
@@ -77,6 +88,13 @@ pub fn watched(
     let same = sources.iter().flatten().filter(|source| is_same(&watch.monitored, source));
     watch.seen = same.filter_map(stated).collect();
     Ok(Watched { watch, sources })
+}
+
+/// `OWNER/NAME` of a checkout from GitHub.
+fn github_repository(source: &Source) -> Option<&str> {
+    source.git.as_ref()?;
+    let path = source.uri.strip_prefix("https://github.com/")?.trim_end_matches('/');
+    Some(path.strip_suffix(".git").unwrap_or(path))
 }
 
 /// The tag and the commit that a definition states of a git source.

@@ -13,8 +13,12 @@ use upstream::{
 };
 
 fn watch(update: &str) -> Result<upstream::Watch, stage::StageError> {
+    watch_of("https://localhost/hello.git", update)
+}
+
+fn watch_of(repository: &str, update: &str) -> Result<upstream::Watch, stage::StageError> {
     let text = format!(
-        "package:\n  name: hello\n  version: '1.0'\n  epoch: 0\npipeline:\n  - uses: git-checkout\n    with:\n      repository: https://localhost/hello.git\n      tag: v${{{{package.version}}}}\n      expected-commit: {}\n  - uses: no/such-pipeline\nupdate:\n{update}",
+        "package:\n  name: hello\n  version: '1.0'\n  epoch: 0\npipeline:\n  - uses: git-checkout\n    with:\n      repository: {repository}\n      tag: v${{{{package.version}}}}\n      expected-commit: {}\n  - uses: no/such-pipeline\nupdate:\n{update}",
         "1".repeat(40)
     );
     let definition = PackageDefinition::parse(&text, "hello.yaml").unwrap();
@@ -35,6 +39,8 @@ fn a_block_names_its_provider_and_its_rules() {
         ..Rules::default()
     };
     assert_eq!(watch_github.rules, rules);
+    let checkout = watch_of("https://github.com/mill/hello.git", "  github:\n    use-tag: true\n").unwrap();
+    assert_eq!(checkout.monitored.to_string(), "github:mill/hello (tags)");
     let monitor = watch("  release-monitor:\n    identifier: 15\n    version-filter-prefix: '1.'\n").unwrap();
     assert_eq!(monitor.monitored, Monitored::ReleaseMonitor(15));
     assert_eq!(monitor.rules, Rules { filter_prefix: Some("1.".to_owned()), ..Rules::default() });
@@ -48,6 +54,7 @@ fn a_block_names_its_provider_and_its_rules() {
 fn a_block_that_cannot_be_watched_says_why() {
     for (update, reason) in [
         ("  github:\n    identifier: hello\n", "OWNER/NAME"),
+        ("  github:\n    use-tag: true\n", "nothing is checked out from GitHub"),
         ("  git: {}\n  github:\n    identifier: mill/hello\n", "several providers"),
         ("  oci:\n    identifier: localhost/hello:1.0\n", "without tag"),
         ("  git: {}\n  version_data:\n    sources:\n      - name: hello\n", "version_data"),

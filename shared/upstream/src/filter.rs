@@ -7,7 +7,6 @@ use regex::Regex;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::go_pattern;
 
 /// Words that mark a pre-release when no letter stands before them.
 const PRERELEASE_WORDS: [&str; 7] = ["alpha", "beta", "rc", "pre", "dev", "snapshot", "nightly"];
@@ -286,7 +285,11 @@ fn starts_with_date(version: &str) -> bool {
 impl<'a> Compiled<'a> {
     fn new(rules: &'a Rules, takes_prereleases: bool) -> Result<Self> {
         let compile = |rule: &'static str, text: &str| {
-            go_pattern::compile(text).map_err(|reason| Error::Rule { rule, text: text.to_owned(), reason })
+            pattern::compile(text).map_err(|error| Error::Rule {
+                rule,
+                text: text.to_owned(),
+                reason: error.to_string(),
+            })
         };
         let ignored = rules
             .ignore_regex_patterns
@@ -298,7 +301,7 @@ impl<'a> Compiled<'a> {
             .iter()
             .map(|transform| {
                 let regex = compile("version-transform", &transform.pattern)?;
-                let replacement = go_pattern::replacement(&transform.replace, &regex);
+                let replacement = pattern::replacement(&transform.replace, &regex);
                 Ok((regex, replacement))
             })
             .collect::<Result<_>>()?;

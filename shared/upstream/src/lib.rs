@@ -14,7 +14,6 @@ mod error;
 mod fetcher;
 pub mod filter;
 mod git_source;
-mod go_pattern;
 mod hosts;
 mod monitor;
 mod mtime;

@@ -1,37 +1,33 @@
 //! The licences of a definition, one by one and as one expression.
 
 use super::Evaluator;
-use crate::error::Error;
 use crate::package::{Copyright, LicenceOperator};
 use crate::plan::Licence;
 use crate::substitute::Scope;
-use crate::text::Text;
 
 impl Evaluator<'_> {
-    pub(super) fn licences(&self, scope: &Scope<'_>) -> Result<Vec<Licence>, Error> {
+    pub(super) fn licences(&mut self, scope: &Scope<'_>) -> Vec<Licence> {
         let mut licences = Vec::new();
-        self.add_licences(&self.definition.package.copyright, scope, &mut licences)?;
-        Ok(licences)
+        self.add_licences(&self.definition.package.copyright, scope, &mut licences);
+        licences
     }
 
-    fn add_licences(&self, entries: &[Copyright], scope: &Scope<'_>, out: &mut Vec<Licence>) -> Result<(), Error> {
-        let optional = |text: &Option<Text>| text.as_ref().map(|text| self.text(text, scope)).transpose();
+    fn add_licences(&mut self, entries: &[Copyright], scope: &Scope<'_>, out: &mut Vec<Licence>) {
         for entry in entries {
             if let Some(license) = &entry.license {
                 out.push(Licence {
-                    expression: self.text(license, scope)?,
-                    path: optional(&entry.license_path)?,
-                    attestation: optional(&entry.attestation)?,
+                    expression: self.about(license, scope),
+                    path: self.optional(&entry.license_path, scope),
+                    attestation: self.optional(&entry.attestation, scope),
                 });
             }
-            self.add_licences(&entry.licenses, scope, out)?;
+            self.add_licences(&entry.licenses, scope, out);
         }
-        Ok(())
     }
 
     /// One SPDX expression for all the licences: joined by `AND`, or by the operator that all groups share
     /// where there is nothing but groups.
-    pub(super) fn licence_expression(&self, scope: &Scope<'_>) -> Result<String, Error> {
+    pub(super) fn licence_expression(&mut self, scope: &Scope<'_>) -> String {
         let entries = &self.definition.package.copyright;
         let only_or = !entries.is_empty()
             && entries.iter().all(|entry| !entry.licenses.is_empty() && entry.operator == LicenceOperator::Or);
@@ -39,12 +35,12 @@ impl Evaluator<'_> {
         self.joined(entries, operator, scope)
     }
 
-    fn joined(&self, entries: &[Copyright], operator: LicenceOperator, scope: &Scope<'_>) -> Result<String, Error> {
+    fn joined(&mut self, entries: &[Copyright], operator: LicenceOperator, scope: &Scope<'_>) -> String {
         let mut expressions: Vec<String> = Vec::new();
         for entry in entries {
             let expression = match &entry.license {
-                Some(license) => self.text(license, scope)?,
-                None => self.joined(&entry.licenses, entry.operator, scope)?,
+                Some(license) => self.about(license, scope),
+                None => self.joined(&entry.licenses, entry.operator, scope),
             };
             // `AND` binds tighter than `OR`, so only the latter needs parentheses inside the former.
             let loose = operator == LicenceOperator::And && expression.contains(" OR ") && entries.len() > 1;
@@ -53,6 +49,6 @@ impl Evaluator<'_> {
                 expressions.push(expression);
             }
         }
-        Ok(expressions.join(if operator == LicenceOperator::Or { " OR " } else { " AND " }))
+        expressions.join(if operator == LicenceOperator::Or { " OR " } else { " AND " })
     }
 }

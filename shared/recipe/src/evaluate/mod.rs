@@ -1,5 +1,6 @@
 //! From a definition to a build plan.
 
+mod about;
 mod licences;
 mod steps;
 
@@ -10,15 +11,13 @@ use sha2::{Digest, Sha256};
 
 use crate::condition;
 use crate::error::{Error, nearest};
-use crate::package::{
-    Capability, Dependencies, PackageDefinition, Resources, Scriptlets, Subpackage, Test, valid_name,
-};
+use crate::package::{Dependencies, INVALID_NAME, PackageDefinition, Subpackage, Test, valid_name};
 use crate::pipelines::{Pipeline, Pipelines};
 use crate::plan::{
-    BuildPlan, Environment, FileCapability, MissingPipeline, OUTPUT_ROOT, Output, OutputDependencies, OutputScriptlets,
-    PlannedResources, Source, TestPlan, UnknownInput,
+    BuildPlan, Environment, MissingPipeline, OUTPUT_ROOT, Output, OutputDependencies, Source, TestPlan, UnknownInput,
+    UnknownVariable,
 };
-use crate::script::render;
+use crate::script::{labels, render};
 use crate::substitute::{Origin, Scope, substitute};
 use crate::text::Text;
 use crate::variables::definition_scope;
@@ -94,6 +93,7 @@ pub fn evaluate(definition: &PackageDefinition, options: &Options<'_>) -> Result
         sources: Vec::new(),
         missing: Vec::new(),
         unknown_inputs: Vec::new(),
+        unknown_variables: Vec::new(),
     };
     evaluator.plan(&scope)
 }
@@ -107,6 +107,7 @@ struct Evaluator<'a> {
     sources: Vec<Source>,
     missing: Vec<MissingPipeline>,
     unknown_inputs: Vec<UnknownInput>,
+    unknown_variables: Vec<UnknownVariable>,
 }
 
 impl<'a> Evaluator<'a> {
@@ -133,7 +134,8 @@ impl<'a> Evaluator<'a> {
 
         let mut packages = self.environment_packages(scope)?;
         add_all(&mut packages, build.packages);
-        let environment = Environment { packages, variables: self.pairs(&definition.environment.environment, scope)? };
+        let variables = self.pairs_about(&definition.environment.environment, scope);
+        let environment = Environment { packages, variables };
         let folders: Vec<String> = outputs.iter().map(|output| output.directory.clone()).collect();
         Ok(BuildPlan {
             name: package.name.value.clone(),
@@ -145,12 +147,13 @@ impl<'a> Evaluator<'a> {
             sources: std::mem::take(&mut self.sources),
             environment,
             script: render(&folders, &build.actions),
-            steps: build.actions.iter().map(|action| action.label.clone()).collect(),
+            steps: labels(&build.actions),
             outputs,
             timeout_seconds: package.timeout_seconds,
-            resources: self.resources(&package.resources, scope)?,
+            resources: self.resources(&package.resources, scope),
             missing_pipelines: std::mem::take(&mut self.missing),
             unknown_inputs: std::mem::take(&mut self.unknown_inputs),
+            unknown_variables: std::mem::take(&mut self.unknown_variables),
         })
     }
 
@@ -158,17 +161,17 @@ impl<'a> Evaluator<'a> {
         let package = &self.definition.package;
         Ok(Output {
             name: package.name.value.clone(),
-            description: self.text(&package.description, scope)?,
-            url: self.text(&package.url, scope)?,
-            commit: self.text(&package.commit, scope)?,
-            licence: self.licence_expression(scope)?,
-            licences: self.licences(scope)?,
+            description: self.about(&package.description, scope),
+            url: self.about(&package.url, scope),
+            commit: self.about(&package.commit, scope),
+            licence: self.licence_expression(scope),
+            licences: self.licences(scope),
             dependencies: self.dependencies(&package.dependencies, scope)?,
             options: package.options,
-            scriptlets: self.scriptlets(&package.scriptlets, scope)?,
-            capabilities: self.capabilities(&package.setcap, scope)?,
-            annotations: self.pairs(&package.annotations, scope)?,
-            disabled_checks: self.texts(&package.disabled_checks, scope)?,
+            scriptlets: self.scriptlets(&package.scriptlets, scope),
+            capabilities: self.capabilities(&package.setcap, scope),
+            annotations: self.pairs_about(&package.annotations, scope),
+            disabled_checks: self.all_about(&package.disabled_checks, scope),
             directory,
             test: self.test(self.definition.test.as_ref(), &package.name, scope)?,
         })
@@ -242,7 +245,7 @@ impl<'a> Evaluator<'a> {
         let ranged = self.within_range(scope, item)?;
         let name = self.text(&subpackage.name, &ranged)?;
         let problem = if !valid_name(&name) {
-            Some("a name has letters, digits and `._+-`, and starts with a letter or digit")
+            Some(INVALID_NAME)
         } else if outputs.iter().any(|output| output.name == name) {
             Some("another package of this definition has this name")
         } else {
@@ -273,17 +276,17 @@ impl<'a> Evaluator<'a> {
         let or_main =
             |own: &'a Option<Text>, main: &'a Text| own.as_ref().filter(|text| !text.is_empty()).unwrap_or(main);
         outputs.push(Output {
-            description: self.text(or_main(&subpackage.description, &package.description), &inner)?,
-            url: self.text(or_main(&subpackage.url, &package.url), &inner)?,
-            commit: self.text(or_main(&subpackage.commit, &package.commit), &inner)?,
-            licence: self.licence_expression(&inner)?,
-            licences: self.licences(&inner)?,
+            description: self.about(or_main(&subpackage.description, &package.description), &inner),
+            url: self.about(or_main(&subpackage.url, &package.url), &inner),
+            commit: self.about(or_main(&subpackage.commit, &package.commit), &inner),
+            licence: self.licence_expression(&inner),
+            licences: self.licences(&inner),
             dependencies: self.dependencies(&subpackage.dependencies, &inner)?,
             options: subpackage.options,
-            scriptlets: self.scriptlets(&subpackage.scriptlets, &inner)?,
-            capabilities: self.capabilities(&subpackage.setcap, &inner)?,
-            annotations: self.pairs(&subpackage.annotations, &inner)?,
-            disabled_checks: self.texts(&subpackage.disabled_checks, &inner)?,
+            scriptlets: self.scriptlets(&subpackage.scriptlets, &inner),
+            capabilities: self.capabilities(&subpackage.setcap, &inner),
+            annotations: self.pairs_about(&subpackage.annotations, &inner),
+            disabled_checks: self.all_about(&subpackage.disabled_checks, &inner),
             test: self.test(subpackage.test.as_ref(), &name, &inner)?,
             directory,
             name,
@@ -301,10 +304,10 @@ impl<'a> Evaluator<'a> {
         add_all(&mut packages, self.texts(&test.environment.contents.packages, scope)?);
         add_all(&mut packages, flat.packages);
         Ok(Some(TestPlan {
-            environment: Environment { packages, variables: self.pairs(&test.environment.environment, scope)? },
-            run_as: test.environment.accounts.run_as.as_ref().map(|user| self.text(user, scope)).transpose()?,
+            environment: Environment { packages, variables: self.pairs_about(&test.environment.environment, scope) },
+            run_as: test.environment.accounts.run_as.as_ref().map(|user| self.about(user, scope)),
             script: render(&[], &flat.actions),
-            steps: flat.actions.iter().map(|action| action.label.clone()).collect(),
+            steps: labels(&flat.actions),
             pipelines: flat.pipelines,
         }))
     }
@@ -332,55 +335,20 @@ impl<'a> Evaluator<'a> {
         })
     }
 
+    /// A whole number as Go reads it; less than 0 is 0, since an index has no room for a sign and apk
+    /// reads what is none as 0.
     fn priority(&self, field: &str, text: &Option<Text>, scope: &Scope<'_>) -> Result<u64, Error> {
         let Some(text) = text else { return Ok(0) };
         let value = self.text(text, scope)?;
         if value.is_empty() {
             return Ok(0);
         }
-        value.parse().map_err(|_| Error::Invalid {
+        let number: Result<i64, _> = value.parse();
+        number.map(|number| u64::try_from(number).unwrap_or(0)).map_err(|_| Error::Invalid {
             location: self.definition.location(text.position),
             field: format!("dependencies.{field}"),
             value,
-            reason: "a whole number of 0 or more is expected".to_owned(),
-        })
-    }
-
-    fn scriptlets(&self, scriptlets: &Scriptlets, scope: &Scope<'_>) -> Result<OutputScriptlets, Error> {
-        let optional = |text: &Option<Text>| text.as_ref().map(|text| self.text(text, scope)).transpose();
-        Ok(OutputScriptlets {
-            trigger: match &scriptlets.trigger {
-                Some((paths, script)) => Some((self.texts(paths, scope)?, self.text(script, scope)?)),
-                None => None,
-            },
-            pre_install: optional(&scriptlets.pre_install)?,
-            post_install: optional(&scriptlets.post_install)?,
-            pre_deinstall: optional(&scriptlets.pre_deinstall)?,
-            post_deinstall: optional(&scriptlets.post_deinstall)?,
-            pre_upgrade: optional(&scriptlets.pre_upgrade)?,
-            post_upgrade: optional(&scriptlets.post_upgrade)?,
-        })
-    }
-
-    fn capabilities(&self, capabilities: &[Capability], scope: &Scope<'_>) -> Result<Vec<FileCapability>, Error> {
-        capabilities
-            .iter()
-            .map(|capability| {
-                Ok(FileCapability {
-                    path: self.text(&capability.path, scope)?,
-                    add: self.pairs(&capability.add, scope)?,
-                })
-            })
-            .collect()
-    }
-
-    fn resources(&self, resources: &Resources, scope: &Scope<'_>) -> Result<PlannedResources, Error> {
-        let optional = |text: &Option<Text>| text.as_ref().map(|text| self.text(text, scope)).transpose();
-        Ok(PlannedResources {
-            cpu: optional(&resources.cpu)?,
-            cpu_model: optional(&resources.cpu_model)?,
-            memory: optional(&resources.memory)?,
-            disk: optional(&resources.disk)?,
+            reason: "a whole number is expected".to_owned(),
         })
     }
 
@@ -390,10 +358,6 @@ impl<'a> Evaluator<'a> {
 
     fn texts(&self, texts: &[Text], scope: &Scope<'_>) -> Result<Vec<String>, Error> {
         texts.iter().map(|text| self.text(text, scope)).collect()
-    }
-
-    fn pairs(&self, pairs: &[(Text, Text)], scope: &Scope<'_>) -> Result<Vec<(String, String)>, Error> {
-        resolve_pairs(pairs, self.origin, scope)
     }
 
     fn digest(&self) -> String {

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use super::{Evaluator, MissingPipelines, add_all, resolve_pairs};
 use crate::condition;
 use crate::error::{Error, nearest};
-use crate::package::Step;
+use crate::package::{Retry, Step};
 use crate::pipelines::Pipeline;
 use crate::plan::{MissingPipeline, SOURCE_ROOT, UnknownInput, WORKSPACE};
-use crate::script::Action;
+use crate::script::{Action, Run};
 use crate::source;
 use crate::substitute::{Origin, Scope, substitute};
 use crate::text::{Location, Text};
@@ -23,6 +23,17 @@ pub(super) struct Flat {
     /// Names of the pipelines that are used, without repeats.
     pub(super) pipelines: Vec<String>,
     pub(super) test: bool,
+}
+
+impl Flat {
+    /// Makes one action, which is tried again, of those from `before` on.
+    fn retry(&mut self, before: usize, retry: Option<Retry>) {
+        let Some(retry) = retry.filter(|retry| retry.attempts > 1) else { return };
+        let actions = self.actions.split_off(before);
+        if !actions.is_empty() {
+            self.actions.push(Action::Try(retry, actions));
+        }
+    }
 }
 
 /// Where a step is written, and the variables in force there.
@@ -159,8 +170,13 @@ impl<'a> Evaluator<'a> {
         // What the step gives wins over what the steps around it were given.
         inherited.inputs.extend(given);
         match &step.uses {
-            Some(uses) => self.uses(step, uses, here, inherited, out)?,
-            None => {
+            // Where the steps are spelled out too, melange takes them and the name says only what they are.
+            Some(uses) if step.pipeline.is_empty() => {
+                let before = out.actions.len();
+                self.uses(step, uses, here, inherited, out)?;
+                out.retry(before, step.retry);
+            }
+            _ => {
                 inherited.defaults(step, "this step", here)?;
                 self.body(step, at, inherited, out)?;
             }
@@ -247,6 +263,7 @@ impl<'a> Evaluator<'a> {
         mut inherited: Inherited<'a>,
         out: &mut Flat,
     ) -> Result<(), Error> {
+        let before = out.actions.len();
         let own = inherited.scope(at.scope);
         let here = At { scope: &own, ..at };
         inherited.enter(step, here)?;
@@ -259,14 +276,15 @@ impl<'a> Evaluator<'a> {
                 (None, Some(name)) if !name.is_empty() => here.text(name)?,
                 _ => format!("line {}", step.position.line),
             };
-            out.actions.push(Action {
+            out.actions.push(Action::Run(Run {
                 label,
                 directory: inherited.directory.clone(),
                 environment: inherited.environment.clone(),
                 runs: here.text(runs)?,
-            });
+            }));
         }
         let held = self.steps(&step.pipeline, at, &inherited, out)?;
+        out.retry(before, step.retry);
         match step.required_steps {
             Some(required) if required != held => {
                 Err(Error::RequiredSteps { location: Location::new(at.origin.file, step.position), required, held })

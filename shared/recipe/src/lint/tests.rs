@@ -62,6 +62,9 @@ fn a_definition_that_keeps_every_rule_has_no_findings() {
 fn each_rule_finds_what_breaks_it_where_it_stands() {
     let cases: &[(&str, &str, &str, usize)] = &[
         ("contains-epoch", "  epoch: 0\n", "", 3),
+        ("one-document", "update:", "--- # another\nupdate:", 28),
+        ("uses-or-pipeline", "- uses: fetch", "- uses: fetch\n    pipeline: [{runs: x}]", 21),
+        ("negative-priority", "  epoch: 0", "  epoch: 0\n  dependencies: {provider-priority: -1}", 5),
         ("bad-version", "version: 1.2.3", "version: 1.2.3rc1", 3),
         ("bad-version", "version: 1.2.3", "version: 1.2.3-r1", 3),
         ("valid-copyright-header", "  copyright:\n    - license: MIT\n", "", 2),
@@ -89,6 +92,7 @@ fn each_rule_finds_what_breaks_it_where_it_stands() {
             18,
         ),
         ("update-identifier-must-match-git-repository", "Org/hello", "other/hello", 32),
+        ("update-without-identifier", "identifier: Org/hello", "use-tag: true", 2),
         ("update-disabled-reason", "enabled: true", "enabled: false", 2),
         ("valid-update-schedule", "{period: daily}", "{period: hourly}", 30),
         ("valid-update-schedule", "{period: daily}", "{reason: calm}", 30),

@@ -19,6 +19,13 @@ pub(super) const RULES: &[Rule] = &[
         check: Check::One(identifier_must_match),
     },
     Rule {
+        id: "update-without-identifier",
+        severity: Severity::Warning,
+        what: "`update.github` says its `identifier`",
+        why: "without it the repository of the first checkout from GitHub is watched, which may be another",
+        check: Check::One(without_identifier),
+    },
+    Rule {
         id: "update-disabled-reason",
         severity: Severity::Warning,
         what: "a package that is not watched says why in `update.exclude-reason`",
@@ -56,22 +63,33 @@ fn must_use_github_updates(definition: &PackageDefinition, findings: &mut Findin
 }
 
 fn identifier_must_match(definition: &PackageDefinition, findings: &mut Findings<'_>) {
-    let Some(github) = &definition.update.github else { return };
+    let Some(identifier) = definition.update.github.as_ref().and_then(|github| github.identifier.as_ref()) else {
+        return;
+    };
     let repositories: Vec<&str> = flat(&definition.pipeline)
         .into_iter()
         .filter(|step| uses(step, "git-checkout"))
         .filter_map(|step| input(step, "repository"))
         .filter_map(|address| repository(address))
         .collect();
-    let matches = |repository: &&str| repository.contains("${{") || repository.eq_ignore_ascii_case(&github.identifier);
+    let matches = |repository: &&str| repository.contains("${{") || repository.eq_ignore_ascii_case(identifier);
     if !repositories.is_empty() && !repositories.iter().any(matches) {
         findings.add(
-            github.identifier.position,
+            identifier.position,
             format!(
                 "`update.github.identifier` is `{}`, but the package is checked out from `{}`; name the same repository",
-                github.identifier,
+                identifier,
                 repositories.join("`, `")
             ),
+        );
+    }
+}
+
+fn without_identifier(definition: &PackageDefinition, findings: &mut Findings<'_>) {
+    if definition.update.github.as_ref().is_some_and(|github| github.identifier.is_none()) {
+        findings.add(
+            definition.package.name.position,
+            "`update.github` says no `identifier`; add `identifier: ORGANISATION/REPOSITORY`",
         );
     }
 }

@@ -1,5 +1,6 @@
 //! From a YAML tree to a [`PackageDefinition`].
 
+use super::duration::duration;
 use super::pipeline::{StepKeys, decode_capabilities, decode_steps};
 use super::update::decode_update;
 use super::{
@@ -94,6 +95,7 @@ pub(super) fn definition(node: &Node, text: &str, file: &str) -> Result<PackageD
         options: options(&fields, file)?,
         test: test(&fields, file)?,
         capabilities: decode_capabilities(&fields, file)?,
+        other_document: None,
     })
 }
 
@@ -116,21 +118,9 @@ fn test(fields: &Fields<'_>, file: &str) -> Result<Option<Test>, Error> {
 
 fn package(node: &Node, file: &str) -> Result<Package, Error> {
     let fields = Fields::open(node, file, "package", PACKAGE)?;
-    let name = fields.required_text("name")?;
-    if !valid_name(&name) {
-        return Err(fields.invalid(
-            "name",
-            &name,
-            "a name has letters, digits and `._+-`, and starts with a letter or digit",
-        ));
-    }
-    let version = fields.required_text("version")?;
-    if !version.chars().all(|character| character.is_ascii_alphanumeric() || "._-+~".contains(character)) {
-        return Err(fields.invalid("version", &version, "a version has digits, letters, `.` and `_` only"));
-    }
     Ok(Package {
-        name,
-        version,
+        name: fields.required_text("name")?,
+        version: fields.required_text("version")?,
         epoch: fields.integer("epoch")?.unwrap_or(0),
         epoch_position: fields.node("epoch").map(|node| node.position),
         description: fields.text("description")?.unwrap_or_default(),
@@ -149,13 +139,6 @@ fn package(node: &Node, file: &str) -> Result<Package, Error> {
         resources: resources(&fields, "resources", file)?,
         test_resources: resources(&fields, "test-resources", file)?,
     })
-}
-
-/// Names become file names and shell words, so nothing that either would read otherwise.
-pub(crate) fn valid_name(name: &str) -> bool {
-    name.starts_with(|first: char| first.is_ascii_alphanumeric())
-        && name.len() <= 200
-        && name.chars().all(|character| character.is_ascii_alphanumeric() || "._+-".contains(character))
 }
 
 fn subpackage(node: &Node, file: &str, section: &str) -> Result<Subpackage, Error> {
@@ -250,7 +233,8 @@ fn scriptlets(fields: &Fields<'_>, file: &str) -> Result<Scriptlets, Error> {
         None => None,
         Some(node) => {
             let trigger = Fields::open(node, file, &fields.path("trigger"), &["paths", "script"])?;
-            Some((trigger.texts("paths")?, trigger.required_text("script")?))
+            let script = trigger.text("script")?.filter(|script| !script.is_empty());
+            script.map(|script| Ok::<_, Error>((trigger.texts("paths")?, script))).transpose()?
         }
     };
     Ok(Scriptlets {
@@ -311,42 +295,14 @@ fn resources(fields: &Fields<'_>, key: &str, file: &str) -> Result<Resources, Er
     })
 }
 
-/// A Go duration: `1h30m`, `90s`, or a plain number of nanoseconds.
 fn timeout(fields: &Fields<'_>) -> Result<Option<u64>, Error> {
     let Some(text) = fields.text("timeout")? else {
         return Ok(None);
     };
-    match duration_seconds(&text) {
-        Some(seconds) => Ok(Some(seconds)),
+    match duration(&text) {
+        Some(duration) => Ok(Some(duration.as_nanos().div_ceil(1_000_000_000) as u64)),
         None => Err(fields.invalid("timeout", &text, "a duration such as `45m` or `1h30m` is expected")),
     }
-}
-
-fn duration_seconds(text: &str) -> Option<u64> {
-    if let Ok(nanoseconds) = text.parse::<u64>() {
-        return Some(nanoseconds.div_ceil(1_000_000_000));
-    }
-    let mut total = 0.0f64;
-    let mut rest = text;
-    while !rest.is_empty() {
-        let digits = rest.find(|character: char| !character.is_ascii_digit() && character != '.')?;
-        let (number, tail) = rest.split_at(digits);
-        let unit_end = tail.find(|character: char| character.is_ascii_digit()).unwrap_or(tail.len());
-        let (unit, tail) = tail.split_at(unit_end);
-        let scale = match unit {
-            "ns" => 1e-9,
-            "us" | "µs" => 1e-6,
-            "ms" => 1e-3,
-            "s" => 1.0,
-            "m" => 60.0,
-            "h" => 3600.0,
-            _ => return None,
-        };
-        total += number.parse::<f64>().ok()? * scale;
-        rest = tail;
-    }
-    // A build of more than a year is a mistake, and below it the cast is exact enough.
-    if text.is_empty() || !(0.0..=31_536_000.0).contains(&total) { None } else { Some(total.ceil() as u64) }
 }
 
 fn options(fields: &Fields<'_>, file: &str) -> Result<Vec<(Text, BuildOption)>, Error> {
@@ -372,25 +328,4 @@ fn options(fields: &Fields<'_>, file: &str) -> Result<Vec<(Text, BuildOption)>, 
         options.push((name.clone(), read));
     }
     Ok(options)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::duration_seconds;
-
-    #[test]
-    fn durations_are_read_as_go_writes_them() {
-        let cases = [
-            ("45m", Some(2700)),
-            ("1h30m", Some(5400)),
-            ("1.5s", Some(2)),
-            ("3000000000", Some(3)),
-            ("x", None),
-            ("", None),
-            ("5", Some(1)),
-        ];
-        for (text, seconds) in cases {
-            assert_eq!(duration_seconds(text), seconds, "{text}");
-        }
-    }
 }

@@ -1,17 +1,19 @@
 //! Package definitions: the melange format.
 
 mod decode;
+mod duration;
+mod identity;
 mod pipeline;
 mod update;
 
 use apk::Architecture;
-pub use pipeline::{Input, Step};
+pub use pipeline::{Backoff, Input, Retry, Step};
 pub use update::{
     GitHubMonitor, GitMonitor, OciMonitor, ReleaseMonitor, Replacement, Schedule, SchedulePeriod, Update, VersionData,
     VersionDataSource,
 };
 
-pub(crate) use decode::valid_name;
+pub(crate) use identity::{INVALID_NAME, valid_name};
 pub(crate) use pipeline::{StepKeys, decode_step};
 
 use crate::error::Error;
@@ -50,14 +52,16 @@ pub struct PackageDefinition {
     pub test: Option<Test>,
     /// `capabilities` of the build.
     pub capabilities: Capabilities,
+    /// Where a second YAML document starts, which is not read.
+    pub other_document: Option<Position>,
 }
 
 /// `package`.
 #[derive(Debug, Clone)]
 pub struct Package {
-    /// `name`.
+    /// `name`, its substitutions made.
     pub name: Text,
-    /// `version`, the text as written (`1.10` is not `1.1`).
+    /// `version`, the text as written (`1.10` is not `1.1`), its substitutions made.
     pub version: Text,
     /// `epoch`: the revision of this version, `-rEPOCH`; 0 when not said.
     pub epoch: u64,
@@ -307,12 +311,13 @@ pub struct Capabilities {
 }
 
 impl PackageDefinition {
-    /// Whether the packages are made for an architecture: `target-architecture` names it or `all`,
+    /// Whether the packages are made for an architecture: `target-architecture` names it, `all` or `noarch`,
     /// or nothing.
     #[must_use]
     pub fn builds_for(&self, architecture: Architecture) -> bool {
         let targets = &self.package.target_architectures;
-        targets.is_empty() || targets.iter().any(|target| *target == "all" || target.value.parse() == Ok(architecture))
+        let is_any = |target: &Text| matches!(target.as_str(), "all" | "noarch");
+        targets.is_empty() || targets.iter().any(|target| is_any(target) || target.value.parse() == Ok(architecture))
     }
 
     /// Reads a package definition. `file` is the name that errors give.
@@ -322,7 +327,11 @@ impl PackageDefinition {
     /// Not YAML, past a bound, an unknown key (with the nearest known one), a missing key or a value
     /// of the wrong type, each with its line and column.
     pub fn parse(text: &str, file: &str) -> Result<Self, Error> {
-        decode::definition(&yaml::parse(text, file)?, text, file)
+        let (node, more) = yaml::parse_first(text, file)?;
+        let mut definition = decode::definition(&node, text, file)?;
+        definition.other_document = more;
+        identity::resolve(&mut definition)?;
+        Ok(definition)
     }
 
     /// `VERSION-rEPOCH`.

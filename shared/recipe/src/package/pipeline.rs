@@ -1,6 +1,9 @@
 //! Steps of a pipeline.
 
+use std::time::Duration;
+
 use super::Capabilities;
+use super::duration::duration;
 use crate::decode::Fields;
 use crate::error::Error;
 use crate::text::{Position, Text};
@@ -37,6 +40,48 @@ pub struct Step {
     pub working_directory: Option<Text>,
     /// `environment`: variables for this step and the steps in it.
     pub environment: Vec<(Text, Text)>,
+    /// `retry`: how often the step, with the steps in it, is tried.
+    pub retry: Option<Retry>,
+}
+
+/// `retry` of a step that may fail by chance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retry {
+    /// `attempts`, the first one counted; at least 1.
+    pub attempts: u32,
+    /// `backoff`: how the pauses grow.
+    pub backoff: Backoff,
+    /// `initial-delay`: the first pause; 1 second where it is not said.
+    pub initial_delay: Duration,
+    /// `max-delay`: the longest pause, of those that grow; 60 seconds where it is not said.
+    pub longest_delay: Duration,
+}
+
+/// How the pauses between attempts grow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Backoff {
+    /// `exponential`: each is twice the one before.
+    #[default]
+    Exponential,
+    /// `linear`: each is longer by the first.
+    Linear,
+    /// `constant`: all are alike.
+    Constant,
+}
+
+impl Retry {
+    /// The pauses between the attempts, one fewer than these.
+    pub fn pauses(&self) -> impl Iterator<Item = Duration> {
+        let retry = *self;
+        (1..retry.attempts).map(move |number| {
+            let times = match retry.backoff {
+                Backoff::Exponential => 2u32.saturating_pow(number - 1),
+                Backoff::Linear => number,
+                Backoff::Constant => return retry.initial_delay,
+            };
+            retry.initial_delay.saturating_mul(times).min(retry.longest_delay)
+        })
+    }
 }
 
 /// An input that a pipeline declares.
@@ -65,7 +110,11 @@ const STEP: &[&str] = &[
     "assertions",
     "working-directory",
     "environment",
+    "retry",
 ];
+
+/// More would keep a build busy with nothing for hours.
+const MOST_ATTEMPTS: u64 = 100;
 
 /// Which keys a step may have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -112,6 +161,35 @@ pub(crate) fn decode_step(node: &Node, file: &str, section: &str, keys: StepKeys
         required_steps,
         working_directory: fields.text("working-directory")?.filter(|text| !text.is_empty()),
         environment: fields.texts_by_name("environment")?,
+        retry: fields.node("retry").map(|node| decode_retry(node, file, &fields.path("retry"))).transpose()?,
+    })
+}
+
+fn decode_retry(node: &Node, file: &str, section: &str) -> Result<Retry, Error> {
+    let fields = Fields::open(node, file, section, &["attempts", "backoff", "initial-delay", "max-delay"])?;
+    let attempts = match fields.integer("attempts")?.unwrap_or(1) {
+        attempts @ 1..=MOST_ATTEMPTS => attempts as u32,
+        attempts => {
+            let text = Text { value: attempts.to_string(), position: fields.position() };
+            return Err(fields.invalid("attempts", &text, format!("1 to {MOST_ATTEMPTS} are possible")));
+        }
+    };
+    let backoff = fields.text("backoff")?.unwrap_or_default();
+    let delay = |key: &str, otherwise: u64| match fields.text(key)?.filter(|text| !text.is_empty()) {
+        None => Ok(Duration::from_secs(otherwise)),
+        Some(text) => duration(&text)
+            .ok_or_else(|| fields.invalid(key, &text, "a duration such as `500ms` or `1m30s` is expected")),
+    };
+    Ok(Retry {
+        attempts,
+        backoff: match backoff.as_str() {
+            "" | "exponential" => Backoff::Exponential,
+            "linear" => Backoff::Linear,
+            "constant" => Backoff::Constant,
+            _ => return Err(fields.invalid("backoff", &backoff, "must be `exponential`, `linear` or `constant`")),
+        },
+        initial_delay: delay("initial-delay", 1)?,
+        longest_delay: delay("max-delay", 60)?,
     })
 }
 

@@ -77,8 +77,9 @@ pub enum SchedulePeriod {
 /// `github`.
 #[derive(Debug, Clone)]
 pub struct GitHubMonitor {
-    /// `identifier`: `organisation/repository`.
-    pub identifier: Text,
+    /// `identifier`: `organisation/repository`; where it is absent, that of the first `git-checkout` from
+    /// GitHub is meant.
+    pub identifier: Option<Text>,
     /// `strip-prefix` of tags.
     pub strip_prefix: Option<Text>,
     /// `strip-suffix` of tags.
@@ -228,7 +229,7 @@ fn github(node: &Node, file: &str) -> Result<GitHubMonitor, Error> {
     ];
     let fields = Fields::open(node, file, "update.github", known)?;
     Ok(GitHubMonitor {
-        identifier: fields.required_text("identifier")?,
+        identifier: fields.text("identifier")?.filter(|text| !text.is_empty()),
         strip_prefix: fields.text("strip-prefix")?,
         strip_suffix: fields.text("strip-suffix")?,
         use_tags: fields.flag("use-tag")?,

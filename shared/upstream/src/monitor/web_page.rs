@@ -8,7 +8,6 @@ use regex::Regex;
 use crate::endpoints::is_private;
 use crate::error::{Error, Result};
 use crate::filter::Candidate;
-use crate::go_pattern;
 use crate::provider::Context;
 
 const LONGEST_PAGE: u64 = 8 * 1024 * 1024;
@@ -32,10 +31,10 @@ impl WebPage {
             let reason = "a watched page needs an `https` address".to_owned();
             return Err(Error::Source { text: address.to_owned(), reason });
         }
-        let pattern = go_pattern::compile(pattern).map_err(|reason| Error::Rule {
+        let pattern = ::pattern::compile(pattern).map_err(|error| Error::Rule {
             rule: "pattern",
             text: pattern.to_owned(),
-            reason,
+            reason: error.to_string(),
         })?;
         Ok(Self { address: address.to_owned(), pattern })
     }
