@@ -199,6 +199,8 @@ impl Factory {
             attestor: signers.attestor,
             stopping: Arc::default(),
             matcher: stage::MatcherCache::default(),
+            evaluations: stage::Evaluations::default(),
+            index_turn: tokio::sync::Mutex::default(),
             progress: Arc::new(Bars::new()),
             settings: Settings {
                 architectures,

@@ -66,6 +66,7 @@ macro_rules! every_case {
             conditional_writes_let_exactly_one_writer_win,
             a_failed_condition_undoes_the_whole_transaction,
             listing_pages_by_prefix_in_byte_order,
+            partitions_are_listed_together_without_the_documents_that_are_not_wanted,
             sending_twice_is_sending_once_and_done_is_done,
             an_expired_lease_hands_the_message_to_another_and_voids_the_old_receipt,
             released_messages_come_back_after_the_delay_or_are_put_aside,
@@ -123,6 +124,17 @@ pub async fn listing_pages_by_prefix_in_byte_order(world: World) {
     let page = world.state.list("p", "version#", page.next.as_deref(), 2).await.unwrap();
     assert_eq!((sorts(&page), page.next), (vec!["version#9".to_owned(), "version#é".to_owned()], None));
     assert_eq!(world.state.list_all("p", "").await.unwrap().len(), 6);
+}
+
+pub async fn partitions_are_listed_together_without_the_documents_that_are_not_wanted(world: World) {
+    for (partition, sort) in [("a", "x"), ("a", "y"), ("b", "x"), ("c", "z")] {
+        world.state.commit(write(&Key::new(partition, sort), Condition::Absent, json!(sort))).await.unwrap();
+    }
+    let wanted = ["c", "nothing", "a", "b"].map(str::to_owned);
+    let lists = world.state.list_partitions(&wanted, &["x", "w"]).await.unwrap();
+    let keys: Vec<Vec<String>> =
+        lists.iter().map(|list| list.iter().map(|document| document.key.to_string()).collect()).collect();
+    assert_eq!(keys, [vec!["c/z"], vec![], vec!["a/y"], vec![]]);
 }
 
 pub async fn sending_twice_is_sending_once_and_done_is_done(world: World) {

@@ -33,7 +33,7 @@ async fn build(global: &Global, name: &str) -> Result<u8, Failure> {
         let packages = Packages::load(context, architecture).await.or_environment()?;
         match packages.by_name.get(name) {
             Some(Err(reason)) => return Err(Failure::bad(reason)),
-            Some(Ok(package)) => current.insert(package.claim.version()),
+            Some(Ok(claim)) => current.insert(claim.version()),
             None => false,
         };
         if let Some(Standing::Withdrawn(reason)) = packages.standing.get(name) {

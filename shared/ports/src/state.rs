@@ -121,6 +121,17 @@ pub trait State: Send + Sync {
     /// [`PortError::Conflict`] when a condition does not hold.
     async fn commit(&self, transaction: Transaction) -> Result<(), PortError>;
 
+    /// All documents of each partition, one list per partition, but those with the sort keys `without`.
+    async fn list_partitions(&self, partitions: &[String], without: &[&str]) -> Result<Vec<Vec<Document>>, PortError> {
+        let mut lists = Vec::with_capacity(partitions.len());
+        for partition in partitions {
+            let mut documents = self.list_all(partition, "").await?;
+            documents.retain(|document| !without.contains(&document.key.sort.as_str()));
+            lists.push(documents);
+        }
+        Ok(lists)
+    }
+
     /// All documents of a partition whose sort key starts with `prefix`.
     async fn list_all(&self, partition: &str, prefix: &str) -> Result<Vec<Document>, PortError> {
         let mut documents = Vec::new();

@@ -246,8 +246,8 @@ impl Graph {
         while let Some(name) = left.first().cloned() {
             if let Some(cycle) = self.shortest_cycle(&name, &left) {
                 // The set is every definition that leads here and is led to from here.
-                let forward = self.reachable(&name, &left, |name| self.needed_by(name));
-                let backward = self.reachable(&name, &left, |name| self.needing(name));
+                let forward = self.reachable(&name, |name| left.contains(name), |name| self.needed_by(name));
+                let backward = self.reachable(&name, |name| left.contains(name), |name| self.needing(name));
                 for member in forward.intersection(&backward) {
                     left.remove(*member);
                 }
@@ -323,21 +323,20 @@ impl Graph {
         from: &'g str,
         next: impl Fn(&'g str) -> I,
     ) -> BTreeSet<String> {
-        let all = self.before.keys().cloned().collect();
-        self.reachable(from, &all, next).into_iter().map(str::to_owned).collect()
+        self.reachable(from, |name| self.before.contains_key(name), next).into_iter().map(str::to_owned).collect()
     }
 
     fn reachable<'g, I: Iterator<Item = &'g str>>(
         &'g self,
         from: &'g str,
-        within: &BTreeSet<String>,
+        within: impl Fn(&str) -> bool,
         next: impl Fn(&'g str) -> I,
     ) -> BTreeSet<&'g str> {
         let mut reached = BTreeSet::new();
         let mut queue = vec![self.before.get_key_value(from).map_or("", |(name, _)| name.as_str())];
         while let Some(name) = queue.pop() {
             for to in next(name) {
-                if within.contains(to) && reached.insert(to) {
+                if within(to) && reached.insert(to) {
                     queue.push(to);
                 }
             }

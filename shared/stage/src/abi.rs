@@ -9,8 +9,8 @@ use ports::{Condition, Digest, Key, Transaction};
 
 use crate::package_build::BuildResult;
 use crate::package_publish::MAXIMUM_RESULT_BYTES;
-use crate::packages::published_key;
 use crate::record::{self, Event, PublishedPackage, Rebuild, RepositoryEntry};
+use crate::standing::published_key;
 use crate::{Context, StageError, repository};
 
 const MAXIMUM_INTERFACES_BYTES: u64 = 256 << 20;
@@ -134,12 +134,13 @@ pub(crate) async fn compare(context: &Context, result: &BuildResult) -> Result<C
 }
 
 /// Has the catalog's definitions that need a library which is gone built again. Until each is, its
-/// last version goes on with the library's last version, which stays in the repository.
+/// last version goes on with the library's last version, which stays in the repository. The answer is
+/// their names.
 pub(crate) async fn rebuild_dependents(
     context: &Context,
     result: &BuildResult,
     gone: &[Gone],
-) -> Result<(), StageError> {
+) -> Result<BTreeSet<String>, StageError> {
     let mut reasons = Reasons::new();
     for library in gone {
         for dependent in &library.dependents {
@@ -148,7 +149,7 @@ pub(crate) async fn rebuild_dependents(
         }
     }
     if reasons.is_empty() {
-        return Ok(());
+        return Ok(BTreeSet::new());
     }
     let time = context.clock.now();
     let (own, foreign): (Reasons<'_>, Reasons<'_>) =
@@ -179,7 +180,7 @@ pub(crate) async fn rebuild_dependents(
     for transaction in transactions {
         context.state.commit(transaction).await?;
     }
-    Ok(())
+    Ok(own.into_keys().map(str::to_owned).collect())
 }
 
 /// Newest packages that need a library which no package of `entries` provides: `NAME needs SONAME`.

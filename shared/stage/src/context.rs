@@ -42,6 +42,10 @@ pub struct Context {
     pub attestor: Arc<dyn Attestor>,
     /// The vulnerability matcher, kept between scans.
     pub matcher: crate::MatcherCache,
+    /// What planning knows of the definitions, kept between stages.
+    pub evaluations: crate::Evaluations,
+    /// Held by whoever writes an index of packages.
+    pub index_turn: tokio::sync::Mutex<()>,
     /// Set to stop handing out messages; what is running is finished.
     pub stopping: Arc<AtomicBool>,
     /// Told what happens.

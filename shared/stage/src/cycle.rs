@@ -7,9 +7,10 @@ use apk::Architecture;
 use ports::Transaction;
 use serde::Serialize;
 
-use crate::packages::{Packages, Standing, build_due};
+use crate::packages::{Packages, build_due};
 use crate::record::{self, Release, RepositoryEntry};
 use crate::releases::{self, ReleaseStatus};
+use crate::standing::Standing;
 use crate::worker::{Count, Entry, Summary, drain_with};
 use crate::{
     Context, ImagePlan, Stage, StageError, UpstreamCheck, VulnerabilityScan, feed, repository, retention, streams,
@@ -198,7 +199,7 @@ fn blocked(packages: &Packages, total: &mut Summary) {
             add(name, reason.clone());
         }
     }
-    for cycle in &packages.cycles {
+    for cycle in packages.cycles() {
         add("catalog", cycle.clone());
     }
     for (name, standing) in &packages.standing {

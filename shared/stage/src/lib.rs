@@ -1,7 +1,7 @@
 //! The stages of the factory, one file each, and the rules of versions, tags and days.
 //!
 //! A stage is its message and its `run`. Stages talk only by messages: [`UpstreamCheck`] ->
-//! [`PackageBuild`] -> [`PackagePublish`], and [`ImagePlan`] -> [`ImageBuild`] -> [`ImageTest`] ->
+//! [`PackageBuild`] -> [`PackagePublish`] -> [`PackageIndex`], and [`ImagePlan`] -> [`ImageBuild`] -> [`ImageTest`] ->
 //! [`ImagePublish`] -> [`VulnerabilityScan`]. [`drain`] handles messages until none waits;
 //! [`cycle`] runs a whole day.
 
@@ -12,6 +12,7 @@ mod catalog;
 mod context;
 mod cycle;
 mod error;
+mod evaluation;
 mod feed;
 mod image_build;
 mod image_plan;
@@ -21,6 +22,7 @@ mod job;
 mod licences;
 mod message;
 mod package_build;
+mod package_index;
 mod package_publish;
 mod package_test;
 mod packages;
@@ -32,6 +34,7 @@ mod repository;
 mod retention;
 pub mod rules;
 mod shared;
+mod standing;
 mod streams;
 mod update;
 mod upstream_check;
@@ -48,6 +51,7 @@ pub use cycle::{
     CycleReport, ImageRow, PackageRow, cycle, image_plans, releases, scan, update_images, update_packages,
 };
 pub use error::{StageError, chain};
+pub use evaluation::{Evaluations, Package};
 pub use feed::{MatcherCache, import};
 pub use image_build::{BuildRecord, ImageBuild, Platform};
 pub use image_plan::{Decision, ImagePlan, ImagePlanRecord, Lock, Plan, PlannedVariant, differences};
@@ -56,13 +60,15 @@ pub use image_test::{ImageTest, Reports};
 pub use job::{BuildError, BuildJob, BuildProduct, Builder, LocalBuilder, Unsigned};
 pub use message::{Outcome, Stage, dispatch};
 pub use package_build::{BuildDependency, BuildResult, PackageBuild, SourceEvidence, UnsignedPackage};
+pub use package_index::PackageIndex;
 pub use package_publish::PackagePublish;
 pub use package_test::{PackageTestReport, PackageTestStatus, TestJob, TestRun, test_package};
-pub use packages::{Package, Packages, Retry, Standing, build_due, load_package, send_due};
+pub use packages::{Packages, Retry, build_due, load_package, send_due};
 pub use progress::{Progress, Running, Silent};
 pub use releases::{ReleaseStatus, tag_history};
 pub use repository::{FolderRepository, PackageRepository, Resolved, files, resolve};
 pub use retention::{Removal, prune};
+pub use standing::Standing;
 pub use streams::{ProposedStream, propose, proposed};
 pub use update::{Basis, Proposal, accept, computed};
 pub use upstream_check::{Answer, Checked, Checks, UpstreamCheck, check, check_all};

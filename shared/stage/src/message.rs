@@ -57,6 +57,7 @@ pub async fn dispatch(envelope: &Envelope, context: &Context) -> (String, Result
         crate::UpstreamCheck,
         crate::PackageBuild,
         crate::PackagePublish,
+        crate::PackageIndex,
         crate::ImagePlan,
         crate::ImageBuild,
         crate::ImageTest,

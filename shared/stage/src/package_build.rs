@@ -5,10 +5,12 @@ use async_trait::async_trait;
 use ports::{Condition, Digest, Transaction};
 use serde::{Deserialize, Serialize};
 
+use crate::evaluation::Package;
 use crate::job::{BuildError, BuildJob, BuildProduct};
 use crate::package_test::{self, PackageTestReport};
-use crate::packages::{Package, Retry, built_key, failure_key, load_package, published_key, send_due};
+use crate::packages::{Retry, load_package, send_due};
 use crate::record::{Built, Event, Failure, PublishedPackage, RepositoryEntry};
+use crate::standing::{built_key, failure_key, published_key};
 use crate::{Context, Outcome, PackagePublish, Stage, StageError, authenticity, build_sources, repository};
 
 /// Builds the packages of a definition, without any key: verified sources in, unsigned bytes out.
@@ -312,7 +314,7 @@ impl PackageBuild {
         transaction.put(failure_key(&self.package, &self.version, self.architecture), Condition::Any, &failure)?;
         transaction.put(event.key(), Condition::Any, &event)?;
         context.state.commit(transaction).await?;
-        send_due(context, self.architecture, Retry::None).await?;
+        send_due(context, self.architecture, Retry::Failed(&self.package)).await?;
         Ok(Outcome::Failed(reason))
     }
 }

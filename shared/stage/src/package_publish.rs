@@ -9,9 +9,10 @@ use serde::{Deserialize, Serialize};
 use sign::{Statement, predicate};
 
 use crate::package_build::{BuildResult, UnsignedPackage};
-use crate::packages::{Retry, built_key, failure_key, published_key, send_due};
-use crate::record::{self, Event, Failure, PublishedPackage, RepositoryEntry};
-use crate::{Context, Outcome, Stage, StageError, abi, provenance, repository};
+use crate::packages::{Retry, send_due};
+use crate::record::{self, Event, Failure, PublishedPackage, RepositoryEntry, Unlisted};
+use crate::standing::{built_key, failure_key, published_key};
+use crate::{Context, Outcome, Stage, StageError, abi, package_index, provenance};
 
 pub(crate) const MAXIMUM_RESULT_BYTES: u64 = 16 << 20;
 
@@ -70,9 +71,8 @@ impl Stage for PackagePublish {
                 Err(error) => return Err(error),
             },
         };
-        abi::rebuild_dependents(context, &result, &comparison.gone).await?;
-        expose(context, &self.package, &result).await?;
-        send_due(context, result.architecture, Retry::Dependents(&self.package)).await?;
+        let rebuilt = abi::rebuild_dependents(context, &result, &comparison.gone).await?;
+        send_due(context, result.architecture, Retry::Published { name: &self.package, rebuilt: &rebuilt }).await?;
         Ok(outcome)
     }
 }
@@ -99,7 +99,7 @@ impl PackagePublish {
         let key = built_key(&self.package, &self.version, result.architecture);
         transaction.writes.push(StateWrite { key, condition: Condition::Any, value: None });
         context.state.commit(transaction).await?;
-        send_due(context, result.architecture, Retry::None).await?;
+        send_due(context, result.architecture, Retry::Failed(&self.package)).await?;
         Ok(Outcome::Failed(reason))
     }
 
@@ -149,6 +149,9 @@ impl PackagePublish {
             transaction.put(Key::new(record::repository(result.architecture), sort), Condition::Absent, &entry)?;
         }
         transaction.put(event.key(), Condition::Any, &event)?;
+        let packages = signed.iter().map(|signed| signed.name.clone()).collect();
+        let unlisted = Unlisted { package: self.package.clone(), version: self.version.clone(), packages };
+        package_index::announce(&mut transaction, result.architecture, &unlisted, time)?;
         // Failures of this and of earlier definitions are of no interest any more.
         let failures = context.state.list_all(&record::package(&self.package), "failure#").await?;
         let ending = format!("#{}", result.architecture);
@@ -239,22 +242,4 @@ async fn attest(context: &Context, result: &BuildResult, signed: &[Signed]) -> R
         signed.iter().map(|signed| sign::ResourceDescriptor::of(signed.blob).named(signed.entry.file_name())).collect();
     let bundle = context.attestor.attest(&statement).await.map_err(|error| failed(&error))?;
     Ok(context.blobs.put(bundle).await?)
-}
-
-/// Makes the published packages available to clients: files, then the index that names them.
-async fn expose(context: &Context, package: &str, result: &BuildResult) -> Result<(), StageError> {
-    for unsigned in &result.packages {
-        let key = Key::new(record::repository(result.architecture), format!("{}={}", unsigned.name, result.version));
-        let Some(document) = context.state.get(&key).await? else { continue };
-        let entry: RepositoryEntry = document.decode()?;
-        if entry.definition != package {
-            continue;
-        }
-        let name = entry.entry.file_name();
-        let path = context.blobs.file(entry.blob).await?;
-        context.repository.publish_package(result.architecture, &name, &path).await?;
-        let bundle = context.blobs.file(entry.provenance).await?;
-        context.repository.publish_package(result.architecture, &format!("{name}.sigstore.json"), &bundle).await?;
-    }
-    repository::publish_index(context, result.architecture).await
 }

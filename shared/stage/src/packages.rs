@@ -5,70 +5,44 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use apk::Architecture;
-use ports::{Condition, Digest, Envelope, Key, Transaction};
-use recipe::{BuildPlan, Graph, Node, Options, PackageDefinition, evaluate};
+use ports::{Condition, Envelope, Key, Transaction};
 
-use crate::record::{self, Built, Failure, PublishedPackage, Rebuild, Upstream, Withdrawal};
-use crate::rules::version::{self, Claim};
+use crate::evaluation::{self, Documents, Order, Package};
+use crate::record;
+use crate::rules::version::Claim;
+use crate::standing::{Settled, Standing};
 use crate::worker::{Summary, drain};
-use crate::{Context, PackageBuild, PackagePublish, Stage, StageError, chain, repository, shared};
+use crate::{Context, PackageBuild, PackagePublish, Stage, StageError, package_index, repository};
 
-/// A definition as it is to be built today: the catalog's, moved on to the newest upstream version.
-#[derive(Clone, Debug)]
-pub struct Package {
-    /// The resolved definition, at its claimed revision.
-    pub plan: BuildPlan,
-    /// Its text.
-    pub text: String,
-    /// The version that it builds.
-    pub claim: Claim,
-    /// Wanted packages of its environment that come from the factory's repository.
-    pub wants: Vec<String>,
-    /// Wanted packages of its environment that the host's tool chain stands in for.
-    pub bootstrap: Vec<String>,
-}
+/// Writes of one transaction, below what every adapter keeps.
+const WRITES: usize = 40;
 
-/// How a package stands for one architecture.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Standing {
-    /// The current definition is published.
-    Published,
-    /// The current definition was published and withdrawn, for this reason: it is not built again
-    /// before it changes.
-    Withdrawn(String),
-    /// The current definition is built, with this result, and not published yet.
-    Built(Digest),
-    /// It must be built, and everything it builds with is there.
-    Due(String),
-    /// As due, but its last build failed.
-    Failed,
-    /// It must be built, after these.
-    Waiting(BTreeSet<String>),
-}
-
-/// Which builds that failed before are asked for again.
+/// What has happened, and so which builds are looked at and which that failed before are asked for again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Retry<'a> {
-    /// All: a new day, or somebody who asks.
+    /// A new day, or somebody asks: all definitions, and all that failed.
     All,
-    /// Those that build with this definition, which has just been published.
-    Dependents(&'a str),
-    /// None: those that failed have failed today.
-    None,
+    /// A definition has just been published.
+    Published {
+        /// Its name. What builds with it is asked for, failed before or not.
+        name: &'a str,
+        /// Definitions that must be built again because of it.
+        rebuilt: &'a BTreeSet<String>,
+    },
+    /// The build of this definition has just failed: what can do without it, and nothing that failed today.
+    Failed(&'a str),
 }
 
-/// All packages of the catalog for one architecture.
+/// Packages of the catalog for one architecture: all, or those around one.
 #[derive(Debug)]
 pub struct Packages {
-    /// Definitions by name; those that can't be resolved say why.
-    pub by_name: BTreeMap<String, Result<Package, String>>,
+    /// The version that each definition builds; those that can't be resolved say why.
+    pub by_name: BTreeMap<String, Result<Claim, String>>,
     /// How each usable definition stands.
     pub standing: BTreeMap<String, Standing>,
-    /// Definitions that can't be built because they need each other.
-    pub cycles: Vec<String>,
-    graph: Graph,
-    /// The definitions whose packages each definition's tests want.
-    tested_with: BTreeMap<String, BTreeSet<String>>,
+    order: Arc<Order>,
+    /// Those that may be asked for; all when there is none. The others are there because these need them.
+    scope: Option<BTreeSet<String>>,
 }
 
 /// The package called `name` as it is to be built today.
@@ -76,120 +50,115 @@ pub struct Packages {
 /// # Errors
 /// [`StageError::Rejected`] when the catalog has no such definition or it can't be resolved.
 pub async fn load_package(context: &Context, name: &str, architecture: Architecture) -> Result<Package, StageError> {
-    let source = context
-        .catalog
-        .packages
-        .get(name)
-        .ok_or_else(|| StageError::Rejected(format!("the catalog has no package `{name}`")))?;
-    let mut definition = source.definition.clone();
-    if let Some(upstream) = newer_upstream(context, &definition).await? {
-        let checksums = upstream.checksums();
-        let text = recipe::update_definition_text(&definition.source, &definition.file, &upstream.version, &checksums)
-            .map_err(|error| StageError::Rejected(chain(&error)))?;
-        definition =
-            PackageDefinition::parse(&text, &definition.file).map_err(|error| StageError::Rejected(chain(&error)))?;
-    }
-    let options = Options::new(architecture, &context.catalog.pipelines);
-    let mut plan = evaluate(&definition, &options).map_err(|error| StageError::Rejected(chain(&error)))?;
-    let shared = shared::versions(context, name, &plan).await?;
-    let mut identity = format!("{}\n{:?}{shared}", plan.recipe_digest, source.folder_digest);
-    if let Some(document) = context.state.get(&Key::new(record::package(name), "rebuild")).await? {
-        let rebuild: Rebuild = document.decode()?;
-        identity.push_str(&format!("\n{}", rebuild.reason));
-    }
-    let digest = Digest::of(identity.as_bytes());
-    let epoch = u32::try_from(definition.package.epoch).map_err(|_| {
-        StageError::Rejected(format!("{}: epoch {} is out of range", definition.file, definition.package.epoch))
-    })?;
-    let claims = context.state.list_all(&record::package(name), "claim#").await?;
-    let claims = claims.iter().map(ports::Document::decode).collect::<Result<Vec<Claim>, _>>()?;
-    let claim = version::claim(&plan.version, epoch, digest, &claims);
-    if claim.revision != epoch {
-        definition.package.epoch = u64::from(claim.revision);
-        plan = evaluate(&definition, &options).map_err(|error| StageError::Rejected(chain(&error)))?;
-    }
-    let (bootstrap, wants) =
-        plan.environment.packages.iter().cloned().partition(|want| context.catalog.bootstrap.provides(want));
-    Ok(Package { plan, text: definition.source, claim, wants, bootstrap })
+    let unknown = || StageError::Rejected(format!("the catalog has no package `{name}`"));
+    let source = context.catalog.packages.get(name).ok_or_else(unknown)?;
+    let documents = documents(context, architecture, [name.to_owned()].into()).await?;
+    let claim = context.evaluations.refresh(&context.catalog, architecture, &documents)?.remove(name);
+    let claim = claim.ok_or_else(unknown)?.map_err(StageError::Rejected)?;
+    let documents = documents.get(name).map(Vec::as_slice).unwrap_or_default();
+    evaluation::package(&context.catalog, source, documents, claim, architecture)
 }
 
-/// What upstream offers beyond the catalog's version.
-pub(crate) async fn newer_upstream(
+/// What the state says of definitions and of the shared ones, which show in those that build with them.
+async fn documents(
     context: &Context,
-    definition: &PackageDefinition,
-) -> Result<Option<Upstream>, StageError> {
-    let name = &definition.package.name.value;
-    let Some(document) = context.state.get(&Key::new(record::package(name), "upstream")).await? else {
-        return Ok(None);
-    };
-    let upstream: Upstream = document.decode()?;
-    let newer = apk::compare_versions(&upstream.version, &definition.package.version.value)
-        == Some(std::cmp::Ordering::Greater);
-    Ok(newer.then_some(upstream))
+    architecture: Architecture,
+    mut names: BTreeSet<String>,
+) -> Result<Documents, StageError> {
+    names.extend(context.catalog.shared_outputs(architecture).values().cloned());
+    let partitions: Vec<String> = names.iter().map(|name| record::package(name)).collect();
+    let lists = context.state.list_partitions(&partitions, &["releases"]).await?;
+    Ok(names.into_iter().zip(lists).collect())
 }
 
 impl Packages {
-    /// Resolves every definition and finds how each stands.
+    /// Finds how every definition stands.
     ///
     /// # Errors
     /// When the state can't be read. A definition that is wrong is listed with its reason.
     pub async fn load(context: &Context, architecture: Architecture) -> Result<Self, StageError> {
-        let mut by_name = BTreeMap::new();
-        for (name, source) in &context.catalog.packages {
-            if !source.definition.builds_for(architecture) {
-                continue;
-            }
-            let package = match load_package(context, name, architecture).await {
-                Ok(package) => Ok(package),
-                Err(StageError::Rejected(reason)) => Err(reason),
-                Err(error) => return Err(error),
-            };
-            by_name.insert(name.clone(), package);
-        }
-        let nodes: Vec<Node> = by_name.values().flatten().map(node).collect();
-        let graph = Graph::new(&nodes).map_err(|error| StageError::Rejected(chain(&error)))?;
-        let cycles = graph.cycles();
-        let tested_with = tested_with(&by_name);
-        let mut packages = Self {
-            by_name,
-            tested_with,
-            standing: BTreeMap::new(),
-            cycles: cycles.iter().map(ToString::to_string).collect(),
-            graph,
-        };
-        packages.find_standings(context, architecture).await?;
+        let documents = documents(context, architecture, built_for(context, architecture).cloned().collect()).await?;
+        let mut by_name = context.evaluations.refresh(&context.catalog, architecture, &documents)?;
+        by_name.retain(|name, _| is_built_for(context, name, architecture));
+        let order = context.evaluations.order(&context.catalog, architecture)?;
+        let mut packages = Self { by_name, standing: BTreeMap::new(), order, scope: None };
+        let settled = packages.settled(context, architecture, &documents).await?;
+        packages.find_standings(&settled);
         Ok(packages)
     }
 
-    async fn find_standings(&mut self, context: &Context, architecture: Architecture) -> Result<(), StageError> {
-        let mut settled = BTreeMap::new();
-        let withdrawals = repository::withdrawals(context.state.as_ref()).await?;
-        for (name, package) in &self.by_name {
-            let Ok(package) = package else { continue };
-            settled.insert(name.clone(), Settled::find(context, name, package, architecture, &withdrawals).await?);
+    /// How those stand that may have become due with what has just happened to one of them: what
+    /// builds or is tested with it, and what these need. The others are as they were.
+    ///
+    /// # Errors
+    /// As [`Packages::load`].
+    async fn load_around(
+        context: &Context,
+        architecture: Architecture,
+        changed: &str,
+        further: &BTreeSet<String>,
+    ) -> Result<Self, StageError> {
+        let evaluations = &context.evaluations;
+        if !evaluations.know_all(architecture, built_for(context, architecture)) {
+            return Self::load(context, architecture).await;
         }
-        for (name, own) in &settled {
-            let standing = if let Some(reason) = &own.withdrawn {
-                Standing::Withdrawn(reason.clone())
-            } else if own.published {
-                Standing::Published
-            } else if let Some(result) = own.built {
-                Standing::Built(result)
-            } else {
-                let needs = self.graph.build_dependencies(name);
-                let missing: BTreeSet<String> = needs
-                    .into_iter()
-                    .filter(|need| need != name && !settled.get(need).is_some_and(Settled::usable))
-                    .collect();
-                match (missing.is_empty(), &own.failure) {
-                    (false, _) => Standing::Waiting(missing),
-                    (true, Some(_)) => Standing::Failed,
-                    (true, None) => Standing::Due(own.reason()),
-                }
-            };
+        let order = evaluations.order(&context.catalog, architecture)?;
+        let mut scope = order.affected(changed);
+        scope.extend(further.iter().cloned());
+        scope.retain(|name| is_built_for(context, name, architecture));
+        let mut known = documents(context, architecture, scope.clone()).await?;
+        let by_name = evaluations.refresh(&context.catalog, architecture, &known)?;
+        let mut packages = Self { by_name, standing: BTreeMap::new(), order, scope: Some(scope) };
+        let settled = packages.settled(context, architecture, &known).await?;
+        let mut needs = BTreeSet::new();
+        for name in settled.iter().filter(|(_, own)| own.awaits_build()).map(|(name, _)| name) {
+            needs.extend(packages.order.graph.build_dependencies(name));
+            for tested_with in packages.order.tested_with(name) {
+                needs.extend(packages.order.graph.build_dependencies(tested_with));
+                needs.insert(tested_with.clone());
+            }
+        }
+        needs.retain(|need| !known.contains_key(need));
+        known.extend(documents(context, architecture, needs).await?);
+        packages.by_name = evaluations.refresh(&context.catalog, architecture, &known)?;
+        packages.by_name.retain(|name, _| is_built_for(context, name, architecture));
+        if !Arc::ptr_eq(&packages.order, &evaluations.order(&context.catalog, architecture)?) {
+            // Upstream has released meanwhile, and another order may affect others.
+            return Self::load(context, architecture).await;
+        }
+        let settled = packages.settled(context, architecture, &known).await?;
+        packages.find_standings(&settled);
+        Ok(packages)
+    }
+
+    /// Definitions that can't be built because they need each other.
+    pub fn cycles(&self) -> &[String] {
+        self.order.cycles()
+    }
+
+    async fn settled(
+        &self,
+        context: &Context,
+        architecture: Architecture,
+        documents: &Documents,
+    ) -> Result<BTreeMap<String, Settled>, StageError> {
+        let withdrawals = repository::withdrawals(context.state.as_ref()).await?;
+        let mut settled = BTreeMap::new();
+        for (name, claim) in &self.by_name {
+            let (Ok(claim), Some(documents)) = (claim, documents.get(name)) else { continue };
+            settled.insert(name.clone(), Settled::find(name, claim, architecture, documents, &withdrawals)?);
+        }
+        Ok(settled)
+    }
+
+    fn find_standings(&mut self, settled: &BTreeMap<String, Settled>) {
+        for (name, own) in settled {
+            let standing = own.standing(|| {
+                let needs = self.order.graph.build_dependencies(name).into_iter();
+                needs.filter(|need| need != name && !settled.get(need).is_some_and(Settled::usable)).collect()
+            });
             self.standing.insert(name.clone(), standing);
         }
-        Ok(())
     }
 
     /// Messages for the packages that are due, with their claims on a version. With a `focus`
@@ -202,34 +171,42 @@ impl Packages {
         architecture: Architecture,
         focus: Option<&str>,
         retry: Retry<'_>,
-    ) -> Result<Transaction, StageError> {
+    ) -> Result<Vec<Transaction>, StageError> {
         let wanted = self.wanted(focus);
         let held_back = self.held_back(wanted.as_ref());
-        let mut transaction = Transaction::default();
+        let dependents = match retry {
+            Retry::Published { name, .. } => self.order.graph.dependents(name),
+            Retry::All | Retry::Failed(_) => BTreeSet::new(),
+        };
+        let retried = |name: &str| retry == Retry::All || dependents.contains(name);
+        let mut transactions = Transactions::default();
         for (name, standing) in &self.standing {
+            if self.scope.as_ref().is_some_and(|scope| !scope.contains(name)) {
+                continue;
+            }
             if wanted.as_ref().is_some_and(|wanted| !wanted.contains(name)) || held_back.contains(name) {
                 continue;
             }
-            let Some(Ok(package)) = self.by_name.get(name) else { continue };
+            let Some(Ok(claim)) = self.by_name.get(name) else { continue };
             match standing {
                 Standing::Published | Standing::Withdrawn(_) | Standing::Waiting(_) => {}
-                Standing::Failed if !self.retried(name, retry) => {}
+                Standing::Failed if !retried(name) => {}
                 Standing::Built(result) => {
-                    let version = package.claim.version();
-                    transaction.send(PackagePublish { package: name.clone(), version, build: *result }.envelope()?);
+                    let version = claim.version();
+                    let message = PackagePublish { package: name.clone(), version, build: *result };
+                    transactions.add(Transaction { messages: vec![message.envelope()?], ..Transaction::default() });
                 }
                 Standing::Due(_) | Standing::Failed => {
-                    transaction.put(claim_key(name, &package.claim), Condition::Any, &package.claim)?;
-                    transaction.send(build_message(name, package, architecture)?);
+                    transactions.ask(name, claim, architecture)?;
                 }
             }
         }
-        Ok(transaction)
+        Ok(transactions.0)
     }
 
     fn wanted(&self, focus: Option<&str>) -> Option<BTreeSet<String>> {
         focus.map(|focus| {
-            let mut wanted = self.graph.build_dependencies(focus);
+            let mut wanted = self.order.graph.build_dependencies(focus);
             wanted.insert(focus.to_owned());
             wanted
         })
@@ -241,9 +218,8 @@ impl Packages {
         let inside = |name: &str| wanted.is_none_or(|wanted| wanted.contains(name));
         let due = self.standing.iter().filter(|(_, standing)| matches!(standing, Standing::Due(_)));
         due.filter(|(name, _)| {
-            let needs = self.tested_with.get(*name).into_iter().flatten();
-            let mut coming = needs.filter(|need| inside(need) && self.is_coming(need));
-            coming.any(|need| !self.graph.build_dependencies(need).contains(*name))
+            let mut coming = self.order.tested_with(name).filter(|need| inside(need) && self.is_coming(need));
+            coming.any(|need| !self.order.graph.build_dependencies(need).contains(*name))
         })
         .map(|(name, _)| name.clone())
         .collect()
@@ -270,136 +246,58 @@ impl Packages {
         architecture: Architecture,
         focus: Option<&str>,
         sent: &mut BTreeSet<(String, Architecture)>,
-    ) -> Result<Transaction, StageError> {
-        let mut transaction = Transaction::default();
+    ) -> Result<Vec<Transaction>, StageError> {
+        let mut transactions = Transactions::default();
         for name in self.held_back(self.wanted(focus).as_ref()) {
-            let Some(Ok(package)) = self.by_name.get(&name) else { continue };
+            let Some(Ok(claim)) = self.by_name.get(&name) else { continue };
             if sent.insert((name.clone(), architecture)) {
-                transaction.put(claim_key(&name, &package.claim), Condition::Any, &package.claim)?;
-                transaction.send(build_message(&name, package, architecture)?);
+                transactions.ask(&name, claim, architecture)?;
             }
         }
-        Ok(transaction)
-    }
-
-    fn retried(&self, name: &str, retry: Retry<'_>) -> bool {
-        match retry {
-            Retry::All => true,
-            Retry::None => false,
-            Retry::Dependents(published) => self.graph.build_dependencies(name).contains(published),
-        }
+        Ok(transactions.0)
     }
 }
 
-/// By definition, the other definitions whose packages its tests want.
-fn tested_with(by_name: &BTreeMap<String, Result<Package, String>>) -> BTreeMap<String, BTreeSet<String>> {
-    let plain = |want: &str| want.split(['=', '<', '>', '~', '@']).next().unwrap_or(want).to_owned();
-    let mut makers: BTreeMap<String, &String> = BTreeMap::new();
-    for (definition, package) in by_name {
-        for output in package.iter().flat_map(|package| &package.plan.outputs) {
-            makers.extend(output.dependencies.provides.iter().map(|name| (plain(name), definition)));
-            makers.insert(output.name.clone(), definition);
+/// Requests for builds, in transactions that every adapter can keep.
+#[derive(Default)]
+struct Transactions(Vec<Transaction>);
+
+impl Transactions {
+    fn add(&mut self, one: Transaction) {
+        match self.0.last_mut().filter(|last| last.messages.len() < WRITES) {
+            Some(last) => {
+                last.writes.extend(one.writes);
+                last.messages.extend(one.messages);
+            }
+            None => self.0.push(one),
         }
     }
-    let mut found: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    for (definition, package) in by_name {
-        let tests = package.iter().flat_map(|package| &package.plan.outputs).filter_map(|output| output.test.as_ref());
-        let wants = tests.flat_map(|test| &test.environment.packages);
-        let others = wants.filter_map(|want| makers.get(&plain(want))).filter(|other| **other != definition);
-        let others: BTreeSet<String> = others.map(|other| (*other).clone()).collect();
-        if !others.is_empty() {
-            found.insert(definition.clone(), others);
-        }
+
+    fn ask(&mut self, name: &str, claim: &Claim, architecture: Architecture) -> Result<(), StageError> {
+        let mut transaction = Transaction::default();
+        transaction.put(claim_key(name, claim), Condition::Any, claim)?;
+        transaction.send(build_message(name, claim, architecture)?);
+        self.add(transaction);
+        Ok(())
     }
-    found
 }
 
-/// What the host's tool chain stands in for is nobody's build dependency.
-fn node(package: &Package) -> Node {
-    Node { build: package.wants.clone(), ..Node::from_plan(&package.plan) }
+fn is_built_for(context: &Context, name: &str, architecture: Architecture) -> bool {
+    context.catalog.packages.get(name).is_some_and(|source| source.definition.builds_for(architecture))
 }
 
-fn build_message(name: &str, package: &Package, architecture: Architecture) -> Result<Envelope, StageError> {
-    PackageBuild {
-        package: name.to_owned(),
-        version: package.claim.version(),
-        architecture,
-        definition: package.claim.definition,
-    }
-    .envelope()
+/// The definitions that are built for an architecture.
+fn built_for(context: &Context, architecture: Architecture) -> impl Iterator<Item = &String> {
+    context.catalog.packages.keys().filter(move |name| is_built_for(context, name, architecture))
+}
+
+fn build_message(name: &str, claim: &Claim, architecture: Architecture) -> Result<Envelope, StageError> {
+    PackageBuild { package: name.to_owned(), version: claim.version(), architecture, definition: claim.definition }
+        .envelope()
 }
 
 fn claim_key(name: &str, claim: &Claim) -> Key {
     Key::new(record::package(name), format!("claim#{}", claim.version()))
-}
-
-/// What the state says of one package.
-struct Settled {
-    published: bool,
-    /// Why the current version was withdrawn.
-    withdrawn: Option<String>,
-    built: Option<Digest>,
-    earlier: Option<String>,
-    failure: Option<Failure>,
-}
-
-impl Settled {
-    async fn find(
-        context: &Context,
-        name: &str,
-        package: &Package,
-        architecture: Architecture,
-        withdrawals: &BTreeMap<(String, String), Withdrawal>,
-    ) -> Result<Self, StageError> {
-        let withdrawn = |version: &String| withdrawals.get(&(name.to_owned(), version.clone()));
-        let partition = record::package(name);
-        let version = package.claim.version();
-        let published = context.state.get(&published_key(name, &version, architecture)).await?;
-        let published = published.map(|document| document.decode::<PublishedPackage>()).transpose()?;
-        let all = context.state.list_all(&partition, "version#").await?;
-        let earlier = all.iter().map(ports::Document::decode::<PublishedPackage>).collect::<Result<Vec<_>, _>>()?;
-        let earlier = earlier.into_iter().filter(|other| other.architecture == architecture).map(|other| other.version);
-        let earlier = earlier.filter(|version| withdrawn(version).is_none());
-        let failure = context.state.get(&failure_key(name, &version, architecture)).await?;
-        let built = context.state.get(&built_key(name, &version, architecture)).await?;
-        let built = built.map(|document| document.decode::<Built>()).transpose()?;
-        Ok(Self {
-            built: built.filter(|built| built.definition == package.claim.definition).map(|built| built.result),
-            published: published.is_some_and(|published| published.definition == package.claim.definition),
-            withdrawn: withdrawn(&version).map(|withdrawal| withdrawal.reason.clone()),
-            earlier: earlier.max_by(|a, b| apk::compare_versions(a, b).unwrap_or(std::cmp::Ordering::Equal)),
-            failure: failure.map(|document| document.decode()).transpose()?,
-        })
-    }
-
-    /// Whether others can build with it now: it is published, or its newest build failed or was
-    /// withdrawn and an earlier version is there.
-    fn usable(&self) -> bool {
-        let stays_behind = self.failure.is_some() || self.withdrawn.is_some();
-        self.published && self.withdrawn.is_none() || (stays_behind && self.earlier.is_some())
-    }
-
-    fn reason(&self) -> String {
-        match &self.earlier {
-            Some(earlier) => format!("its definition changed since {earlier}"),
-            None => "it has not been built".to_owned(),
-        }
-    }
-}
-
-/// Key of a published version.
-pub fn published_key(name: &str, version: &str, architecture: Architecture) -> Key {
-    Key::new(record::package(name), format!("version#{version}#{architecture}"))
-}
-
-/// Key of a version's build that waits to be published.
-pub fn built_key(name: &str, version: &str, architecture: Architecture) -> Key {
-    Key::new(record::package(name), format!("built#{version}#{architecture}"))
-}
-
-/// Key of a version's failed build.
-pub fn failure_key(name: &str, version: &str, architecture: Architecture) -> Key {
-    Key::new(record::package(name), format!("failure#{version}#{architecture}"))
 }
 
 /// Builds and publishes what is due until nothing is left to do. What a test wants is built before
@@ -411,6 +309,7 @@ pub fn failure_key(name: &str, version: &str, architecture: Architecture) -> Key
 pub async fn build_due(context: &Arc<Context>, workers: usize) -> Result<Summary, StageError> {
     let mut total = Summary::default();
     for architecture in &context.settings.architectures {
+        package_index::resume(context, *architecture).await?;
         send_due(context, *architecture, Retry::All).await?;
     }
     total.merge(drain(context, workers).await?);
@@ -420,7 +319,9 @@ pub async fn build_due(context: &Arc<Context>, workers: usize) -> Result<Summary
         for architecture in &context.settings.architectures {
             let packages = Packages::load(context, *architecture).await?;
             let focus = context.settings.focus.as_deref();
-            context.state.commit(packages.due_without_tests(*architecture, focus, &mut sent)?).await?;
+            for transaction in packages.due_without_tests(*architecture, focus, &mut sent)? {
+                context.state.commit(transaction).await?;
+            }
         }
         if sent.len() == before || context.stopping.load(Ordering::Relaxed) {
             return Ok(total);
@@ -429,12 +330,18 @@ pub async fn build_due(context: &Arc<Context>, workers: usize) -> Result<Summary
     }
 }
 
-/// Sends the builds that have become possible.
+/// Sends the builds that have become possible with what has happened.
 ///
 /// # Errors
 /// When the state can't be read or written.
-pub async fn send_due(context: &Context, architecture: Architecture, retry: Retry<'_>) -> Result<Packages, StageError> {
-    let packages = Packages::load(context, architecture).await?;
-    context.state.commit(packages.due(architecture, context.settings.focus.as_deref(), retry)?).await?;
-    Ok(packages)
+pub async fn send_due(context: &Context, architecture: Architecture, retry: Retry<'_>) -> Result<(), StageError> {
+    let packages = match retry {
+        Retry::All => Packages::load(context, architecture).await?,
+        Retry::Published { name, rebuilt } => Packages::load_around(context, architecture, name, rebuilt).await?,
+        Retry::Failed(name) => Packages::load_around(context, architecture, name, &BTreeSet::new()).await?,
+    };
+    for transaction in packages.due(architecture, context.settings.focus.as_deref(), retry)? {
+        context.state.commit(transaction).await?;
+    }
+    Ok(())
 }

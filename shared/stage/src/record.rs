@@ -11,6 +11,8 @@
 //! | `package#NAME` | `version#VERSION#ARCH` | [`PublishedPackage`] |
 //! | `package#NAME` | `refused#UPSTREAM-VERSION` | [`crate::Refused`] |
 //! | `repository#ARCH` | `NAME=VERSION` | [`RepositoryEntry`] |
+//! | `index#ARCH` | `unlisted#NAME=VERSION` | [`Unlisted`] |
+//! | `index#ARCH` | `changed` | [`IndexChange`] |
 //! | `image#NAME` | `plan#STREAM` | [`crate::ImagePlanRecord`] |
 //! | `image#NAME` | `stream#STREAM` | [`Published`] |
 //! | `image#NAME` | `proposal#STREAM` | [`crate::ProposedStream`] |
@@ -119,6 +121,24 @@ pub struct RepositoryEntry {
     pub definition: String,
     /// Its provenance: a sigstore bundle.
     pub provenance: Digest,
+}
+
+/// A published version that the index does not list yet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unlisted {
+    /// The package definition.
+    pub package: String,
+    /// Its full version.
+    pub version: String,
+    /// Names of the packages of that version.
+    pub packages: Vec<String>,
+}
+
+/// That a version was published or withdrawn; the document's revision counts how often.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IndexChange {
+    /// When it last happened.
+    pub time: Timestamp,
 }
 
 /// One version of a definition's packages, published for one architecture.
@@ -236,6 +256,19 @@ pub fn package(name: &str) -> String {
 /// The partition of an architecture's repository.
 pub fn repository(architecture: Architecture) -> String {
     format!("repository#{architecture}")
+}
+
+/// The partition of an architecture's index.
+pub fn index(architecture: Architecture) -> String {
+    format!("index#{architecture}")
+}
+
+/// How the sort keys of versions begin that the index does not list yet.
+pub const UNLISTED: &str = "unlisted#";
+
+/// The key of a version that the index does not list yet.
+pub fn unlisted(architecture: Architecture, package: &str, version: &str) -> Key {
+    Key::new(index(architecture), format!("{UNLISTED}{package}={version}"))
 }
 
 /// The partition of withdrawn versions.

@@ -3,13 +3,12 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use apk::{Architecture, Dependency, Index, IndexEntry, IndexRecord};
+use apk::{Architecture, Dependency, IndexEntry, IndexRecord};
 use async_trait::async_trait;
 use image::PackageFile;
 use ports::local::write_atomically;
 use ports::{Digest, PortError, State};
 use serde::{Deserialize, Serialize};
-use sign::Signer;
 
 use crate::record::{self, RepositoryEntry, Withdrawal};
 use crate::{Context, StageError, chain};
@@ -95,7 +94,7 @@ pub async fn entries(context: &Context, architecture: Architecture) -> Result<Ve
     listed(context.state.as_ref(), architecture).await
 }
 
-async fn listed(state: &dyn State, architecture: Architecture) -> Result<Vec<RepositoryEntry>, StageError> {
+pub(crate) async fn listed(state: &dyn State, architecture: Architecture) -> Result<Vec<RepositoryEntry>, StageError> {
     let withdrawn = withdrawals(state).await?;
     let documents = state.list_all(&record::repository(architecture), "").await?;
     let mut entries: Vec<RepositoryEntry> = documents.iter().map(ports::Document::decode).collect::<Result<_, _>>()?;
@@ -174,147 +173,4 @@ pub fn choose(
             Ok(Resolved { entry: entry.entry.clone(), blob: entry.blob })
         })
         .collect()
-}
-
-/// Signs and publishes the index of what the state lists. When other packages are published
-/// meanwhile, the index is written again: whoever writes last has seen them all.
-///
-/// # Errors
-/// When the state can't be read, or signing or writing fails.
-pub async fn publish_index(context: &Context, architecture: Architecture) -> Result<(), StageError> {
-    let (state, key) = (context.state.as_ref(), context.package_key.as_ref());
-    publish_listed(state, key, context.repository.as_ref(), architecture).await
-}
-
-async fn publish_listed(
-    state: &dyn State,
-    key: &dyn Signer,
-    repository: &dyn PackageRepository,
-    architecture: Architecture,
-) -> Result<(), StageError> {
-    let mut entries = listed(state, architecture).await?;
-    loop {
-        repository.publish_index(architecture, &signed_index(key, &entries).await?).await?;
-        let now = listed(state, architecture).await?;
-        if now == entries {
-            return Ok(());
-        }
-        entries = now;
-    }
-}
-
-async fn signed_index(key: &dyn Signer, entries: &[RepositoryEntry]) -> Result<Vec<u8>, StageError> {
-    let newest = entries.iter().map(|entry| entry.entry.information.build_date).max().unwrap_or(0);
-    let mtime = u64::try_from(newest).unwrap_or(0);
-    let index = Index {
-        description: "minimill".to_owned(),
-        entries: entries.iter().map(|entry| entry.entry.clone()).collect(),
-    };
-    let unsigned = index.write(mtime).map_err(|error| StageError::environment("write the index")(&error))?;
-    let signature = key
-        .sign_digest(*Digest::of(&unsigned).as_bytes())
-        .await
-        .map_err(|error| StageError::environment("sign the index")(&error))?;
-    let mut archive = apk::signature_member(key.key_name(), &signature, mtime)
-        .map_err(|error| StageError::environment("sign the index")(&error))?;
-    archive.extend_from_slice(&unsigned);
-    Ok(archive)
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::{Arc, Mutex};
-
-    use apk::PackageInformation;
-    use ports::local::Database;
-    use ports::{Condition, Key, SystemClock, Transaction};
-
-    use super::*;
-
-    async fn add(state: &dyn State, name: &str) {
-        let information = PackageInformation {
-            name: name.to_owned(),
-            version: "1-r0".to_owned(),
-            architecture: "x86_64".to_owned(),
-            ..PackageInformation::default()
-        };
-        let entry = RepositoryEntry {
-            entry: IndexEntry { checksum: format!("Q1{}=", "A".repeat(27)), size: 1, information },
-            blob: Digest::of(b""),
-            definition: name.to_owned(),
-            provenance: Digest::of(b""),
-        };
-        let key = Key::new(record::repository(Architecture::X86_64), format!("{name}=1-r0"));
-        let mut transaction = Transaction::default();
-        transaction.put(key, Condition::Absent, &entry).unwrap();
-        state.commit(transaction).await.unwrap();
-    }
-
-    /// While the first index is on its way, another worker publishes `late`.
-    struct Busy {
-        state: Arc<dyn State>,
-        written: Mutex<Vec<Vec<u8>>>,
-    }
-
-    #[async_trait]
-    impl PackageRepository for Busy {
-        async fn publish_package(&self, _: Architecture, _: &str, _: &Path) -> Result<(), PortError> {
-            Ok(())
-        }
-
-        async fn publish_index(&self, _: Architecture, archive: &[u8]) -> Result<(), PortError> {
-            if self.written.lock().unwrap().is_empty() {
-                add(self.state.as_ref(), "late").await;
-            }
-            self.written.lock().unwrap().push(archive.to_vec());
-            Ok(())
-        }
-    }
-
-    /// `cargo test -p stage --release -- --ignored --nocapture the_index_of` prints the times.
-    #[tokio::test]
-    #[ignore = "a measurement: it makes 5,000 documents"]
-    async fn the_index_of_a_whole_distribution_is_written_in_a_moment() {
-        let folder = tempfile::tempdir().unwrap();
-        let state: Arc<dyn State> =
-            Arc::new(Database::open(&folder.path().join("state"), Arc::new(SystemClock)).unwrap());
-        let key = sign::LocalRsaKey::load_or_create(&folder.path().join("test.rsa"), 2048).unwrap();
-        let target = FolderRepository::new(folder.path().to_owned());
-        let mut times = Vec::new();
-        for thousand in 0..5 {
-            for number in 0..1000 {
-                add(state.as_ref(), &format!("package-{thousand}-{number:03}")).await;
-            }
-            let start = std::time::Instant::now();
-            let entries = listed(state.as_ref(), Architecture::X86_64).await.unwrap();
-            let read = start.elapsed();
-            publish_listed(state.as_ref(), &key, &target, Architecture::X86_64).await.unwrap();
-            times.push((entries.len(), read, start.elapsed() - read));
-            println!("{} entries: read in {read:?}, index written in {:?}", entries.len(), start.elapsed() - read);
-        }
-        let (first, last) = (times[0].2, times[4].2);
-        assert!(last < first * 12, "five times the packages take {:?} instead of {first:?}", last);
-    }
-
-    #[tokio::test]
-    async fn an_index_that_is_outdated_when_written_is_written_again() {
-        let folder = tempfile::tempdir().unwrap();
-        let state: Arc<dyn State> =
-            Arc::new(Database::open(&folder.path().join("state"), Arc::new(SystemClock)).unwrap());
-        let key = sign::LocalRsaKey::load_or_create(&folder.path().join("test.rsa"), 2048).unwrap();
-        add(state.as_ref(), "early").await;
-        let busy = Busy { state: state.clone(), written: Mutex::default() };
-        publish_listed(state.as_ref(), &key, &busy, Architecture::X86_64).await.unwrap();
-        let names: Vec<Vec<String>> = busy
-            .written
-            .lock()
-            .unwrap()
-            .iter()
-            .map(|archive| {
-                let read = Index::read("index", archive.as_slice(), apk::Trust::Unverified).unwrap();
-                read.index.entries.into_iter().map(|entry| entry.information.name).collect()
-            })
-            .collect();
-        assert_eq!(names, [vec!["early"], vec!["early", "late"]]);
-    }
 }

@@ -1,11 +1,10 @@
 //! Packages whose updates their dependents must be rebuilt for: `update.shared`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use recipe::{BuildPlan, MissingPipelines, Options, evaluate};
+use recipe::{MissingPipelines, Options, evaluate};
 
-use crate::packages::newer_upstream;
-use crate::{Catalog, Context, StageError};
+use crate::Catalog;
 
 /// The names of packages that definitions with `update.shared` make, with those definitions.
 pub(crate) fn outputs(catalog: &Catalog, architecture: apk::Architecture) -> BTreeMap<String, String> {
@@ -25,28 +24,10 @@ pub(crate) fn outputs(catalog: &Catalog, architecture: apk::Architecture) -> BTr
     outputs
 }
 
-/// The upstream versions of the shared packages that a plan builds with or depends on, as a text
-/// that is part of what its revision is claimed for; empty when there are none. So a new version
-/// of a shared package gives its dependents the next revision, and they are built.
-pub(crate) async fn versions(context: &Context, name: &str, plan: &BuildPlan) -> Result<String, StageError> {
-    let shared = context.catalog.shared_outputs(plan.architecture);
-    if shared.is_empty() {
-        return Ok(String::new());
-    }
-    let runtime = plan.outputs.iter().flat_map(|output| &output.dependencies.runtime);
-    let wanted = plan.environment.packages.iter().chain(runtime);
-    let mut found: Vec<&String> = wanted
-        .filter_map(|want| shared.get(want.split(['=', '<', '>', '~', '@']).next().unwrap_or_default()))
-        .filter(|definition| *definition != name)
-        .collect();
-    found.sort();
-    found.dedup();
-    let mut text = String::new();
-    for definition in found {
-        let Some(source) = context.catalog.packages.get(definition) else { continue };
-        let newer = newer_upstream(context, &source.definition).await?;
-        let version = newer.map_or_else(|| source.definition.package.version.value.clone(), |newer| newer.version);
-        text.push_str(&format!("\nshared {definition} {version}"));
-    }
-    Ok(text)
+/// The upstream versions of the shared packages that a definition builds with or depends on, as a
+/// text that is part of what its revision is claimed for; empty when there are none. So a new
+/// version of a shared package gives its dependents the next revision, and they are built.
+pub(crate) fn text<'a>(shared: &BTreeSet<String>, version: impl Fn(&str) -> Option<&'a String>) -> String {
+    let versions = shared.iter().filter_map(|name| Some((name, version(name)?)));
+    versions.map(|(name, version)| format!("\nshared {name} {version}")).collect()
 }

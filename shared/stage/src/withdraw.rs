@@ -10,7 +10,9 @@ use serde::Serialize;
 use crate::abi::{self, build_result};
 use crate::image_plan::Plan;
 use crate::record::{self, Event, Failure, PublishedPackage, Withdrawal};
-use crate::{Context, ImagePlan, PackageTestReport, ReleaseStatus, Stage, StageError, releases, repository};
+use crate::{
+    Context, ImagePlan, PackageTestReport, ReleaseStatus, Stage, StageError, package_index, releases, repository,
+};
 
 const MAXIMUM_PLAN_BYTES: u64 = 16 << 20;
 /// Messages of one transaction.
@@ -73,20 +75,24 @@ pub async fn withdraw(context: &Context, package: &str, version: &str, reason: &
         time: context.clock.now(),
         packages: names.into_iter().collect(),
     };
-    let (withdrawal, already) = decide(context, withdrawal).await?;
+    let architectures: Vec<Architecture> = of_version.iter().map(|one| one.architecture).collect();
+    let (withdrawal, already) = decide(context, withdrawal, &architectures).await?;
     let images = holding(context, &withdrawal).await?;
     plan(context, &images).await?;
     let mut unprovided = BTreeSet::new();
-    let architectures: Vec<Architecture> = of_version.iter().map(|one| one.architecture).collect();
     for architecture in &architectures {
-        repository::publish_index(context, *architecture).await?;
+        package_index::publish_index(context, *architecture).await?;
         unprovided.extend(abi::unprovided(&repository::entries(context, *architecture).await?));
     }
     Ok(Withdrawn { withdrawal, already, architectures, images, unprovided: unprovided.into_iter().collect() })
 }
 
 /// Records the withdrawal; one that stands for the same reason is found again.
-async fn decide(context: &Context, withdrawal: Withdrawal) -> Result<(Withdrawal, bool), StageError> {
+async fn decide(
+    context: &Context,
+    withdrawal: Withdrawal,
+    architectures: &[Architecture],
+) -> Result<(Withdrawal, bool), StageError> {
     let key = record::withdrawal(&withdrawal.package, &withdrawal.version);
     let event = Event {
         time: withdrawal.time,
@@ -97,6 +103,9 @@ async fn decide(context: &Context, withdrawal: Withdrawal) -> Result<(Withdrawal
     let mut transaction = Transaction::default();
     transaction.put(key.clone(), Condition::Absent, &withdrawal)?;
     transaction.put(event.key(), Condition::Any, &event)?;
+    for architecture in architectures {
+        package_index::note_change(&mut transaction, *architecture, withdrawal.time)?;
+    }
     match context.state.commit(transaction).await {
         Ok(()) => return Ok((withdrawal, false)),
         Err(PortError::Conflict { .. }) => {}

@@ -186,6 +186,26 @@ impl State for Database {
         .await
     }
 
+    async fn list_partitions(&self, partitions: &[String], without: &[&str]) -> Result<Vec<Vec<Document>>, PortError> {
+        let partitions = partitions.to_vec();
+        let without = serde_json::Value::from(without.to_vec()).to_string();
+        self.run(move |connection| {
+            // One snapshot of all.
+            let sql = connection.transaction()?;
+            let mut statement = sql.prepare_cached(
+                "SELECT partition, sort, revision, value FROM document
+                 WHERE partition = ?1 AND sort NOT IN (SELECT value FROM json_each(?2)) ORDER BY sort",
+            )?;
+            let mut lists = Vec::with_capacity(partitions.len());
+            for partition in &partitions {
+                let rows = statement.query_map([partition, &without], document)?;
+                lists.push(rows.map(|row| decode(row?)).collect::<Outcome<Vec<_>>>()?);
+            }
+            Ok(lists)
+        })
+        .await
+    }
+
     async fn commit(&self, transaction: Transaction) -> Result<(), PortError> {
         let now = self.now();
         self.run(move |connection| {
