@@ -4,6 +4,8 @@
 
 use std::fs;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 use tests::factory::{Factory, rows, text, texts};
 use tests::layout;
@@ -367,4 +369,52 @@ pipeline:
     cycle.expect_code(1);
     let failure = cycle.failure("package-build", "full");
     assert!(failure.contains("license-path: legal/GONE"), "{failure}");
+}
+
+#[test]
+fn a_changed_compiler_wrapper_builds_again_what_uses_it() {
+    let factory = Factory::new(MILL);
+    let provides = "provides:\n  build-base: {debian: [gcc], commands: [gcc]}\n  git: {debian: [git]}\n  \
+                    shouter: {debian: [dash], commands: [sh], files: [bin/shout]}\n";
+    factory.write("bootstrap/bootstrap.yaml", provides);
+    let wrapper = |says: &str| {
+        factory.write("bootstrap/bin/shout", &format!("#!/bin/sh\necho {says}\n"));
+        let path = factory.catalog().join("bootstrap/bin/shout");
+        fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    };
+    wrapper("loud");
+    let script = |command: &str, name: &str| {
+        format!("mkdir -p ${{{{targets.destdir}}}}/usr/share\n{command} > ${{{{targets.destdir}}}}/usr/share/{name}")
+    };
+    factory.add_package("shouted", "1.0", &["shouter"], &script("shout", "shouted"));
+    factory.add_package("silent", "1.0", &[], &script("echo", "silent"));
+    factory.cycle().expect_code(0);
+    let packages = |factory: &Factory| -> Vec<String> {
+        let index = factory.package_index().into_keys();
+        index.filter(|name| name.starts_with("shouted") || name.starts_with("silent")).collect()
+    };
+    assert_eq!(packages(&factory), ["shouted 1.0-r0", "silent 1.0-r0"]);
+
+    wrapper("louder");
+    factory.cycle().expect_code(0);
+    assert_eq!(packages(&factory), ["shouted 1.0-r0", "shouted 1.0-r1", "silent 1.0-r0"]);
+    let bundle = fs::read(factory.home().join("apk/x86_64/shouted-1.0-r1.apk.sigstore.json")).unwrap();
+    let bundle: Value = serde_json::from_slice(&bundle).unwrap();
+    let payload = text(&bundle["dsseEnvelope"]["payload"]);
+    let statement: Value = serde_json::from_slice(&STANDARD.decode(payload).unwrap()).unwrap();
+    let materials = rows(&statement["predicate"]["buildDefinition"]["resolvedDependencies"]);
+    let wrapper_material = materials.iter().find(|material| material["name"] == "bootstrap/bin/shout").unwrap();
+    let bytes = fs::read(factory.catalog().join("bootstrap/bin/shout")).unwrap();
+    assert_eq!(text(&wrapper_material["digest"]["sha256"]), tests::archive::sha256_hex(&bytes));
+
+    // What no name lists is used by all.
+    factory.write("bootstrap/lib/everywhere", "x");
+    factory.cycle().expect_code(0);
+    assert!(packages(&factory).contains(&"silent 1.0-r1".to_owned()), "{:?}", packages(&factory));
+    assert!(packages(&factory).contains(&"shouted 1.0-r2".to_owned()), "{:?}", packages(&factory));
+
+    factory.write("bootstrap/bootstrap.yaml", &provides.replace("bin/shout", "bin/whisper"));
+    let refused = factory.run(&["package", "list"]);
+    refused.expect_code(1);
+    assert!(refused.stderr.contains("`bin/whisper`"), "{}", refused.stderr);
 }

@@ -16,6 +16,7 @@ const MAXIMUM_BYTES: u64 = 1 << 20;
 ///   build-base:
 ///     debian: [gcc, make, binutils, libc6-dev]   # packages, for messages and provenance
 ///     commands: [gcc, make, ld]                  # what must be there
+///     files: [bin/gcc, lib/musl.specs]           # what of the bootstrap's folder builds use that want it
 ///     targets:                                   # what an architecture other than the host's needs besides
 ///       aarch64: {debian: [gcc-aarch64-linux-gnu], commands: [aarch64-linux-gnu-gcc]}
 /// ```
@@ -38,6 +39,8 @@ struct Provided {
     #[serde(default)]
     commands: Vec<String>,
     #[serde(default)]
+    files: Vec<String>,
+    #[serde(default)]
     targets: BTreeMap<String, Tools>,
 }
 
@@ -48,12 +51,14 @@ struct Tools {
     debian: Vec<String>,
     #[serde(default)]
     commands: Vec<String>,
+    #[serde(default)]
+    files: Vec<String>,
 }
 
 impl Provided {
     /// The packages and commands for a target; the host's own machine needs no more.
     fn tools(&self, target: &str) -> Tools {
-        let mut tools = Tools { debian: self.debian.clone(), commands: self.commands.clone() };
+        let mut tools = Tools { debian: self.debian.clone(), commands: self.commands.clone(), files: Vec::new() };
         if let Some(further) = self.targets.get(target).filter(|_| target != std::env::consts::ARCH) {
             tools.debian.extend_from_slice(&further.debian);
             tools.commands.extend_from_slice(&further.commands);
@@ -103,7 +108,7 @@ impl Bootstrap {
             match self.find_provided(name) {
                 Err(error) => messages.push(error.to_string()),
                 Ok(provided) => {
-                    let Tools { debian, mut commands } = provided.tools(target);
+                    let Tools { debian, mut commands, .. } = provided.tools(target);
                     commands.retain(|command| find::find(command, OsStr::new("")).is_none());
                     if !commands.is_empty() {
                         let error = Error::MissingCommands { commands, packages: debian };
@@ -149,6 +154,28 @@ impl Bootstrap {
         } else {
             Err(Error::NotInstalled { packages: absent })
         }
+    }
+
+    /// The files and folders beside `bootstrap.yaml` that builds for `target` use that want these
+    /// names. They do not depend on the machine, so that every machine claims one version.
+    #[must_use]
+    pub fn files(&self, names: &[String], target: &str) -> BTreeSet<&str> {
+        let provided = names.iter().filter_map(|name| self.provides.get(name));
+        let files = provided.flat_map(|provided| {
+            let further = provided.targets.get(target).map(|tools| tools.files.as_slice()).unwrap_or_default();
+            provided.files.iter().chain(further)
+        });
+        files.map(String::as_str).collect()
+    }
+
+    /// All files and folders that some name lists.
+    #[must_use]
+    pub fn listed_files(&self) -> BTreeSet<&str> {
+        let files = self
+            .provides
+            .values()
+            .flat_map(|provided| provided.files.iter().chain(provided.targets.values().flat_map(|tools| &tools.files)));
+        files.map(String::as_str).collect()
     }
 
     fn find_provided(&self, name: &str) -> Result<&Provided, Error> {
@@ -210,6 +237,23 @@ mod tests {
             ["the builder root lacks `other-sh`; install the Debian packages `dash`, `cross-shell` \
               (`apt-get install dash cross-shell`)"]
         );
+    }
+
+    #[test]
+    fn files_are_of_those_that_want_them_and_of_the_target() {
+        let bootstrap = load(
+            "provides:\n  cc:\n    debian: [gcc]\n    files: [bin/cc]\n    targets:\n      \
+             other: {debian: [cross-gcc], files: [other]}\n  go: {debian: [golang], files: [bin/go]}\n",
+        )
+        .unwrap();
+        let files = |names: &[&str], target: &str| {
+            let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+            bootstrap.files(&names, target).into_iter().map(str::to_owned).collect::<Vec<_>>()
+        };
+        assert_eq!(files(&["cc"], "x86_64"), ["bin/cc"]);
+        assert_eq!(files(&["cc", "zlib"], "other"), ["bin/cc", "other"]);
+        assert_eq!(files(&["go"], "other"), ["bin/go"]);
+        assert_eq!(bootstrap.listed_files().into_iter().collect::<Vec<_>>(), ["bin/cc", "bin/go", "other"]);
     }
 
     #[test]

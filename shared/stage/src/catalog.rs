@@ -1,6 +1,5 @@
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
@@ -9,12 +8,11 @@ use ports::Digest;
 use recipe::{AuthenticityPolicy, ImageDefinition, PackageDefinition, Pipelines};
 use sandbox::Bootstrap;
 
+use crate::catalog_files::{CatalogFile, MAXIMUM_FOLDER_DEPTH, files, folder_digest};
 use crate::watch_file::WatchFile;
 use crate::{chain, shared};
 
 const MAXIMUM_DEFINITION_BYTES: u64 = 1 << 20;
-const MAXIMUM_FOLDER_BYTES: u64 = 64 << 20;
-const MAXIMUM_FOLDER_DEPTH: usize = 16;
 
 /// The definitions that a factory builds: `packages/NAME.yaml`, `watch/NAME.yaml`, `images/NAME/`,
 /// `authenticity/NAME.yaml`, `pipelines/` and `bootstrap/` of one folder.
@@ -31,6 +29,7 @@ pub struct Catalog {
     pub pipelines: Pipelines,
     /// What the host's tool chain stands in for.
     pub bootstrap: Bootstrap,
+    bootstrap_files: Vec<CatalogFile>,
     /// Definitions that can't be used, and why. The others are built all the same.
     pub problems: Vec<Problem>,
     shared_outputs: OnceLock<BTreeMap<String, String>>,
@@ -100,12 +99,15 @@ pub enum CatalogError {
         /// Bytes allowed.
         limit: u64,
     },
+    /// `bootstrap.yaml` lists a file that is not there.
+    #[error("bootstrap/bootstrap.yaml: `files` lists `{0}`, and `bootstrap/` has no such file or folder")]
+    BootstrapFile(String),
     /// Neither `packages/` nor `images/` is there.
     #[error("`{}` is no catalog: it has neither a `packages` nor an `images` folder", .0.display())]
     Empty(PathBuf),
 }
 
-type Result<T, E = CatalogError> = std::result::Result<T, E>;
+pub(crate) type Result<T, E = CatalogError> = std::result::Result<T, E>;
 
 impl Catalog {
     /// Reads a catalog folder.
@@ -126,12 +128,14 @@ impl Catalog {
         }
         let bootstrap_file = root.join("bootstrap/bootstrap.yaml");
         let bootstrap = if bootstrap_file.is_file() { Bootstrap::load(&bootstrap_file)? } else { Bootstrap::default() };
+        let bootstrap_files = bootstrap_files(&root.join("bootstrap"), &bootstrap)?;
         let mut catalog = Self {
             packages: BTreeMap::new(),
             images: BTreeMap::new(),
             authenticity: BTreeMap::new(),
             pipelines,
             bootstrap,
+            bootstrap_files,
             problems: Vec::new(),
             shared_outputs: OnceLock::new(),
             root,
@@ -145,6 +149,16 @@ impl Catalog {
     /// The folder seen as `/opt/minimill` in builds.
     pub fn bootstrap_folder(&self) -> PathBuf {
         self.root.join("bootstrap")
+    }
+
+    /// The files of that folder that a build with these wants uses: those that the wants list in
+    /// `bootstrap.yaml`, and those that nothing lists. Paths within the folder, a to z.
+    pub(crate) fn bootstrap_files(&self, wants: &[String], architecture: Architecture) -> Vec<&CatalogFile> {
+        let (used, listed) = (self.bootstrap.files(wants, architecture.apk()), self.bootstrap.listed_files());
+        let is_used = |file: &&CatalogFile| {
+            used.iter().any(|place| file.is_at(place)) || !listed.iter().any(|place| file.is_at(place))
+        };
+        self.bootstrap_files.iter().filter(is_used).collect()
     }
 
     /// The keys that authenticity policies name.
@@ -260,11 +274,21 @@ impl Catalog {
     }
 }
 
+/// The compiler wrappers and what else builds see as `/opt/minimill`.
+fn bootstrap_files(folder: &Path, bootstrap: &Bootstrap) -> Result<Vec<CatalogFile>> {
+    let mut found = if folder.is_dir() { files(folder)? } else { Vec::new() };
+    found.retain(|file| file.path != "bootstrap.yaml");
+    match bootstrap.listed_files().into_iter().find(|place| !found.iter().any(|file| file.is_at(place))) {
+        Some(absent) => Err(CatalogError::BootstrapFile(absent.to_owned())),
+        None => Ok(found),
+    }
+}
+
 fn stem(path: &Path) -> String {
     path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
-fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
+pub(crate) fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
     if !folder.is_dir() {
         return Ok(Vec::new());
     }
@@ -284,41 +308,4 @@ fn text(path: &Path) -> Result<String> {
         return Err(CatalogError::TooLarge { path: path.to_owned(), limit: MAXIMUM_DEFINITION_BYTES });
     }
     fs::read_to_string(path).map_err(failed)
-}
-
-/// A digest over the names, executable bits, link targets and bytes below a folder.
-fn folder_digest(folder: &Path) -> Result<Digest> {
-    let mut content = Vec::new();
-    let mut budget = MAXIMUM_FOLDER_BYTES;
-    describe(folder, folder, 0, &mut budget, &mut content)?;
-    Ok(Digest::of(&content))
-}
-
-fn describe(root: &Path, folder: &Path, depth: usize, budget: &mut u64, content: &mut Vec<u8>) -> Result<()> {
-    let too_large = || CatalogError::TooLarge { path: root.to_owned(), limit: MAXIMUM_FOLDER_BYTES };
-    if depth > MAXIMUM_FOLDER_DEPTH {
-        return Err(too_large());
-    }
-    for path in entries(folder)? {
-        let failed = |source| CatalogError::File { path: path.clone(), source };
-        let metadata = fs::symlink_metadata(&path).map_err(failed)?;
-        let name = path.strip_prefix(root).unwrap_or(&path).display().to_string();
-        if metadata.is_dir() {
-            describe(root, &path, depth + 1, budget, content)?;
-            continue;
-        }
-        let bytes = if metadata.is_symlink() {
-            fs::read_link(&path).map_err(failed)?.into_os_string().into_encoded_bytes()
-        } else {
-            *budget = budget.checked_sub(metadata.len()).ok_or_else(too_large)?;
-            fs::read(&path).map_err(failed)?
-        };
-        let kind = match (metadata.is_symlink(), metadata.permissions().mode() & 0o111) {
-            (true, _) => "link",
-            (false, 0) => "file",
-            (false, _) => "program",
-        };
-        content.extend_from_slice(format!("{kind} {} {}\n{name}\n", name.len(), Digest::of(&bytes)).as_bytes());
-    }
-    Ok(())
 }

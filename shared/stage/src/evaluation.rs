@@ -214,13 +214,18 @@ impl Outline {
         let plan = plan.map_err(|error| chain(&error))?;
         let epoch = u32::try_from(plan.epoch)
             .map_err(|_| format!("{}: epoch {} is out of range", definition.file, plan.epoch))?;
-        let (_, wants) = environment(catalog, &plan);
+        let (bootstrap, wants) = environment(catalog, &plan);
         let tests = plan.outputs.iter().filter_map(|output| output.test.as_ref());
         let shared_outputs = catalog.shared_outputs(architecture);
         let runtime = plan.outputs.iter().flat_map(|output| &output.dependencies.runtime);
         let shared = plan.environment.packages.iter().chain(runtime).filter_map(|want| shared_outputs.get(plain(want)));
         Ok(Self {
-            identity: format!("{}\n{:?}", plan.recipe_digest, source.folder_digest),
+            identity: format!(
+                "{}\n{:?}{}",
+                plan.recipe_digest,
+                source.folder_digest,
+                tool_chain(catalog, &bootstrap, architecture)
+            ),
             test_wants: tests.flat_map(|test| &test.environment.packages).map(|want| plain(want).to_owned()).collect(),
             shared: shared.filter(|other| *other != name).cloned().collect(),
             node: Node { build: wants, ..Node::from_plan(&plan) },
@@ -247,6 +252,13 @@ fn today(definition: &PackageDefinition, upstream: Option<&Upstream>) -> Result<
 /// What a build's environment takes from the host's tool chain, and what from the repository.
 fn environment(catalog: &Catalog, plan: &BuildPlan) -> (Vec<String>, Vec<String>) {
     plan.environment.packages.iter().cloned().partition(|want| catalog.bootstrap.provides(want))
+}
+
+/// What of the catalog's tool chain a build uses, so that another compiler wrapper builds again what
+/// was built with it.
+fn tool_chain(catalog: &Catalog, wants: &[String], architecture: Architecture) -> String {
+    let files = catalog.bootstrap_files(wants, architecture);
+    files.iter().map(|file| format!("\nbootstrap {} {} {}", file.kind, file.digest, file.path)).collect()
 }
 
 /// The whole of a definition at the revision that it has claimed.

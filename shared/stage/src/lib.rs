@@ -9,6 +9,7 @@ mod abi;
 mod authenticity;
 mod build_sources;
 mod catalog;
+mod catalog_files;
 mod context;
 mod cycle;
 mod error;

@@ -51,6 +51,9 @@ pub struct BuildResult {
     pub dependencies: Vec<BuildDependency>,
     /// The host's packages that stood in for build dependencies: name and version.
     pub bootstrap: Vec<(String, String)>,
+    /// The catalog's own compiler wrappers and the like: path below `bootstrap/` and digest.
+    #[serde(default)]
+    pub bootstrap_files: Vec<(String, Digest)>,
     /// The build's log.
     pub log: Digest,
     /// What the linters warn of.
@@ -267,6 +270,12 @@ impl PackageBuild {
                 .bootstrap
                 .versions(&package.bootstrap, self.architecture.apk())
                 .map_err(|error| StageError::environment("list the host's packages")(&error))?,
+            bootstrap_files: context
+                .catalog
+                .bootstrap_files(&package.bootstrap, self.architecture)
+                .into_iter()
+                .map(|file| (file.path.clone(), file.digest))
+                .collect(),
             log: context.blobs.put_file(&product.log).await?,
             findings: product.findings.clone(),
             tests,

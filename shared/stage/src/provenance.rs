@@ -54,6 +54,9 @@ pub fn of_package(result: &BuildResult) -> Provenance {
     for (name, version) in &result.bootstrap {
         materials.push(ResourceDescriptor::default().with_uri(format!("pkg:deb/debian/{name}@{version}")));
     }
+    for (path, digest) in &result.bootstrap_files {
+        materials.push(ResourceDescriptor::of(*digest).named(format!("bootstrap/{path}")));
+    }
     Provenance {
         build_definition: BuildDefinition {
             build_type: PACKAGE_BUILD_TYPE.to_owned(),
