@@ -152,6 +152,8 @@ async fn unsigned(context: &Context, folder: &Path, name: &str, version: &str) -
 async fn publish_all(context: &Context, folder: &Path) {
     let packages = Packages::load(context, ARCHITECTURE).await.unwrap();
     let (unsigned, sample) = unsigned(context, folder, "sample", "1-r0").await;
+    let blob = unsigned.blob;
+    let build = context.store(&result("sample", "1-r0", unsigned)).await.unwrap();
     for (name, claim) in &packages.by_name {
         let claim = claim.as_ref().unwrap();
         let version = claim.version();
@@ -164,7 +166,7 @@ async fn publish_all(context: &Context, folder: &Path) {
             architecture: ARCHITECTURE,
             definition: claim.definition,
             packages: BTreeMap::new(),
-            build: unsigned.blob,
+            build,
             time: Timestamp::UNIX_EPOCH,
             warnings: Vec::new(),
         };
@@ -178,18 +180,16 @@ async fn publish_all(context: &Context, folder: &Path) {
             entry.information.name = format!("{name}{suffix}");
             entry.information.version = version.clone();
             let key = Key::new(record::repository(ARCHITECTURE), format!("{name}{suffix}={version}"));
-            let entry =
-                RepositoryEntry { entry, blob: unsigned.blob, definition: name.clone(), provenance: unsigned.blob };
+            let entry = RepositoryEntry { entry, blob, definition: name.clone(), provenance: blob };
             transaction.put(key, Condition::Any, &entry).unwrap();
         }
         context.state.commit(transaction).await.unwrap();
     }
 }
 
-/// Publishes another version of a definition, as its build hands it on; the index is not written.
-async fn publish(context: &Context, folder: &Path, package: &str, version: &str) -> Duration {
-    let (unsigned, _) = unsigned(context, folder, package, version).await;
-    let result = BuildResult {
+/// A build's result with one package.
+fn result(package: &str, version: &str, unsigned: UnsignedPackage) -> BuildResult {
+    BuildResult {
         package: package.to_owned(),
         version: version.to_owned(),
         architecture: ARCHITECTURE,
@@ -206,7 +206,13 @@ async fn publish(context: &Context, folder: &Path, package: &str, version: &str)
         tests: Vec::new(),
         interfaces: None,
         unchecked_interfaces: Vec::new(),
-    };
+    }
+}
+
+/// Publishes another version of a definition, as its build hands it on; the index is not written.
+async fn publish(context: &Context, folder: &Path, package: &str, version: &str) -> Duration {
+    let (unsigned, _) = unsigned(context, folder, package, version).await;
+    let result = result(package, version, unsigned);
     let build = context.store(&result).await.unwrap();
     let message = PackagePublish { package: package.to_owned(), version: version.to_owned(), build };
     let start = Instant::now();
