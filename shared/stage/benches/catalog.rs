@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use apk::{Architecture, IndexEntry, PackageInformation, PackageSpec, build_package_file};
 use jiff::Timestamp;
 use ports::local::{Database, FileBlobs};
-use ports::{Blobs, Condition, Digest, Key, State, SystemClock, Transaction};
+use ports::{Condition, Digest, Key, SystemClock, Transaction};
 use stage::record::{self, PublishedPackage, RepositoryEntry};
 use stage::rules::releases::Releases;
 use stage::{
@@ -42,7 +42,7 @@ fn name(index: usize) -> String {
 fn definition(index: usize) -> String {
     let mut wants = String::from("build-base");
     for step in [1, 7, 41, 199] {
-        if index > step * 3 && index % (step + 1) == 0 {
+        if index > step * 3 && index.is_multiple_of(step + 1) {
             write!(wants, ", {}-dev", name(index - step)).unwrap();
         }
     }

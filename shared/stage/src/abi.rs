@@ -56,21 +56,15 @@ struct Published<'a> {
 /// Compares a build with the newest version of its definition that is published. One that has none
 /// breaks nobody, and neither does one that is not newer.
 pub(crate) async fn compare(context: &Context, result: &BuildResult) -> Result<Comparison, StageError> {
-    let entries = repository::entries(context, result.architecture).await?;
     let mut comparison = Comparison::default();
-    let lower = |entry: &&RepositoryEntry| {
-        entry.definition == result.package && less(&entry.entry.information.version, &result.version)
-    };
-    let later = |entry: &RepositoryEntry| {
-        entry.definition == result.package && less(&result.version, &entry.entry.information.version)
-    };
-    if entries.iter().any(later) {
+    let versions = published_versions(context, result).await?;
+    if versions.iter().any(|other| less(&result.version, &other.version)) {
         return Ok(comparison);
     }
-    let before = entries.iter().filter(lower).map(|entry| entry.entry.information.version.as_str());
-    let Some(before) = before.max_by(|a, b| order(a, b)) else { return Ok(comparison) };
-    let mut published = Published::new(context, &entries);
-    let Some(old) = published.interfaces(result, &result.package, before).await?.cloned() else {
+    let lower = versions.iter().filter(|other| less(&other.version, &result.version));
+    let Some(before) = lower.max_by(|a, b| order(&a.version, &b.version)) else { return Ok(comparison) };
+    let (build, before) = (before.build, before.version.as_str());
+    let Some(old) = load(context, &build_result(context, build).await?).await? else {
         let warning =
             format!("symbols not compared: {} {before} was published without a record of them", result.package);
         comparison.warnings.push(warning);
@@ -78,10 +72,20 @@ pub(crate) async fn compare(context: &Context, result: &BuildResult) -> Result<C
     };
     let new = load(context, result).await?.unwrap_or_default();
     let unchecked = |package: &str| result.unchecked_interfaces.iter().any(|name| name == package);
+    let now = |soname: &str| new.values().find_map(|interface| interface.exports.get(soname));
+    let checked = || old.iter().filter(|(package, _)| !unchecked(package));
+    let kept = |(soname, exports): (&String, &BTreeSet<String>)| {
+        now(soname).is_some_and(|now| lint::removed(exports, now).is_empty())
+    };
+    if checked().flat_map(|(_, interface)| &interface.exports).all(kept) {
+        return Ok(comparison);
+    }
+    let entries = repository::entries(context, result.architecture).await?;
+    let mut published = Published::new(context, &entries);
     let empty = BTreeSet::new();
-    for (package, interface) in old.iter().filter(|(package, _)| !unchecked(package)) {
+    for (package, interface) in checked() {
         for (soname, exports) in &interface.exports {
-            let now = new.values().find_map(|interface| interface.exports.get(soname));
+            let now = now(soname);
             if now.is_none() && provided_elsewhere(&entries, &result.package, soname) {
                 continue;
             }
@@ -131,6 +135,19 @@ pub(crate) async fn compare(context: &Context, result: &BuildResult) -> Result<C
         }
     }
     Ok(comparison)
+}
+
+/// The versions of the build's definition that are published for its architecture and not withdrawn.
+async fn published_versions(context: &Context, result: &BuildResult) -> Result<Vec<PublishedPackage>, StageError> {
+    let withdrawals = repository::withdrawals(context.state.as_ref()).await?;
+    let documents = context.state.list_all(&record::package(&result.package), "version#").await?;
+    let mut versions: Vec<PublishedPackage> =
+        documents.iter().map(ports::Document::decode).collect::<Result<_, _>>()?;
+    versions.retain(|one| {
+        one.architecture == result.architecture
+            && !withdrawals.contains_key(&(result.package.clone(), one.version.clone()))
+    });
+    Ok(versions)
 }
 
 /// Has the catalog's definitions that need a library which is gone built again. Until each is, its

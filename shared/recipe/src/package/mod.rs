@@ -112,7 +112,8 @@ pub struct Copyright {
     pub license: Option<Text>,
     /// `license-path`: the licence's text in the source.
     pub license_path: Option<Text>,
-    /// `detection-override`.
+    /// `detection-override`: what melange's own detection would call the licence, so that it does not tell
+    /// of the difference. Minimill detects no licences, so nothing is to be overridden.
     pub detection_override: Option<Text>,
     /// `operator` of a group: `AND` or `OR`.
     pub operator: LicenceOperator,
