@@ -3,8 +3,8 @@ use std::path::{Path, PathBuf};
 use apk::Architecture;
 use recipe::lint::{Finding, Severity};
 use recipe::{
-    BuildPlan, Graph, ImageConfiguration, ImageDefinition, MissingPipelines, Node, Options, PackageDefinition,
-    Pipelines, evaluate,
+    BuildPlan, Graph, ImageConfiguration, ImageDefinition, Location, MissingPipelines, Node, Options,
+    PackageDefinition, Pipelines, UnknownKey, evaluate,
 };
 use serde::Serialize;
 
@@ -107,11 +107,14 @@ fn read(path: &Path) -> Result<String, Failure> {
 struct Plans {
     plans: Vec<(PackageDefinition, BuildPlan)>,
     failures: Vec<Problem>,
+    /// Keys of pipeline files that have no effect.
+    unknown_keys: Vec<UnknownKey>,
 }
 
 fn plans(global: &Global, folder: &Path, pipeline_folders: &[PathBuf]) -> Result<Plans, Failure> {
     let pipelines = pipelines(global, pipeline_folders)?;
-    let mut plans = Plans { plans: Vec::new(), failures: Vec::new() };
+    let unknown_keys = pipelines.unknown_keys().to_vec();
+    let mut plans = Plans { plans: Vec::new(), failures: Vec::new(), unknown_keys };
     let mut options = Options::new(Architecture::host().unwrap_or(Architecture::X86_64), &pipelines);
     options.missing_pipelines = MissingPipelines::Report;
     for path in listing(folder)?.into_iter().filter(|path| is_definition(path)) {
@@ -139,30 +142,25 @@ fn is_definition(path: &Path) -> bool {
     !hidden && path.extension().is_some_and(|extension| extension == "yaml")
 }
 
-fn warnings(plans: &[(PackageDefinition, BuildPlan)]) -> Vec<Warning> {
-    let mut warnings: Vec<Warning> = Vec::new();
+fn warnings(Plans { plans, unknown_keys, .. }: &Plans) -> Vec<Warning> {
+    let told = |location: &Location, rule: &str, error: String| Warning {
+        file: location.file.clone(),
+        line: location.line,
+        rule: rule.to_owned(),
+        severity: Severity::Warning,
+        error,
+    };
+    let mut warnings: Vec<Warning> =
+        unknown_keys.iter().map(|unknown| told(&unknown.location, "unknown-key", unknown.to_string())).collect();
     for (definition, plan) in plans {
-        warnings.extend(plan.missing_pipelines.iter().map(|missing| Warning {
-            file: missing.location.file.clone(),
-            line: missing.location.line,
-            rule: "unknown-pipeline".to_owned(),
-            severity: Severity::Warning,
-            error: format!("pipeline `{}` is not found; name its folder with --pipeline-dirs", missing.name),
+        warnings.extend(plan.missing_pipelines.iter().map(|missing| {
+            let error = format!("pipeline `{}` is not found; name its folder with --pipeline-dirs", missing.name);
+            told(&missing.location, "unknown-pipeline", error)
         }));
-        warnings.extend(plan.unknown_inputs.iter().map(|unknown| Warning {
-            file: unknown.location.file.clone(),
-            line: unknown.location.line,
-            rule: "unknown-input".to_owned(),
-            severity: Severity::Warning,
-            error: unknown.to_string(),
-        }));
-        warnings.extend(plan.unknown_variables.iter().map(|unknown| Warning {
-            file: unknown.location.file.clone(),
-            line: unknown.location.line,
-            rule: "unknown-variable".to_owned(),
-            severity: Severity::Warning,
-            error: unknown.to_string(),
-        }));
+        let inputs = plan.unknown_inputs.iter();
+        warnings.extend(inputs.map(|unknown| told(&unknown.location, "unknown-input", unknown.to_string())));
+        let variables = plan.unknown_variables.iter();
+        warnings.extend(variables.map(|unknown| told(&unknown.location, "unknown-variable", unknown.to_string())));
         warnings.extend(recipe::lint::lint(definition).into_iter().map(Warning::from));
     }
     let definitions: Vec<&PackageDefinition> = plans.iter().map(|(definition, _)| definition).collect();
@@ -182,7 +180,7 @@ fn check(
     if let Some(folder) = packages {
         let plans = plans(global, folder, pipeline_folders)?;
         report.ok += plans.plans.len();
-        report.warnings = warnings(&plans.plans);
+        report.warnings = warnings(&plans);
         report.failures.extend(plans.failures);
     }
     for folder in images.map(listing).transpose()?.unwrap_or_default().into_iter().filter(|path| path.is_dir()) {
@@ -265,7 +263,7 @@ fn graph(global: &Global, folder: &Path, pipeline_folders: &[PathBuf]) -> Result
         error: duplicate.to_string(),
     }));
     let cycles: Vec<String> = graph.cycles().iter().map(ToString::to_string).collect();
-    let order = if cycles.is_empty() { graph.order().or_bad()? } else { Vec::new() };
+    let order = graph.order_around_cycles();
     match global.format {
         Format::Json => {
             output::json(&serde_json::json!({ "order": order, "cycles": cycles, "failures": plans.failures }))?

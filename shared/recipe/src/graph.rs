@@ -3,9 +3,14 @@
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
+use std::iter::successors;
+
+pub use cycle::{Cycle, Link, LinkKind};
 
 use crate::error::Error;
 use crate::plan::BuildPlan;
+
+mod cycle;
 
 /// A definition as the order sees it: what it makes and what it needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,60 +44,6 @@ impl Node {
             runtime: output.dependencies.runtime.clone(),
         });
         Self { name: plan.name.clone(), build: plan.environment.packages.clone(), packages: packages.collect() }
-    }
-}
-
-/// Why one definition must be built before another.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LinkKind {
-    /// Its package is wanted in the environment.
-    Build,
-    /// Its package is needed at run time by a package of the environment.
-    Runtime,
-}
-
-/// One link of a chain: `from` needs `package`, which `to` makes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Link {
-    /// The definition that needs.
-    pub from: String,
-    /// The definition that must come first.
-    pub to: String,
-    /// What is asked for.
-    pub package: String,
-    /// How it comes to be asked for.
-    pub kind: LinkKind,
-    /// For a runtime need, the package that has it.
-    pub through: Option<String>,
-}
-
-/// Definitions that can't be built because each needs the other first.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub struct Cycle {
-    /// The chain; the last link leads to where the first starts.
-    pub links: Vec<Link>,
-}
-
-impl fmt::Display for Cycle {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("packages need each other to be built: ")?;
-        for link in &self.links {
-            write!(formatter, "{} -> ", link.from)?;
-        }
-        write!(formatter, "{}", self.links.first().map_or("", |link| &link.from))?;
-        for (index, link) in self.links.iter().enumerate() {
-            formatter.write_str(if index == 0 { " (" } else { "; " })?;
-            match &link.through {
-                None => write!(formatter, "`{}` builds with `{}`", link.from, link.package)?,
-                Some(through) => {
-                    write!(formatter, "`{}` builds with `{through}`, which needs `{}`", link.from, link.package)?
-                }
-            }
-            if link.package != link.to {
-                write!(formatter, " of `{}`", link.to)?;
-            }
-        }
-        formatter.write_str(")")
     }
 }
 
@@ -200,6 +151,8 @@ impl Graph {
     ) -> BTreeMap<String, Link> {
         let mut links: BTreeMap<String, Link> = BTreeMap::new();
         let mut seen: BTreeSet<&str> = BTreeSet::new();
+        // The package through which each package came to be installed.
+        let mut arrived: BTreeMap<&str, Option<&str>> = BTreeMap::new();
         let mut queue: VecDeque<(&str, Option<&str>)> = node.build.iter().map(|want| (bare_name(want), None)).collect();
         while let Some((want, through)) = queue.pop_front() {
             if want.is_empty() || !seen.insert(want) {
@@ -211,12 +164,18 @@ impl Graph {
                 }
                 continue;
             };
-            links.entry(maker.name.clone()).or_insert_with(|| Link {
-                from: node.name.clone(),
-                to: maker.name.clone(),
-                package: want.to_owned(),
-                kind: if through.is_none() { LinkKind::Build } else { LinkKind::Runtime },
-                through: through.map(str::to_owned),
+            arrived.entry(&package.name).or_insert(through);
+            links.entry(maker.name.clone()).or_insert_with(|| {
+                let mut chain: Vec<String> =
+                    successors(through, |at| arrived.get(at).copied().flatten()).map(str::to_owned).collect();
+                chain.reverse();
+                Link {
+                    from: node.name.clone(),
+                    to: maker.name.clone(),
+                    package: want.to_owned(),
+                    kind: if chain.is_empty() { LinkKind::Build } else { LinkKind::Runtime },
+                    through: chain,
+                }
             });
             queue.extend(package.runtime.iter().map(|need| (bare_name(need), Some(package.name.as_str()))));
         }
@@ -231,27 +190,63 @@ impl Graph {
     /// The shortest chain of the first definition, a to z, that is part of one.
     pub fn order(&self) -> Result<Vec<Vec<String>>, Cycle> {
         let (groups, left) = self.peel();
-        let left = self.trim(left);
-        match left.iter().find_map(|name| self.shortest_cycle(name, &left)) {
+        match self.cycles_of(left).into_iter().next() {
             Some(cycle) => Err(cycle),
             None => Ok(groups),
         }
     }
 
+    /// As [`order`](Self::order), but definitions that need each other stand in one group, since any of them
+    /// must be there to build the others.
+    #[must_use]
+    pub fn order_around_cycles(&self) -> Vec<Vec<String>> {
+        // Each definition of a cycle by the first of its members.
+        let cycles = self.cycles();
+        let mut unit: BTreeMap<&str, &str> = BTreeMap::new();
+        for cycle in &cycles {
+            let first = cycle.members.first().map_or("", String::as_str);
+            unit.extend(cycle.members.iter().map(|member| (member.as_str(), first)));
+        }
+        let of = |name: &'_ str| unit.get(name).copied();
+        let mut left: BTreeSet<&str> = self.before.keys().map(String::as_str).collect();
+        let mut groups = Vec::new();
+        while !left.is_empty() {
+            let waits = |name: &str| {
+                self.needed_by(name).any(|to| left.contains(to) && (of(name).is_none() || of(to) != of(name)))
+            };
+            let waiting: BTreeSet<&str> = left.iter().filter(|name| waits(name)).filter_map(|name| of(name)).collect();
+            let free = |name: &&&str| !waits(name) && of(name).is_none_or(|unit| !waiting.contains(unit));
+            let group: Vec<&str> = left.iter().filter(free).copied().collect();
+            if group.is_empty() {
+                break;
+            }
+            for name in &group {
+                left.remove(name);
+            }
+            groups.push(group.into_iter().map(str::to_owned).collect());
+        }
+        groups
+    }
+
     /// One chain for each set of definitions that need each other; empty when all can be ordered.
     #[must_use]
     pub fn cycles(&self) -> Vec<Cycle> {
-        let mut left = self.trim(self.peel().1);
+        self.cycles_of(self.peel().1)
+    }
+
+    fn cycles_of(&self, left: BTreeSet<String>) -> Vec<Cycle> {
+        let mut left = self.trim(left);
         let mut cycles = Vec::new();
         while let Some(name) = left.first().cloned() {
-            if let Some(cycle) = self.shortest_cycle(&name, &left) {
+            if let Some(links) = self.shortest_cycle(&name, &left) {
                 // The set is every definition that leads here and is led to from here.
                 let forward = self.reachable(&name, |name| left.contains(name), |name| self.needed_by(name));
                 let backward = self.reachable(&name, |name| left.contains(name), |name| self.needing(name));
-                for member in forward.intersection(&backward) {
-                    left.remove(*member);
+                let members: Vec<String> = forward.intersection(&backward).map(|name| (*name).to_owned()).collect();
+                for member in &members {
+                    left.remove(member);
                 }
-                cycles.push(cycle);
+                cycles.push(Cycle { links, members });
             }
             left.remove(&name);
         }
@@ -344,7 +339,7 @@ impl Graph {
         reached
     }
 
-    fn shortest_cycle(&self, start: &str, within: &BTreeSet<String>) -> Option<Cycle> {
+    fn shortest_cycle(&self, start: &str, within: &BTreeSet<String>) -> Option<Vec<Link>> {
         let mut arrived: BTreeMap<&str, &Link> = BTreeMap::new();
         let mut queue = VecDeque::from([start]);
         while let Some(name) = queue.pop_front() {
@@ -357,7 +352,7 @@ impl Graph {
                         at = &link.from;
                     }
                     links.reverse();
-                    return Some(Cycle { links });
+                    return Some(links);
                 }
                 if within.contains(to) && !arrived.contains_key(to.as_str()) {
                     arrived.insert(to, link);
@@ -379,75 +374,4 @@ fn bare_name(want: &str) -> &str {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn node(name: &str, build: &[&str], packages: &[(&str, &[&str], &[&str])]) -> Node {
-        let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
-        Node {
-            name: name.to_owned(),
-            build: owned(build),
-            packages: packages
-                .iter()
-                .map(|(name, provides, runtime)| NodePackage {
-                    name: (*name).to_owned(),
-                    provides: owned(provides),
-                    runtime: owned(runtime),
-                })
-                .collect(),
-        }
-    }
-
-    #[test]
-    fn order_follows_build_wants_and_what_they_need_at_run_time() {
-        let graph = Graph::new(&[
-            node("nginx", &["pcre2-dev", "make"], &[("nginx", &[], &[])]),
-            node("pcre2", &["musl-dev~1.2"], &[("pcre2", &[], &[]), ("pcre2-dev", &[], &["pcre2=10", "zlib"])]),
-            node("zlib", &["libc-headers"], &[("zlib", &[], &[])]),
-            node("musl", &[], &[("musl", &[], &["!glibc"]), ("musl-dev", &["libc-headers=1"], &["musl"])]),
-        ])
-        .unwrap();
-        assert_eq!(graph.order().unwrap(), [vec!["musl"], vec!["pcre2", "zlib"], vec!["nginx"]]);
-        assert_eq!(graph.build_dependencies("nginx").into_iter().collect::<Vec<_>>(), ["musl", "pcre2", "zlib"]);
-        assert_eq!(graph.dependents("zlib").into_iter().collect::<Vec<_>>(), ["nginx"]);
-        assert_eq!(graph.external().keys().collect::<Vec<_>>(), ["make"]);
-        assert!(graph.cycles().is_empty());
-    }
-
-    #[test]
-    fn a_cycle_is_told_as_a_chain_of_what_asks_for_what() {
-        let graph = Graph::new(&[
-            node("a", &["b-dev"], &[("a", &[], &[])]),
-            node("b", &["c"], &[("b", &[], &[]), ("b-dev", &[], &[])]),
-            node("c", &["tool"], &[("c", &[], &[])]),
-            node("tool", &[], &[("tool", &[], &["a"])]),
-            node("self", &["self"], &[("self", &[], &[])]),
-            node("free", &[], &[("free", &[], &[])]),
-        ])
-        .unwrap();
-        let message = graph.order().unwrap_err().to_string();
-        assert_eq!(
-            message,
-            "packages need each other to be built: a -> b -> c -> a (`a` builds with `b-dev` of `b`; `b` builds with `c`; `c` builds with `tool`, which needs `a`)"
-        );
-        assert_eq!(graph.cycles().len(), 2);
-        assert!(graph.cycles()[1].to_string().starts_with("packages need each other to be built: self -> self"));
-    }
-
-    #[test]
-    fn runtime_needs_alone_make_no_cycle() {
-        let graph = Graph::new(&[
-            node("a", &[], &[("a", &[], &["b"])]),
-            node("b", &[], &[("b", &[], &["a"])]),
-            node("c", &["a"], &[("c", &[], &[])]),
-        ])
-        .unwrap();
-        assert_eq!(graph.order().unwrap(), [vec!["a", "b"], vec!["c"]]);
-    }
-
-    #[test]
-    fn one_name_has_one_maker() {
-        let nodes = [node("a", &[], &[("x", &[], &[])]), node("b", &[], &[("x", &[], &[])])];
-        assert_eq!(Graph::new(&nodes).unwrap_err().to_string(), "package `x` is made by both `a` and `b`; rename one");
-    }
-}
+mod tests;

@@ -55,6 +55,6 @@ pub use image::{
     NamedContent, OsRelease, PathKind, PathMutation, User,
 };
 pub use package::*;
-pub use pipelines::{Pipeline, Pipelines};
+pub use pipelines::{Pipeline, Pipelines, UnknownKey};
 pub use plan::*;
 pub use text::{Location, Position, Text};

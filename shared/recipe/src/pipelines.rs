@@ -10,6 +10,10 @@ use crate::package::{Step, StepKeys, decode_step};
 use crate::text::Text;
 use crate::yaml;
 
+pub use unknown::UnknownKey;
+
+mod unknown;
+
 const MAXIMUM_DEPTH: usize = 8;
 const MAXIMUM_FILES: usize = 10_000;
 
@@ -47,6 +51,7 @@ impl Pipeline {
 #[derive(Debug, Clone)]
 pub struct Pipelines {
     by_name: BTreeMap<String, Pipeline>,
+    unknown_keys: Vec<UnknownKey>,
 }
 
 macro_rules! built_in {
@@ -74,10 +79,15 @@ built_in![
     "cmake/build",
     "cmake/configure",
     "cmake/install",
+    "compiler/disable-openssf-flags",
+    "compiler/filter-openssf-flags",
+    "compiler/undisable-openssf-flags",
     "copy",
     "cran/build",
+    "ecosystems/gradle",
     "ecosystems/maven",
     "fetch",
+    "fonts/gftools-build",
     "git-am",
     "git-checkout",
     "git/gnulib-bootstrap",
@@ -90,6 +100,9 @@ built_in![
     "go/deps",
     "go/install",
     "goreleaser/build",
+    "iamguarded/build-compat",
+    "iamguarded/finalize-compat",
+    "iamguarded/test-compat",
     "java/fetch-jar",
     "llvm/covreport",
     "maven/configure-mirror",
@@ -117,12 +130,17 @@ built_in![
     "python/import",
     "python/install",
     "python/test",
+    "redis-valkey/make",
+    "redis-valkey/subpackage-benchmark",
+    "redis-valkey/subpackage-cli",
+    "redis-valkey/tests",
     "ruby/build",
     "ruby/clean",
     "ruby/install",
     "ruby/require",
     "ruby/test",
     "ruby/unlock-spec",
+    "rust/cargo-build",
     "rust/cargobump",
     "sccache/enable",
     "sed",
@@ -147,6 +165,7 @@ built_in![
     "test/docker",
     "test/docs",
     "test/emptypackage",
+    "test/font-family",
     "test/fonts",
     "test/glibc/ld-so-conf",
     "test/hardening-check",
@@ -159,6 +178,7 @@ built_in![
     "test/no-docs",
     "test/perl-module-check",
     "test/pkgconf",
+    "test/populated-etc-passwd",
     "test/qackage",
     "test/staticpackage",
     "test/systemd-tmpfiles",
@@ -205,7 +225,7 @@ impl Pipelines {
     ///
     /// A built-in file that does not parse, which the crate's tests rule out.
     pub fn built_in() -> Result<Self, Error> {
-        let mut pipelines = Self { by_name: BTreeMap::new() };
+        let mut pipelines = Self { by_name: BTreeMap::new(), unknown_keys: Vec::new() };
         for (name, text) in BUILT_IN {
             pipelines.insert(name, text, &format!("built-in pipeline {name}"), true)?;
         }
@@ -239,8 +259,11 @@ impl Pipelines {
     }
 
     fn insert(&mut self, name: &str, text: &str, file: &str, own: bool) -> Result<(), Error> {
-        let node = yaml::parse(text, file)?;
+        let (mut node, _) = yaml::parse_first(text, file)?;
         let keys = if own { StepKeys::BuiltIn } else { StepKeys::Pipeline };
+        if !own {
+            unknown::take(&mut node, file, &mut self.unknown_keys);
+        }
         let step = decode_step(&node, file, "", keys)?;
         let source = match Fields::open_any(&node, file, "")?.text("source")? {
             Some(kind) if own => source_kind(&kind),
@@ -249,6 +272,12 @@ impl Pipelines {
         let pipeline = Pipeline { file: file.to_owned(), text: text.to_owned(), step, source };
         self.by_name.insert(name.to_owned(), pipeline);
         Ok(())
+    }
+
+    /// Keys of added pipelines that have no effect, in the order of the files.
+    #[must_use]
+    pub fn unknown_keys(&self) -> &[UnknownKey] {
+        &self.unknown_keys
     }
 
     /// The names, a to z.
@@ -327,12 +356,29 @@ mod tests {
         pipelines.add_directory(folder.path()).unwrap();
         assert_eq!(pipelines.get("strip").unwrap().step().pipeline[0].runs.as_deref().unwrap(), "own strip");
         assert!(pipelines.get("py/build").is_some());
-        assert!(
-            pipelines
-                .add("x", "source: file", "x.yaml")
-                .unwrap_err()
-                .to_string()
-                .starts_with("x.yaml:1:1: unknown key")
+        assert!(pipelines.unknown_keys().is_empty());
+        assert!(pipelines.add("x", "pipeline: run", "x.yaml").is_err());
+    }
+
+    /// melange reads past them.
+    #[test]
+    fn keys_of_pipelines_that_mean_nothing_are_told() {
+        let mut pipelines = Pipelines::built_in().unwrap();
+        let text = "source: file\nprovides: [a=1]\ninputs: {a: {defaults: 1, default: 2}}\nneeds: {package: [x], packages: [y]}\npipeline:\n  - description: d\n    run: x\n    pipeline: [{runs: 'echo ${{inputs.a}}', uri: y}]\n";
+        pipelines.add("x", text, "x.yaml").unwrap();
+        let told: Vec<String> = pipelines.unknown_keys().iter().map(|key| format!("{} {key}", key.location)).collect();
+        assert_eq!(
+            told,
+            [
+                "x.yaml:1:1 key `source` has no effect in a pipeline; take it out",
+                "x.yaml:2:1 key `provides` has no effect in a pipeline; take it out",
+                "x.yaml:3:14 key `defaults` has no effect in a pipeline; did you mean `default`?",
+                "x.yaml:4:9 key `package` has no effect in a pipeline; did you mean `packages`?",
+                "x.yaml:7:5 key `run` has no effect in a pipeline; did you mean `runs`?",
+                "x.yaml:8:45 key `uri` has no effect in a pipeline; take it out",
+            ]
         );
+        let step = pipelines.get("x").unwrap();
+        assert!(step.source.is_none() && step.step.needs[0] == "y" && step.step.pipeline[0].pipeline.len() == 1);
     }
 }

@@ -196,3 +196,43 @@ fn a_gnu_project_is_bootstrapped_with_the_gnulib_that_came_along() {
     assert_eq!(read(".tarball-version"), "1.0\n");
     assert_eq!(read("answer"), format!("{}/gnulib --skip-po --copy\n", build.workspace().display()));
 }
+
+#[test]
+fn redis_or_valkey_is_built_and_tried() {
+    let build = Build::new();
+    build.write(
+        "src/Makefile",
+        "all:\n\tprintf '%s %s' \"$(BUILD_TLS)\" \"$$CFLAGS\" > flags\ninstall:\n\tmkdir -p $(INSTALL_BIN)\n\ttouch $(INSTALL_BIN)/valkey-server $(INSTALL_BIN)/valkey-cli $(INSTALL_BIN)/valkey-benchmark\n",
+    );
+    build.succeed(&plan(
+        "pipeline: [{uses: redis-valkey/make, with: {dir: src, opts: -DOWN}}]\nsubpackages:\n  - {name: cli, pipeline: [{uses: redis-valkey/subpackage-cli, with: {project: valkey}}]}\n  - {name: bench, pipeline: [{uses: redis-valkey/subpackage-benchmark, with: {project: valkey}}]}\n",
+    ));
+    let flags = fs::read_to_string(build.workspace().join("src/flags")).unwrap();
+    assert!(flags.starts_with("yes ") && flags.ends_with("-DUSE_MALLOC_USABLE_SIZE -DOWN"), "{flags}");
+    assert_eq!(build.files("melange-out/hello"), set(&["usr/bin/valkey-server"]));
+    assert_eq!(build.files("melange-out/cli"), set(&["usr/bin/valkey-cli"]));
+    assert_eq!(build.files("melange-out/bench"), set(&["usr/bin/valkey-benchmark"]));
+    let tried = plan("pipeline: [{uses: redis-valkey/tests, with: {project: no-such}}]\n");
+    assert!(build.fail(&tried).contains("no-such-server does not answer"));
+}
+
+#[test]
+fn compiler_options_are_left_out_by_name() {
+    let build = Build::new();
+    build.write("openssf.spec", "*cc1: -O2 -D_FORTIFY_SOURCE=3 -fstack.protector\n*link: -Wl,-z,relro,-z,now -pie\n");
+    build.write("gcc-x", "#!/bin/sh\necho \"install: $(dirname \"$0\")\"\n");
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    fs::set_permissions(build.workspace().join("gcc-x"), mode).unwrap();
+    let filter = |flags: &str| {
+        plan(&format!(
+            "pipeline: [{{uses: compiler/filter-openssf-flags, with: {{compiler: {}/gcc-x, spec-file-out: own.spec, remove-flags: '{flags}'}}}}]\n",
+            build.workspace().display()
+        ))
+    };
+    build.succeed(&filter("-fstack.protector -Wl,-z,now"));
+    let own = fs::read_to_string(build.workspace().join("own.spec")).unwrap();
+    assert_eq!(own, "*cc1: -O2 -D_FORTIFY_SOURCE=3 \n*link: -Wl,-z,relro -pie\n");
+    assert!(build.fail(&filter("-O2")).contains("`own.spec` is no name of a new file"));
+    fs::remove_file(build.workspace().join("own.spec")).unwrap();
+    assert!(build.fail(&filter("-fstackXprotector")).contains("`-fstackXprotector` is not among the options"));
+}

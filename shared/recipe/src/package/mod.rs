@@ -14,7 +14,7 @@ pub use update::{
 };
 
 pub(crate) use identity::{INVALID_NAME, valid_name};
-pub(crate) use pipeline::{StepKeys, decode_step};
+pub(crate) use pipeline::{STEP, StepKeys, decode_step};
 
 use crate::error::Error;
 use crate::image::ImageConfiguration;

@@ -97,7 +97,8 @@ pub struct Input {
     pub required: bool,
 }
 
-const STEP: &[&str] = &[
+/// The keys of a step.
+pub(crate) const STEP: &[&str] = &[
     "if",
     "name",
     "uses",
