@@ -201,6 +201,7 @@ impl Factory {
             matcher: stage::MatcherCache::default(),
             evaluations: stage::Evaluations::default(),
             index_turn: tokio::sync::Mutex::default(),
+            universes: stage::Universes::default(),
             progress: Arc::new(Bars::new()),
             settings: Settings {
                 architectures,

@@ -7,7 +7,7 @@ use apk::Architecture;
 use image::{Composition, PackageFile, Settings};
 use recipe::{ImageConfiguration, ImageDefinition};
 use serde_json::json;
-use stage::{Context, files, resolve};
+use stage::{Context, files, resolve_for_all};
 
 use crate::arguments::{Global, RepositoryArguments};
 use crate::factory::{self, Factory};
@@ -31,6 +31,12 @@ fn configurations(context: &Context, name: &str) -> Result<Vec<ImageConfiguratio
         .collect()
 }
 
+/// The architectures that an image of the catalog is built for here.
+fn built(context: &Context, name: &str) -> Vec<Architecture> {
+    let named = context.catalog.images.get(name).map_or(&[][..], |source| &source.definition.architectures);
+    named.iter().copied().filter(|one| context.settings.architectures.contains(one)).collect()
+}
+
 fn wants(configuration: &ImageConfiguration) -> Vec<String> {
     configuration.contents.packages.iter().map(|want| want.value.clone()).collect()
 }
@@ -42,13 +48,18 @@ pub async fn solve_from_catalog(
     architecture: Option<Architecture>,
 ) -> Result<u8, Failure> {
     let context = &Factory::open(global).await?.context;
-    let architecture = architecture.or_else(Architecture::host).unwrap_or(Architecture::X86_64);
     let name = name.display().to_string();
+    let architectures = match architecture {
+        Some(asked) => vec![asked],
+        None => built(context, &name),
+    };
     let mut lines = Vec::new();
     for configuration in configurations(context, &name)? {
-        let resolved =
-            resolve(context, architecture, &name, &wants(&configuration)).await.map_err(Failure::of_stage)?;
-        lines.extend(resolved.into_iter().map(|resolved| {
+        let mut resolution =
+            resolve_for_all(context, &architectures, &name, &wants(&configuration)).await.map_err(Failure::of_stage)?;
+        let host = Architecture::host().and_then(|host| resolution.packages.remove(&host));
+        let shown = host.or_else(|| resolution.packages.into_values().next()).unwrap_or_default();
+        lines.extend(shown.into_iter().map(|resolved| {
             let information = resolved.entry.information;
             format!("{}={}", information.name, information.version)
         }));
@@ -64,17 +75,19 @@ pub async fn run(global: &Global, name: &str, folder: &Path, arguments: &Reposit
     let (configuration, packages, keys) = if image_solve::is_file_name(file) {
         let (configuration, sources) = image_solve::read(file, arguments)?;
         if sources.is_empty() {
-            let packages = from_home(global, name, &configuration).await?;
+            let factory = Factory::open(global).await?;
+            let architectures = &factory.context.settings.architectures;
+            let packages = from_home(&factory.context, architectures, name, &configuration).await?;
             (configuration, packages, Vec::new())
         } else {
             let (packages, keys) = from_repositories(global, file, &configuration, &sources, arguments).await?;
             (configuration, packages, keys)
         }
     } else {
-        let configurations = configurations(&Factory::open(global).await?.context, name)?;
-        let configuration =
-            configurations.into_iter().last().ok_or_else(|| Failure::bad(format!("image `{name}` has no stream")))?;
-        let packages = from_home(global, name, &configuration).await?;
+        let context = &Factory::open(global).await?.context;
+        let configuration = configurations(context, name)?.into_iter().last();
+        let configuration = configuration.ok_or_else(|| Failure::bad(format!("image `{name}` has no stream")))?;
+        let packages = from_home(context, &built(context, name), name, &configuration).await?;
         (configuration, packages, Vec::new())
     };
     let settings = Settings::from_definition(&configuration, keys).or_bad()?;
@@ -103,12 +116,20 @@ pub async fn run(global: &Global, name: &str, folder: &Path, arguments: &Reposit
 /// An image's packages per architecture, in install order.
 type Packages = BTreeMap<Architecture, Vec<PackageFile>>;
 
-async fn from_home(global: &Global, name: &str, configuration: &ImageConfiguration) -> Result<Packages, Failure> {
-    let context = &Factory::open(global).await?.context;
+async fn from_home(
+    context: &Context,
+    architectures: &[Architecture],
+    name: &str,
+    configuration: &ImageConfiguration,
+) -> Result<Packages, Failure> {
+    if architectures.is_empty() {
+        return Err(Failure::bad(format!("no architecture of `{name}` can be built on this machine")));
+    }
+    let resolution =
+        resolve_for_all(context, architectures, name, &wants(configuration)).await.map_err(Failure::of_stage)?;
     let mut packages = BTreeMap::new();
-    for architecture in &context.settings.architectures {
-        let resolved = resolve(context, *architecture, name, &wants(configuration)).await.map_err(Failure::of_stage)?;
-        packages.insert(*architecture, files(context, &resolved).await.or_bad()?);
+    for (architecture, resolved) in resolution.packages {
+        packages.insert(architecture, files(context, &resolved).await.or_bad()?);
     }
     Ok(packages)
 }

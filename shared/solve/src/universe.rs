@@ -246,6 +246,19 @@ impl<'a> Universe<'a> {
         }
     }
 
+    /// The versions of `name` that [`Universe::require_same_versions_in`] disqualified, each with an
+    /// architecture that lacks it.
+    pub fn absent_elsewhere(&self, name: &str) -> impl Iterator<Item = (&'a str, Architecture)> + '_ {
+        let providers = self.names.find(name).map(|id| (id, self.providers(id)));
+        providers.into_iter().flat_map(move |(id, providers)| {
+            providers.iter().filter_map(move |provider| {
+                let package = &self.packages[provider.package];
+                let absent = package.absent.filter(|_| package.name == id && !package.wrong_architecture);
+                absent.map(|architecture| (package.version(), architecture))
+            })
+        })
+    }
+
     /// The index of a tag that has repositories.
     pub(crate) fn tag(&self, text: &str) -> Option<usize> {
         self.tags.iter().position(|tag| tag.text == text && tag.repositories != 0)

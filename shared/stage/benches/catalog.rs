@@ -105,6 +105,7 @@ async fn context(folder: &Path) -> Option<Context> {
         attestor: Arc::new(sign::LocalEcdsaKey::load_or_create(&folder.join("bench.key")).unwrap()),
         stopping: Arc::default(),
         matcher: stage::MatcherCache::default(),
+        universes: stage::Universes::default(),
         evaluations: Evaluations::default(),
         index_turn: tokio::sync::Mutex::default(),
         progress: Arc::new(Silent),

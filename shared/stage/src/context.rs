@@ -46,6 +46,8 @@ pub struct Context {
     pub evaluations: crate::Evaluations,
     /// Held by whoever writes an index of packages.
     pub index_turn: tokio::sync::Mutex<()>,
+    /// The repository prepared for solving, kept while it does not change.
+    pub universes: crate::Universes,
     /// Set to stop handing out messages; what is running is finished.
     pub stopping: Arc<AtomicBool>,
     /// Told what happens.

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::catalog::ImageSource;
 use crate::record::{self, Event, Published};
 use crate::repository::{self, Resolved};
+use crate::universes::resolve_for_all;
 use crate::{Context, ImageBuild, Outcome, Stage, StageError, chain};
 
 /// Decides whether a stream of an image awaits a build: solves what it wants today, and compares
@@ -178,8 +179,8 @@ impl ImagePlan {
             None => None,
         };
         let withdrawn = withdrawn(context, published.as_ref()).await?;
-        let mut plan = match self.solve(context, source, edition).await {
-            Ok(Some(plan)) => plan,
+        let (mut plan, passed_over) = match self.solve(context, source, edition).await {
+            Ok(Some(solved)) => solved,
             Ok(None) => return Ok(Decision::NotDue(left_out(context, &source.definition.architectures))),
             Err(StageError::Rejected(reason)) => return Ok(Decision::Held(format!("{reason}{withdrawn}"))),
             Err(error) => return Err(error),
@@ -200,22 +201,23 @@ impl ImagePlan {
         }
         Ok(match due(published.as_ref(), &plan) {
             Some(reason) => {
-                plan.reason = format!("{reason}{withdrawn}");
+                plan.reason = format!("{reason}{withdrawn}{passed_over}");
                 Decision::Due(Box::new(plan))
             }
             None => Decision::NotDue(format!(
-                "no package changed since {}",
+                "no package changed since {}{passed_over}",
                 published.map(|published| published.digest.to_string()).unwrap_or_default()
             )),
         })
     }
 
+    /// The plan, and what is to be said of versions that were passed over, as an addition to a reason.
     async fn solve(
         &self,
         context: &Context,
         source: &ImageSource,
         edition: Edition<'_>,
-    ) -> Result<Option<Plan>, StageError> {
+    ) -> Result<Option<(Plan, String)>, StageError> {
         let mut plan = Plan {
             image: self.image.clone(),
             stream: self.stream.clone(),
@@ -231,17 +233,16 @@ impl ImagePlan {
             reason: String::new(),
         };
         let wants: Vec<String> = plan.parsed()?.contents.packages.iter().map(|want| want.value.clone()).collect();
-        for architecture in
-            source.definition.architectures.iter().filter(|one| context.settings.architectures.contains(one))
-        {
-            let resolved = repository::resolve(context, *architecture, &self.subject(), &wants).await?;
-            plan.packages.insert(*architecture, resolved);
-        }
-        if plan.packages.is_empty() {
+        let named = source.definition.architectures.iter().copied();
+        let built: Vec<Architecture> = named.filter(|one| context.settings.architectures.contains(one)).collect();
+        if built.is_empty() {
             return Ok(None);
         }
+        let resolution = resolve_for_all(context, &built, &self.subject(), &wants).await?;
+        plan.packages = resolution.packages;
         plan.version = primary_version(&plan.packages, &source.definition.primary.value)?;
-        Ok(Some(plan))
+        let passed_over = resolution.passed_over.iter().map(|text| format!(" ({text})")).collect();
+        Ok(Some((plan, passed_over)))
     }
 }
 

@@ -11,7 +11,7 @@ use crate::package_test::{self, PackageTestReport};
 use crate::packages::{Retry, load_package, send_due};
 use crate::record::{Built, Event, Failure, PublishedPackage, RepositoryEntry};
 use crate::standing::{built_key, failure_key, published_key};
-use crate::{Context, Outcome, PackagePublish, Stage, StageError, authenticity, build_sources, repository};
+use crate::{Context, Outcome, PackagePublish, Stage, StageError, authenticity, build_sources, repository, resolve};
 
 /// Builds the packages of a definition, without any key: verified sources in, unsigned bytes out.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -198,7 +198,7 @@ impl PackageBuild {
             .into());
         }
         let sources = build_sources::fetch(context, &self.package, &package.plan).await?;
-        let dependencies = repository::resolve(context, self.architecture, &self.package, &package.wants).await?;
+        let dependencies = resolve(context, self.architecture, &self.package, &package.wants).await?;
         let sysroot = repository::files(context, &dependencies).await?;
         let job = BuildJob {
             plan: package.plan.clone(),

@@ -108,7 +108,8 @@ fn writer(context: &Context) -> IndexWriter<'_> {
     }
 }
 
-fn changed_key(architecture: Architecture) -> Key {
+/// The key of [`record::IndexChange`].
+pub(crate) fn changed_key(architecture: Architecture) -> Key {
     Key::new(record::index(architecture), "changed")
 }
 

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::job::BuildError;
 use crate::record::RepositoryEntry;
-use crate::{Context, StageError, chain, load_package, repository};
+use crate::{Context, StageError, chain, load_package, repository, universes};
 
 const WORKSPACE: &str = "/home/build";
 const TEMPORARY_BYTES: u64 = 1 << 30;
@@ -180,7 +180,7 @@ async fn run(
     entries: &[RepositoryEntry],
 ) -> Result<(PackageTestStatus, String, Option<Digest>), StageError> {
     let subject = format!("the test of {}", output.name);
-    let chosen = match repository::choose(entries, architecture, &subject, &test.environment.packages) {
+    let chosen = match universes::choose(entries, architecture, &subject, &test.environment.packages) {
         Ok(chosen) => chosen,
         Err(StageError::Rejected(reason)) => return Ok((PackageTestStatus::NotRun, reason, None)),
         Err(error) => return Err(error),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use apk::{Architecture, Dependency, IndexEntry, IndexRecord};
+use apk::{Architecture, IndexEntry};
 use async_trait::async_trait;
 use image::PackageFile;
 use ports::local::write_atomically;
@@ -11,7 +11,7 @@ use ports::{Digest, PortError, State};
 use serde::{Deserialize, Serialize};
 
 use crate::record::{self, RepositoryEntry, Withdrawal};
-use crate::{Context, StageError, chain};
+use crate::{Context, StageError};
 
 /// Where packages are published for clients.
 #[async_trait]
@@ -118,20 +118,6 @@ pub async fn withdrawals(state: &dyn State) -> Result<BTreeMap<(String, String),
     Ok(keyed.collect::<Result<_, _>>()?)
 }
 
-/// Chooses the packages that satisfy `wants`, in install order. `subject` is who wants, for messages.
-///
-/// # Errors
-/// [`StageError::Rejected`] with the chain of reasons when nothing satisfies them.
-pub async fn resolve(
-    context: &Context,
-    architecture: Architecture,
-    subject: &str,
-    wants: &[String],
-) -> Result<Vec<Resolved>, StageError> {
-    let entries = entries(context, architecture).await?;
-    choose(&entries, architecture, subject, wants)
-}
-
 /// The chosen packages with their files at hand.
 ///
 /// # Errors
@@ -142,35 +128,4 @@ pub async fn files(context: &Context, chosen: &[Resolved]) -> Result<Vec<Package
         files.push(PackageFile { entry: package.entry.clone(), path: context.blobs.file(package.blob).await? });
     }
     Ok(files)
-}
-
-/// Chooses among given packages; see [`resolve`].
-///
-/// # Errors
-/// As [`resolve`].
-pub fn choose(
-    entries: &[RepositoryEntry],
-    architecture: Architecture,
-    subject: &str,
-    wants: &[String],
-) -> Result<Vec<Resolved>, StageError> {
-    let rejected = |error: &dyn std::error::Error| StageError::Rejected(chain(error));
-    let wants = wants
-        .iter()
-        .map(|want| want.parse())
-        .collect::<Result<Vec<Dependency>, _>>()
-        .map_err(|error| rejected(&error))?;
-    let records: Vec<IndexRecord<'_>> = entries.iter().map(|entry| IndexRecord::from(&entry.entry)).collect();
-    let repository = solve::Repository { name: "minimill".to_owned(), tag: None, records: &records };
-    let universe = solve::Universe::new(architecture, &[repository]).map_err(|error| rejected(&error))?;
-    let solution = solve::solve(&universe, &solve::Task::new(subject, &wants)).map_err(|failure| rejected(&failure))?;
-    solution
-        .packages()
-        .map(|chosen| {
-            let entry = chosen.place.and_then(|place| entries.get(place.position)).ok_or_else(|| {
-                StageError::Rejected(format!("the solver chose `{}`, which is in no repository", chosen.entry.name))
-            })?;
-            Ok(Resolved { entry: entry.entry.clone(), blob: entry.blob })
-        })
-        .collect()
 }
