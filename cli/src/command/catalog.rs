@@ -117,23 +117,27 @@ fn plans(global: &Global, folder: &Path, pipeline_folders: &[PathBuf]) -> Result
     let mut plans = Plans { plans: Vec::new(), failures: Vec::new(), unknown_keys };
     let mut options = Options::new(Architecture::host().unwrap_or(Architecture::X86_64), &pipelines);
     options.missing_pipelines = MissingPipelines::Report;
-    for path in listing(folder)?.into_iter().filter(|path| is_definition(path)) {
-        let label = path.display().to_string();
-        let text = match std::fs::read_to_string(&path) {
-            Ok(text) => text,
-            Err(error) => {
-                plans.failures.push(Problem { file: label, line: None, error: format!("read: {error}") });
-                continue;
-            }
-        };
-        let plan = PackageDefinition::parse(&text, &label)
-            .and_then(|definition| evaluate(&definition, &options).map(|plan| (definition, plan)));
+    let mut paths = listing(folder)?;
+    paths.retain(|path| is_definition(path));
+    for plan in stage::in_parallel(&paths, |path| plan(path, &options)) {
         match plan {
             Ok(plan) => plans.plans.push(plan),
-            Err(error) => plans.failures.push(Problem::of(&path, &error)),
+            Err(problem) => plans.failures.push(problem),
         }
     }
     Ok(plans)
+}
+
+fn plan(path: &Path, options: &Options<'_>) -> Result<(PackageDefinition, BuildPlan), Problem> {
+    let label = path.display().to_string();
+    let text = std::fs::read_to_string(path).map_err(|error| Problem {
+        file: label.clone(),
+        line: None,
+        error: format!("read: {error}"),
+    })?;
+    PackageDefinition::parse(&text, &label)
+        .and_then(|definition| evaluate(&definition, options).map(|plan| (definition, plan)))
+        .map_err(|error| Problem::of(path, &error))
 }
 
 /// A file `NAME.yaml`; hidden ones are settings of editors and tools.

@@ -53,7 +53,7 @@ pub use cycle::{
     CycleReport, ImageRow, PackageRow, cycle, image_plans, releases, scan, update_images, update_packages,
 };
 pub use error::{StageError, chain};
-pub use evaluation::{Evaluations, Package};
+pub use evaluation::{Evaluations, Package, in_parallel};
 pub use feed::{MatcherCache, import};
 pub use image_build::{BuildRecord, ImageBuild, Platform};
 pub use image_plan::{Decision, ImagePlan, ImagePlanRecord, Lock, Plan, PlannedVariant, differences};
