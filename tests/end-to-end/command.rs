@@ -35,3 +35,50 @@ fn the_catalog_of_this_repository_is_valid() {
     assert!(report["ok"].as_u64().unwrap() >= 16, "{report:#}");
     assert_eq!(output.status.code(), Some(0));
 }
+
+/// What other tools of the field read past is read past, and told; the rest of a folder does not suffer from
+/// one wrong definition.
+#[test]
+fn definitions_are_checked_and_ordered_with_what_is_odd_about_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |path: &str, text: &str| {
+        let path = folder.path().join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    };
+    let package = |name: &str, build: &str, more: &str| {
+        let text = format!(
+            "package:\n  name: {name}\n  version: '1'\n  epoch: 0\n  copyright: [{{license: MIT}}]\n{more}environment: {{contents: {{packages: [{build}]}}}}\npipeline: [{{uses: own/step}}]\nupdate: {{enabled: false, exclude-reason: a test}}\ntest: {{pipeline: [{{runs: 'true'}}]}}\n"
+        );
+        write(&format!("packages/{name}.yaml"), &text);
+    };
+    package("compiler", "library", "  description: of ${{nobody}}\n");
+    package("library", "compiler", "");
+    package("program", "compiler", "");
+    package("twin", "", "subpackages: [{name: program}]\n");
+    write("packages/odd.yaml", "package: {name: odd, version: 1, epoch: 0, nmae: odd}\n");
+    write("pipelines/own/step.yaml", "provides: [x]\npipeline: [{runs: 'true'}]\n");
+    let run = |command: &str| {
+        let packages = folder.path().join("packages");
+        let mut mill = mill();
+        mill.args(["--format", "json", "catalog", command, "--packages"]).arg(packages);
+        let output = mill.arg("--pipeline-dirs").arg(folder.path().join("pipelines")).output().unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        serde_json::from_slice::<serde_json::Value>(&output.stdout).unwrap()
+    };
+    let report = run("check");
+    assert_eq!((report["ok"].as_u64(), report["failed"].as_u64()), (Some(4), Some(1)), "{report:#}");
+    let failure = &report["failures"][0];
+    assert!(failure["error"].as_str().unwrap().contains("unknown key `nmae` in `package`; did you mean `name`?"));
+    let rules: Vec<&str> =
+        report["warnings"].as_array().unwrap().iter().map(|warning| warning["rule"].as_str().unwrap()).collect();
+    assert_eq!(rules, ["unknown-variable", "unknown-key"], "{report:#}");
+
+    let graph = run("graph");
+    assert_eq!(graph["order"], serde_json::json!([["compiler", "library", "twin"], ["program"]]), "{graph:#}");
+    let cycle = graph["cycles"][0].as_str().unwrap();
+    assert!(cycle.contains("(`compiler` builds with `library`; `library` builds with `compiler`)"), "{cycle}");
+    let failures = graph["failures"].as_array().unwrap();
+    let made_twice = "package `program` is made by both `program` and `twin`; rename one";
+    assert!(failures.len() == 2 && failures[1]["error"] == made_twice, "{graph:#}");
+}
