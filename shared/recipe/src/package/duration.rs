@@ -5,10 +5,10 @@ use std::time::Duration;
 /// More is a mistake.
 const LONGEST_SECONDS: f64 = 31_536_000.0;
 
-/// `1h30m`, `90s`, `500ms`, or a plain number of nanoseconds; at most a year.
+/// `1h30m`, `90s`, `500ms`, or a plain number of seconds, as melange documents it; at most a year.
 pub(super) fn duration(text: &str) -> Option<Duration> {
-    if let Ok(nanoseconds) = text.parse::<u64>() {
-        return Some(Duration::from_nanos(nanoseconds)).filter(|duration| duration.as_secs_f64() <= LONGEST_SECONDS);
+    if let Ok(seconds) = text.parse::<u64>() {
+        return Some(Duration::from_secs(seconds)).filter(|duration| duration.as_secs_f64() <= LONGEST_SECONDS);
     }
     let mut seconds = 0.0f64;
     let mut rest = text;
@@ -46,10 +46,11 @@ mod tests {
             ("1h30m", Some(5_400_000)),
             ("1.5s", Some(1_500)),
             ("250ms", Some(250)),
-            ("3000000000", Some(3_000)),
+            ("3600", Some(3_600_000)),
+            ("3000000000", None),
             ("x", None),
             ("", None),
-            ("5", Some(0)),
+            ("0", Some(0)),
             ("9000h", None),
         ];
         for (text, milliseconds) in cases {
