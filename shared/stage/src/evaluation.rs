@@ -185,6 +185,13 @@ impl Order {
         self.tested_with.get(name).into_iter().flatten()
     }
 
+    /// The definitions that build with one, and those whose tests want its packages.
+    pub(crate) fn served_by(&self, name: &str) -> BTreeSet<String> {
+        let mut served = self.graph.dependents(name);
+        served.extend(self.tests_with.get(name).into_iter().flatten().cloned());
+        served
+    }
+
     /// The definitions that may become due, or be free to be built, when one is published or fails.
     pub(crate) fn affected(&self, changed: &str) -> BTreeSet<String> {
         let mut affected = self.graph.dependents(changed);

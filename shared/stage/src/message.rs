@@ -58,6 +58,7 @@ pub async fn dispatch(envelope: &Envelope, context: &Context) -> (String, Result
         crate::PackageBuild,
         crate::PackagePublish,
         crate::PackageIndex,
+        crate::PackageTest,
         crate::ImagePlan,
         crate::ImageBuild,
         crate::ImageTest,

@@ -12,7 +12,7 @@ use crate::package_build::{BuildResult, UnsignedPackage};
 use crate::packages::{Retry, send_due};
 use crate::record::{self, Event, Failure, PublishedPackage, RepositoryEntry, Unlisted};
 use crate::standing::{built_key, failure_key, published_key};
-use crate::{Context, Outcome, Stage, StageError, abi, package_index, provenance};
+use crate::{Context, Outcome, Stage, StageError, abi, package_index, package_retest, provenance};
 
 pub(crate) const MAXIMUM_RESULT_BYTES: u64 = 16 << 20;
 
@@ -152,6 +152,7 @@ impl PackagePublish {
         let packages = signed.iter().map(|signed| signed.name.clone()).collect();
         let unlisted = Unlisted { package: self.package.clone(), version: self.version.clone(), packages };
         package_index::announce(&mut transaction, result.architecture, &unlisted, time)?;
+        package_retest::note(&mut transaction, result.architecture, &self.package, &self.version, &result.tests)?;
         // Failures of this and of earlier definitions are of no interest any more.
         let failures = context.state.list_all(&record::package(&self.package), "failure#").await?;
         let ending = format!("#{}", result.architecture);

@@ -161,8 +161,19 @@ pub(crate) async fn run_tests(
     plan: &BuildPlan,
     entries: &[RepositoryEntry],
 ) -> Result<Vec<PackageTestReport>, StageError> {
+    let packages: Vec<String> = plan.outputs.iter().map(|output| output.name.clone()).collect();
+    run_tests_of(context, plan, entries, &packages).await
+}
+
+/// The same for some of the plan's packages.
+pub(crate) async fn run_tests_of(
+    context: &Context,
+    plan: &BuildPlan,
+    entries: &[RepositoryEntry],
+    packages: &[String],
+) -> Result<Vec<PackageTestReport>, StageError> {
     let mut reports = Vec::new();
-    for output in &plan.outputs {
+    for output in plan.outputs.iter().filter(|output| packages.contains(&output.name)) {
         let (status, message, log) = match &output.test {
             None => (PackageTestStatus::NoTest, "the definition has no test for it".to_owned(), None),
             Some(test) => run(context, output, test, plan.architecture, entries).await?,

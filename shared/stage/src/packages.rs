@@ -12,7 +12,7 @@ use crate::record;
 use crate::rules::version::Claim;
 use crate::standing::{Settled, Standing};
 use crate::worker::{Summary, drain};
-use crate::{Context, PackageBuild, PackagePublish, Stage, StageError, package_index, repository};
+use crate::{Context, PackageBuild, PackagePublish, Stage, StageError, package_index, package_retest, repository};
 
 /// Writes of one transaction, below what every adapter keeps.
 const WRITES: usize = 40;
@@ -24,7 +24,7 @@ pub enum Retry<'a> {
     All,
     /// A definition has just been published.
     Published {
-        /// Its name. What builds with it is asked for, failed before or not.
+        /// Its name. What builds or is tested with it is asked for, failed before or not.
         name: &'a str,
         /// Definitions that must be built again because of it.
         rebuilt: &'a BTreeSet<String>,
@@ -175,7 +175,7 @@ impl Packages {
         let wanted = self.wanted(focus);
         let held_back = self.held_back(wanted.as_ref());
         let dependents = match retry {
-            Retry::Published { name, .. } => self.order.graph.dependents(name),
+            Retry::Published { name, .. } => self.order.served_by(name),
             Retry::All | Retry::Failed(_) => BTreeSet::new(),
         };
         let retried = |name: &str| retry == Retry::All || dependents.contains(name);
@@ -302,7 +302,8 @@ fn claim_key(name: &str, claim: &Claim) -> Key {
 
 /// Builds and publishes what is due until nothing is left to do. What a test wants is built before
 /// the package that it tests, as far as it can be; definitions that want each other's packages for
-/// their tests are built when nothing else moves, and their tests say what did not run.
+/// their tests are built when nothing else moves, and their tests say what did not run. Those run when
+/// what they lacked has been published.
 ///
 /// # Errors
 /// When the state or the queue does not work.
@@ -316,14 +317,18 @@ pub async fn build_due(context: &Arc<Context>, workers: usize) -> Result<Summary
     let mut sent = BTreeSet::new();
     loop {
         let before = sent.len();
+        let mut retests = 0;
         for architecture in &context.settings.architectures {
             let packages = Packages::load(context, *architecture).await?;
             let focus = context.settings.focus.as_deref();
             for transaction in packages.due_without_tests(*architecture, focus, &mut sent)? {
                 context.state.commit(transaction).await?;
             }
+            if focus.is_none() {
+                retests += package_retest::send(context, *architecture).await?;
+            }
         }
-        if sent.len() == before || context.stopping.load(Ordering::Relaxed) {
+        if (sent.len() == before && retests == 0) || context.stopping.load(Ordering::Relaxed) {
             return Ok(total);
         }
         total.merge(drain(context, workers).await?);

@@ -10,6 +10,8 @@
 //! | `package#NAME` | `failure#VERSION#ARCH` | [`Failure`] |
 //! | `package#NAME` | `version#VERSION#ARCH` | [`PublishedPackage`] |
 //! | `package#NAME` | `refused#UPSTREAM-VERSION` | [`crate::Refused`] |
+//! | `package#NAME` | `tests#VERSION#ARCH` | [`LaterTests`] |
+//! | `untested#ARCH` | `NAME=VERSION` | [`Untested`] |
 //! | `repository#ARCH` | `NAME=VERSION` | [`RepositoryEntry`] |
 //! | `index#ARCH` | `unlisted#NAME=VERSION` | [`Unlisted`] |
 //! | `index#ARCH` | `changed` | [`IndexChange`] |
@@ -132,6 +134,29 @@ pub struct Unlisted {
     pub version: String,
     /// Names of the packages of that version.
     pub packages: Vec<String>,
+}
+
+/// A published version with tests that have not run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Untested {
+    /// The package definition.
+    pub package: String,
+    /// Its full version.
+    pub version: String,
+    /// Names of the packages whose tests have not run.
+    pub packages: Vec<String>,
+    /// Digest of what they were last tried with; none before the first time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tried: Option<Digest>,
+}
+
+/// What came of tests that ran after their version was published.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LaterTests {
+    /// When the last of them ran.
+    pub time: Timestamp,
+    /// One report per package; those of the build hold for the others.
+    pub tests: Vec<crate::PackageTestReport>,
 }
 
 /// That a version was published or withdrawn; the document's revision counts how often.
@@ -269,6 +294,16 @@ pub const UNLISTED: &str = "unlisted#";
 /// The key of a version that the index does not list yet.
 pub fn unlisted(architecture: Architecture, package: &str, version: &str) -> Key {
     Key::new(index(architecture), format!("{UNLISTED}{package}={version}"))
+}
+
+/// The partition of an architecture's versions with tests that have not run.
+pub fn untested_versions(architecture: Architecture) -> String {
+    format!("untested#{architecture}")
+}
+
+/// The key of a version with tests that have not run.
+pub fn untested(architecture: Architecture, package: &str, version: &str) -> Key {
+    Key::new(untested_versions(architecture), format!("{package}={version}"))
 }
 
 /// The partition of withdrawn versions.

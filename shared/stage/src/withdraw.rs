@@ -9,7 +9,8 @@ use serde::Serialize;
 
 use crate::abi::{self, build_result};
 use crate::image_plan::Plan;
-use crate::record::{self, Event, Failure, PublishedPackage, Withdrawal};
+use crate::package_retest::later_key;
+use crate::record::{self, Event, Failure, LaterTests, PublishedPackage, Withdrawal};
 use crate::{
     Context, ImagePlan, PackageTestReport, ReleaseStatus, Stage, StageError, package_index, releases, repository,
 };
@@ -179,7 +180,7 @@ pub struct PackageVersion {
     pub withdrawn: Option<Withdrawal>,
     /// What the linters warn of.
     pub findings: Vec<lint::Finding>,
-    /// What came of its tests before it was published.
+    /// What came of its tests: before it was published, or when they could run.
     pub tests: Vec<PackageTestReport>,
     /// Symbols and libraries that it no longer has and nobody misses.
     pub warnings: Vec<String>,
@@ -193,7 +194,16 @@ pub async fn package_versions(context: &Context, package: &str) -> Result<Vec<Pa
     let withdrawals = repository::withdrawals(context.state.as_ref()).await?;
     let mut versions = Vec::new();
     for one in published(context, package).await? {
-        let build = build_result(context, one.build).await?;
+        let mut build = build_result(context, one.build).await?;
+        let later = later_key(package, &one.version, one.architecture);
+        if let Some(document) = context.state.get(&later).await? {
+            for later in document.decode::<LaterTests>()?.tests {
+                let earlier = build.tests.iter_mut().find(|test| test.package == later.package);
+                if let Some(earlier) = earlier {
+                    *earlier = later;
+                }
+            }
+        }
         versions.push(PackageVersion {
             withdrawn: withdrawals.get(&(package.to_owned(), one.version.clone())).cloned(),
             package: package.to_owned(),
