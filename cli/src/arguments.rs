@@ -194,6 +194,9 @@ pub enum Package {
     Build {
         /// Package definition.
         name: String,
+        /// Then build it again in other surroundings, and compare: exit code 1 when a byte differs.
+        #[arg(long)]
+        check_reproducible: bool,
     },
     /// Run the test pipelines of the packages that a definition makes, as they are published
     Test {

@@ -462,3 +462,72 @@ fn a_test_that_could_not_run_runs_when_what_it_lacked_is_published_and_not_again
     factory.add_package("later", "1.1", &[], "mkdir -p ${{targets.destdir}}/usr/share/later1");
     assert_eq!(factory.cycle().count("package-test", "skipped"), 1, "with another package it is");
 }
+
+#[test]
+fn a_package_is_built_again_in_other_surroundings_and_differences_are_explained() {
+    let factory = Factory::new(MILL);
+    let script = "mkdir -p ${{targets.destdir}}/usr/share\necho same > ${{targets.destdir}}/usr/share/steady\n\
+                  touch b a c\nls > ${{targets.destdir}}/usr/share/sorted";
+    factory.add_package("steady", "1.0", &[], script);
+    let built = factory.run(&["package", "build", "steady", "--check-reproducible"]);
+    built.expect_code(0);
+    let found = &built.json["published"][0]["reproducibility"];
+    assert_eq!(found["reproducible"], true, "{found:#}");
+    assert_eq!(found["packages"][0]["published"], found["packages"][0]["repeated"]);
+    let varied = texts(&found["varied"]).join("; ");
+    for what in ["path", "host name", "locale", "time", "order of files"] {
+        assert!(varied.contains(what), "no {what} in {varied}");
+    }
+    assert_eq!(&versions(&factory, "steady")[0]["reproducibility"], found);
+
+    // Each file depends on one of the surroundings.
+    let script = "share=${{targets.destdir}}/usr/share\nmkdir -p $share\npwd -P > $share/path\ndate +%s%N > $share/time\n\
+                  hostname > $share/host\nnproc > $share/processors\necho $LC_ALL > $share/locale\n\
+                  date +%z > $share/zone\nmkdir many\nfor number in $(seq 40); do touch many/$number; done\n\
+                  find many > $share/order\necho same > $share/same";
+    factory.add_package("shaky", "1.0", &[], script);
+    let built = factory.run(&["package", "build", "shaky", "--check-reproducible"]);
+    built.expect_code(1);
+    let found = &built.json["published"][0]["reproducibility"];
+    assert_eq!(found["reproducible"], false, "{found:#}");
+    let difference = &found["packages"][0]["difference"];
+    let members = texts(&difference["members"]).join("\n");
+    let mut files = vec!["path", "time", "host", "locale", "zone"];
+    if varied.contains("order of files (as") {
+        files.push("order");
+    }
+    if varied.contains("processors") {
+        files.push("processors");
+    }
+    for file in files {
+        assert!(members.contains(&format!("`usr/share/{file}`")), "{file} is the same:\n{members}");
+    }
+    assert!(!members.contains("`usr/share/same`"), "{members}");
+    let told = text(&difference["diffoscope"]);
+    assert!(told.contains("/home/rebuild/elsewhere") || told.starts_with("diffoscope not installed"), "{told}");
+    let mut shown = factory.command();
+    let shown = shown.args(["package", "show", "shaky"]).output().unwrap();
+    let shown = String::from_utf8(shown.stdout).unwrap();
+    assert!(shown.contains("NOT THE SAME") && shown.contains("usr/share/path"), "{shown}");
+
+    let mut without = factory.command();
+    let tools = factory.folder().join("tools");
+    fs::create_dir(&tools).unwrap();
+    for tool in ["bwrap", "prlimit", "runc", "sh", "dpkg-query", "nsenter"] {
+        let path = ["/usr/bin", "/usr/sbin", "/sbin"].iter().map(|folder| std::path::Path::new(folder).join(tool));
+        if let Some(path) = path.into_iter().find(|path| path.exists()) {
+            std::os::unix::fs::symlink(path, tools.join(tool)).unwrap();
+        }
+    }
+    let without = tests::factory::answer({
+        without.args(["--format", "json", "package", "build", "shaky", "--check-reproducible"]).env("PATH", &tools);
+        without
+    });
+    without.expect_code(1);
+    let difference = &without.json["published"][0]["reproducibility"]["packages"][0]["difference"];
+    assert!(text(&difference["diffoscope"]).starts_with("diffoscope not installed"), "{difference:#}");
+    assert!(!texts(&difference["members"]).is_empty());
+
+    let unknown = factory.run(&["package", "build", "nothing", "--check-reproducible"]);
+    unknown.expect_code(2);
+}

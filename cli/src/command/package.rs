@@ -2,8 +2,8 @@ use std::collections::BTreeSet;
 
 use lint::Level;
 use stage::{
-    PackageTestReport, PackageTestStatus, PackageVersion, Packages, Standing, build_due, package_failures,
-    package_versions, test_package, withdraw,
+    PackageTestReport, PackageTestStatus, PackageVersion, Packages, Reproducibility, Standing, build_due,
+    check_reproducible, package_failures, package_versions, test_package, withdraw,
 };
 
 use crate::arguments::{Global, Package};
@@ -12,7 +12,7 @@ use crate::output::{self, Failure, Format, OrFail};
 
 pub async fn run(global: &Global, command: Package) -> Result<u8, Failure> {
     match command {
-        Package::Build { name } => build(global, &name).await,
+        Package::Build { name, check_reproducible } => build(global, &name, check_reproducible).await,
         Package::Test { name } => test(global, &name).await,
         Package::List => list(global).await,
         Package::Show { name } => show(global, &name).await,
@@ -21,7 +21,7 @@ pub async fn run(global: &Global, command: Package) -> Result<u8, Failure> {
 }
 
 /// Builds one definition and what it waits for, and publishes them.
-async fn build(global: &Global, name: &str) -> Result<u8, Failure> {
+async fn build(global: &Global, name: &str, repeat: bool) -> Result<u8, Failure> {
     let factory = Factory::open_for(global, Some(name)).await?;
     let _lock = factory.lock().await?;
     let context = &factory.context;
@@ -43,8 +43,20 @@ async fn build(global: &Global, name: &str) -> Result<u8, Failure> {
         }
     }
     let failed = build_due(context, 1).await.or_environment()?.failed;
-    let mut versions = package_versions(context, name).await.map_err(Failure::of_stage)?;
-    versions.retain(|version| current.contains(&version.version));
+    let published = || async {
+        let mut versions = package_versions(context, name).await.map_err(Failure::of_stage)?;
+        versions.retain(|version| current.contains(&version.version));
+        Ok::<_, Failure>(versions)
+    };
+    let mut versions = published().await?;
+    if repeat && !versions.is_empty() {
+        for version in &versions {
+            check_reproducible(context, name, version.architecture).await.map_err(Failure::of_stage)?;
+        }
+        versions = published().await?;
+    }
+    let differs = |version: &PackageVersion| version.reproducibility.as_ref().is_some_and(|found| !found.reproducible);
+    let differs = repeat && versions.iter().any(differs);
     match global.format {
         Format::Json => output::json(&serde_json::json!({ "package": name, "failed": failed, "published": versions }))?,
         Format::Text => {
@@ -57,7 +69,7 @@ async fn build(global: &Global, name: &str) -> Result<u8, Failure> {
             }
         }
     }
-    Ok(u8::from(!failed.is_empty()))
+    Ok(u8::from(!failed.is_empty() || differs))
 }
 
 async fn test(global: &Global, name: &str) -> Result<u8, Failure> {
@@ -92,6 +104,29 @@ fn sentence(report: &PackageTestReport) -> String {
     format!("{} {status}: {}", report.package, report.message)
 }
 
+/// What came of building a version again.
+fn repeated(found: &Reproducibility) -> Result<(), Failure> {
+    let verdict = if found.reproducible { "the same bytes" } else { "NOT THE SAME" };
+    output::text(format!("  built again {}: {verdict}; with another {}", found.time, found.varied.join(", ")))?;
+    for what in &found.not_varied {
+        output::text(format!("    not varied: {what}"))?;
+    }
+    for tool in &found.changed_tools {
+        output::text(format!("    the host's tools have changed: {tool}"))?;
+    }
+    for package in found.packages.iter().filter(|package| package.repeated != Some(package.published)) {
+        let Some(difference) = &package.difference else {
+            output::text(format!("    {} was not built", package.package))?;
+            continue;
+        };
+        output::text(format!("    {} differs:", package.package))?;
+        for line in difference.members.iter().map(String::as_str).chain(difference.diffoscope.lines()) {
+            output::text(format!("      {line}"))?;
+        }
+    }
+    Ok(())
+}
+
 /// What a person wants to know of a version beside its number.
 fn details(version: &PackageVersion) -> Result<(), Failure> {
     for finding in &version.findings {
@@ -106,6 +141,9 @@ fn details(version: &PackageVersion) -> Result<(), Failure> {
     }
     if !version.tests.iter().any(|report| report.status != PackageTestStatus::NoTest) {
         output::text("  no test")?;
+    }
+    if let Some(found) = &version.reproducibility {
+        repeated(found)?;
     }
     Ok(())
 }

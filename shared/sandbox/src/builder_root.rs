@@ -13,6 +13,11 @@ const PATH: &str = "/opt/minimill/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// Before that, the tools of a target other than the host's.
 const TARGET_FOLDER: &str = "/opt/minimill";
 const TMP_SIZE: u64 = 2 << 30;
+const WORK: &str = "/home/build";
+/// Where a repeated build works; the compiler wrappers map both to one path.
+const REPEATED_WORK: &str = "/home/rebuild/elsewhere";
+/// Leaves a repeated build the first of its processors.
+const ONE_PROCESSOR: &[u8] = b"taskset -pc \"$(taskset -pc $$ | sed 's/.*: //; s/[-,].*//')\" $$ > /dev/null || exit\n";
 const PASSWD: &[u8] = b"root:x:0:0:root:/home/build:/bin/sh\n\
     nobody:x:65534:65534:nobody:/:/bin/false\n";
 const GROUP: &[u8] = b"root:x:0:\nnogroup:x:65534:\n";
@@ -29,9 +34,22 @@ pub struct BuilderRoot {
     pub sources: PathBuf,
     /// The working folder, seen as `/home/build`, which the build changes.
     pub work: PathBuf,
+    /// Whether this build repeats another in other surroundings, so that what depends on them shows:
+    /// [`BuilderRoot::VARIED`].
+    pub repeats: bool,
 }
 
 impl BuilderRoot {
+    /// What differs in a build that [repeats](BuilderRoot::repeats) another. What a root sets for
+    /// every build (users, the mask for new files, the rest of the environment) can't differ.
+    pub const VARIED: [&str; 5] = [
+        "path (`/home/build` is a link to another folder)",
+        "host name",
+        "locale (`C.UTF-8`)",
+        "time zone (14 hours ahead)",
+        "processors (one)",
+    ];
+
     /// The mounts of the build on this host.
     ///
     /// # Errors
@@ -58,7 +76,11 @@ impl BuilderRoot {
         {
             mounts.push(read_only(absolute(host)?, inside));
         }
-        mounts.push(Mount::ReadWrite { host: absolute(&self.work)?, inside: "/home/build".into() });
+        let work = if self.repeats { REPEATED_WORK } else { WORK };
+        mounts.push(Mount::ReadWrite { host: absolute(&self.work)?, inside: work.into() });
+        if self.repeats {
+            mounts.push(Mount::Symlink { target: REPEATED_WORK.into(), inside: WORK.into() });
+        }
         mounts.push(Mount::Temporary { inside: "/tmp".into(), size: TMP_SIZE });
         mounts.push(Mount::Temporary { inside: "/var/tmp".into(), size: TMP_SIZE });
         Ok(mounts)
@@ -130,17 +152,26 @@ impl BuilderRoot {
     /// As [`BuilderRoot::mounts`].
     pub fn job(
         &self,
-        script: Vec<u8>,
-        environment: BTreeMap<String, String>,
+        mut script: Vec<u8>,
+        mut environment: BTreeMap<String, String>,
         limits: Limits,
         log: PathBuf,
     ) -> Result<Job, Error> {
+        if self.repeats {
+            script.splice(0..0, ONE_PROCESSOR.iter().copied());
+            for (name, fixed, varied) in [("LC_ALL", "C", "C.UTF-8"), ("TZ", "UTC", "AHEAD-14")] {
+                // What the definition sets itself is no surrounding.
+                if let Some(value) = environment.get_mut(name).filter(|value| *value == fixed) {
+                    varied.clone_into(value);
+                }
+            }
+        }
         Ok(Job {
             program: Program::Script(script),
             mounts: self.mounts()?,
             environment,
             working_directory: "/home/build".into(),
-            hostname: "build".to_owned(),
+            hostname: if self.repeats { "rebuild" } else { "build" }.to_owned(),
             limits,
             log,
         })

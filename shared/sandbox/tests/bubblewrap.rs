@@ -305,6 +305,7 @@ async fn a_package_can_be_compiled_in_the_builder_root() {
         bootstrap: at("bootstrap"),
         sources: at("sources"),
         work: at("work"),
+        repeats: false,
     };
     // Stands in for musl's loader: what runs is what the link in /lib leads to.
     at("sysroot/lib");

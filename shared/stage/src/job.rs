@@ -40,6 +40,9 @@ pub struct BuildJob {
     pub files: Option<PathBuf>,
     /// The compiler wrappers.
     pub bootstrap: PathBuf,
+    /// The build repeats another, in other surroundings and in this folder: a build in it must
+    /// depend on neither.
+    pub repeated_in: Option<PathBuf>,
 }
 
 /// A package that is built and not yet signed.
@@ -110,13 +113,15 @@ impl LocalBuilder {
 #[async_trait]
 impl Builder for LocalBuilder {
     async fn build(&self, job: &BuildJob) -> Result<BuildProduct, BuildError> {
+        let place = job.repeated_in.as_ref().unwrap_or(&self.work);
         let folder = tempfile::Builder::new()
             .prefix(&format!("build-{}-", job.plan.name))
-            .tempdir_in(&self.work)
-            .map_err(|error| BuildError::Environment(format!("make a folder in `{}`: {error}", self.work.display())))?;
+            .tempdir_in(place)
+            .map_err(|error| BuildError::Environment(format!("make a folder in `{}`: {error}", place.display())))?;
         let root = prepare(job, folder.path()).await?;
         let plan = &job.plan;
-        let log = self.logs.join(format!("{}-{}-{}.log", plan.name, plan.full_version, plan.architecture));
+        let kind = if job.repeated_in.is_some() { "repeated.log" } else { "log" };
+        let log = self.logs.join(format!("{}-{}-{}.{kind}", plan.name, plan.full_version, plan.architecture));
         let definition: BTreeMap<String, String> = job.plan.environment.variables.iter().cloned().collect();
         let environment = BuilderRoot::environment(plan.architecture.apk(), job.source_date_epoch, &definition);
         let mut limits = Limits::default();
@@ -157,6 +162,7 @@ async fn prepare(job: &BuildJob, folder: &Path) -> Result<BuilderRoot, BuildErro
         bootstrap: job.bootstrap.clone(),
         sources: folder.join("sources"),
         work: folder.join("work"),
+        repeats: job.repeated_in.is_some(),
     };
     let (job, made) = (job.clone(), root.clone());
     blocking(move || {

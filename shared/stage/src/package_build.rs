@@ -209,6 +209,7 @@ impl PackageBuild {
             sysroot,
             files: context.catalog.packages.get(&self.package).and_then(|source| source.folder.clone()),
             bootstrap: context.catalog.bootstrap_folder(),
+            repeated_in: None,
         };
         let product = context.builder.build(&job).await.map_err(|error| match error {
             BuildError::Failed { reason, log } => Halt::Bad { reason, log },

@@ -11,6 +11,7 @@
 //! | `package#NAME` | `version#VERSION#ARCH` | [`PublishedPackage`] |
 //! | `package#NAME` | `refused#UPSTREAM-VERSION` | [`crate::Refused`] |
 //! | `package#NAME` | `tests#VERSION#ARCH` | [`LaterTests`] |
+//! | `package#NAME` | `reproducible#VERSION#ARCH` | [`crate::Reproducibility`] |
 //! | `untested#ARCH` | `NAME=VERSION` | [`Untested`] |
 //! | `repository#ARCH` | `NAME=VERSION` | [`RepositoryEntry`] |
 //! | `index#ARCH` | `unlisted#NAME=VERSION` | [`Unlisted`] |

@@ -11,8 +11,10 @@ use crate::abi::{self, build_result};
 use crate::image_plan::Plan;
 use crate::package_retest::later_key;
 use crate::record::{self, Event, Failure, LaterTests, PublishedPackage, Withdrawal};
+use crate::reproducible::reproducible_key;
 use crate::{
-    Context, ImagePlan, PackageTestReport, ReleaseStatus, Stage, StageError, package_index, releases, repository,
+    Context, ImagePlan, PackageTestReport, ReleaseStatus, Reproducibility, Stage, StageError, package_index, releases,
+    repository,
 };
 
 const MAXIMUM_PLAN_BYTES: u64 = 16 << 20;
@@ -184,6 +186,8 @@ pub struct PackageVersion {
     pub tests: Vec<PackageTestReport>,
     /// Symbols and libraries that it no longer has and nobody misses.
     pub warnings: Vec<String>,
+    /// What came of building it again, if anybody has.
+    pub reproducibility: Option<Reproducibility>,
 }
 
 /// Every published version of a definition, lowest first.
@@ -204,7 +208,9 @@ pub async fn package_versions(context: &Context, package: &str) -> Result<Vec<Pa
                 }
             }
         }
+        let again = context.state.get(&reproducible_key(package, &one.version, one.architecture)).await?;
         versions.push(PackageVersion {
+            reproducibility: again.map(|document| document.decode()).transpose()?,
             withdrawn: withdrawals.get(&(package.to_owned(), one.version.clone())).cloned(),
             package: package.to_owned(),
             version: one.version,
