@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::package_test::{PackageTestReport, PackageTestStatus, run_tests_of};
 use crate::record::{self, Event, LaterTests, RepositoryEntry, Untested};
-use crate::{Context, Outcome, Stage, StageError, load_package, repository};
+use crate::{Context, Outcome, Stage, StageError, load_package, repository, universes};
 
 /// Runs the tests of a published version that have not run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -153,7 +153,7 @@ fn wanted(
     let mut found = String::new();
     for output in plan.outputs.iter().filter(|output| packages.contains(&output.name)) {
         let Some(test) = &output.test else { continue };
-        match repository::choose(entries, architecture, &output.name, &test.environment.packages) {
+        match universes::choose(entries, architecture, &output.name, &test.environment.packages) {
             Ok(chosen) => found.extend(chosen.iter().map(|one| format!("{} {}\n", output.name, one.blob))),
             Err(StageError::Rejected(_)) => {}
             Err(error) => return Err(error),

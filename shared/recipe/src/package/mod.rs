@@ -131,7 +131,7 @@ pub enum LicenceOperator {
     Or,
 }
 
-/// `dependencies` of a package.
+/// `dependencies` of a package. The format has no key for apk's `install_if`, and melange writes none.
 #[derive(Debug, Clone, Default)]
 pub struct Dependencies {
     /// `runtime`.
