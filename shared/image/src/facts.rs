@@ -4,7 +4,7 @@ use std::io::Read;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread;
 
 use apk::{Architecture, FileEntry, FileKind, IndexEntry, Package, PackageInformation};
@@ -18,6 +18,9 @@ const CAPTURE_LIMIT: u64 = 4 << 20;
 const SBOM_LIMIT: u64 = 64 << 20;
 /// More threads than this only wait for the disk.
 const MOST_READERS: usize = 16;
+/// How many bytes of files stay in memory between reading the facts and writing the layers. What is
+/// beyond is read and inflated again.
+const KEPT_BYTES: u64 = 96 << 20;
 
 /// A package to install, in the order in which packages are given.
 #[derive(Clone, Debug)]
@@ -42,6 +45,8 @@ pub(crate) struct Opened {
     pub sbom: Option<Vec<u8>>,
     /// Content of entries that composing changes or follows, by entry.
     pub captured: BTreeMap<usize, Vec<u8>>,
+    /// Content of every entry, if there was room for it.
+    kept: Option<Vec<Vec<u8>>>,
 }
 
 impl Opened {
@@ -56,6 +61,25 @@ impl Opened {
             tree.get(path).is_some_and(
                 |node| matches!(node.kind, Kind::File(Content::Package { package, .. }) if package == number),
             )
+        })
+    }
+
+    /// Calls `visit` for every entry in order, with its number, its path in the tree and its content.
+    /// Content that was kept in memory is given up by it.
+    pub fn visit_placed(
+        &mut self,
+        mut visit: impl FnMut(usize, Option<&str>, &mut dyn Read) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let placed = &self.placed;
+        let path = |number: usize| placed.get(number).and_then(Option::as_deref);
+        if let Some(kept) = self.kept.take() {
+            let mut entries = kept.into_iter().enumerate();
+            return entries.try_for_each(|(number, content)| visit(number, path(number), &mut content.as_slice()));
+        }
+        let mut number = 0;
+        self.package.visit(|_, content| {
+            number += 1;
+            visit(number - 1, path(number - 1), content)
         })
     }
 
@@ -83,6 +107,7 @@ pub(crate) fn label(information: &PackageInformation) -> String {
 pub(crate) fn read_all(packages: &[PackageFile], architecture: Option<Architecture>) -> Result<Vec<Opened>, Error> {
     let threads = thread::available_parallelism().map_or(1, NonZeroUsize::get).min(MOST_READERS);
     let next = AtomicUsize::new(0);
+    let room = AtomicU64::new(KEPT_BYTES);
     let read: Mutex<BTreeMap<usize, Result<Opened, Error>>> = Mutex::new(BTreeMap::new());
     thread::scope(|scope| {
         for _ in 0..threads.min(packages.len()) {
@@ -90,7 +115,7 @@ pub(crate) fn read_all(packages: &[PackageFile], architecture: Option<Architectu
                 loop {
                     let number = next.fetch_add(1, Ordering::Relaxed);
                     let Some(package) = packages.get(number) else { return };
-                    let opened = read_one(package, architecture);
+                    let opened = read_one(package, architecture, &room);
                     if opened.is_err() {
                         // The ones before this one are under way: the first failure is among them.
                         next.fetch_max(packages.len(), Ordering::Relaxed);
@@ -103,20 +128,39 @@ pub(crate) fn read_all(packages: &[PackageFile], architecture: Option<Architectu
     read.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner).into_values().collect()
 }
 
-fn read_one(file: &PackageFile, architecture: Option<Architecture>) -> Result<Opened, Error> {
+fn read_one(file: &PackageFile, architecture: Option<Architecture>, room: &AtomicU64) -> Result<Opened, Error> {
     let mut opened = open(file, architecture)?;
-    let Opened { package, information, entries, sbom, captured, .. } = &mut opened;
+    let Opened { package, information, entries, sbom, captured, kept, .. } = &mut opened;
     let own_sbom = format!("var/lib/db/sbom/{}.spdx.json", label(information));
+    // What the package says of its size is held against what it has, file by file.
+    let mut left = information.installed_size;
+    let reserved = room.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |room| room.checked_sub(left));
+    *kept = reserved.is_ok().then(Vec::new);
     package.visit::<Error>(|entry, content| {
-        if entry.kind == FileKind::Regular {
-            if entry.path == own_sbom {
-                *sbom = Some(capture(entry, information, content, SBOM_LIMIT)?);
-            } else if is_followed(&entry.path) {
-                captured.insert(entries.len(), capture(entry, information, content, CAPTURE_LIMIT)?);
+        let mut follow = |content: &mut dyn Read| {
+            if entry.kind == FileKind::Regular {
+                if entry.path == own_sbom {
+                    *sbom = Some(capture(entry, information, content, SBOM_LIMIT)?);
+                } else if is_followed(&entry.path) {
+                    captured.insert(entries.len(), capture(entry, information, content, CAPTURE_LIMIT)?);
+                }
+            }
+            entries.push(entry.clone());
+            Ok(())
+        };
+        match (kept.as_mut(), left.checked_sub(entry.size)) {
+            (Some(kept), Some(rest)) => {
+                left = rest;
+                let bytes = read(entry, information, content, entry.size)?;
+                follow(&mut bytes.as_slice())?;
+                kept.push(bytes);
+                Ok(())
+            }
+            _ => {
+                *kept = None;
+                follow(content)
             }
         }
-        entries.push(entry.clone());
-        Ok(())
     })?;
     Ok(opened)
 }
@@ -150,6 +194,7 @@ fn open(file: &PackageFile, architecture: Option<Architecture>) -> Result<Opened
         placed: Vec::new(),
         sbom: None,
         captured: BTreeMap::new(),
+        kept: None,
     })
 }
 
@@ -175,7 +220,16 @@ fn capture(
             problem: format!("it has {} bytes, the limit is {limit}", entry.size),
         });
     }
-    let mut bytes = Vec::new();
+    read(entry, information, content, limit)
+}
+
+fn read(
+    entry: &FileEntry,
+    information: &PackageInformation,
+    content: &mut dyn Read,
+    limit: u64,
+) -> Result<Vec<u8>, Error> {
+    let mut bytes = Vec::with_capacity(usize::try_from(entry.size.min(limit)).unwrap_or(0));
     content.read_to_end(&mut bytes).map_err(|source| apk::Error::Io {
         what: format!("`/{}` of package `{}`", entry.path, label(information)),
         source,

@@ -193,12 +193,8 @@ fn write_tree(
         let Some(opened) = packages.get_mut(*number).filter(|opened| opened.holds_files(tree, *number)) else {
             continue;
         };
-        let mut count = 0;
-        let placed = &opened.placed;
-        opened.package.visit::<Error>(|_, content| {
-            let entry = count;
-            count += 1;
-            match placed.get(entry).and_then(|place| own_file(tree, place.as_deref()?, *number, entry)) {
+        opened.visit_placed(|entry, place, content| {
+            match place.and_then(|place| own_file(tree, place, *number, entry)) {
                 Some((path, node, size)) => stream.file(path, node, size, content).map_err(at(path)),
                 None => Ok(()),
             }
@@ -208,7 +204,12 @@ fn write_tree(
 }
 
 /// The node of a package's entry, if that package's content is what is at the path.
-fn own_file<'t>(tree: &'t Tree, path: &'t str, package: usize, entry: usize) -> Option<(&'t str, &'t Node, u64)> {
+pub(crate) fn own_file<'t>(
+    tree: &'t Tree,
+    path: &'t str,
+    package: usize,
+    entry: usize,
+) -> Option<(&'t str, &'t Node, u64)> {
     let (path, node) = tree.entry(path)?;
     match node.kind {
         Kind::File(Content::Package { package: of, entry: own, size }) if (of, own) == (package, entry) => {

@@ -10,6 +10,7 @@ use cap_std::fs::{Dir, OpenOptions};
 use crate::Error;
 use crate::facts::PackageFile;
 use crate::install::{Installation, install};
+use crate::layer::own_file;
 use crate::system;
 use crate::tree::{Content, Kind, Node, Tree};
 
@@ -60,19 +61,11 @@ impl Unpack<'_> {
             }
         }
         for (number, opened) in packages.iter_mut().enumerate() {
-            let mut count = 0;
-            let placed = &opened.placed;
-            opened.package.visit::<Error>(|_, content| {
-                let entry = count;
-                count += 1;
-                if let Some(path) = placed.get(entry).and_then(Option::as_deref)
-                    && let Some(node) = tree.get(path)
-                    && let Kind::File(Content::Package { package, entry: own, .. }) = node.kind
-                    && (package, own) == (number, entry)
-                {
-                    self.file(path, node, content).map_err(self.at(path))?;
+            opened.visit_placed(|entry, place, content| {
+                match place.and_then(|place| own_file(tree, place, number, entry)) {
+                    Some((path, node, _)) => self.file(path, node, content).map_err(self.at(path)),
+                    None => Ok(()),
                 }
-                Ok(())
             })?;
         }
         for (path, node) in tree.iter() {
