@@ -275,10 +275,15 @@ pub enum Image {
         /// Folder for the OCI layout.
         #[arg(long, value_name = "DIR", default_value = "image")]
         output: PathBuf,
+        /// Of a file, its lock: exactly these packages, and none if the file has changed since.
+        #[arg(long, value_name = "FILE")]
+        lockfile: Option<PathBuf>,
         /// Of a file, where its packages come from.
         #[command(flatten)]
         repositories: RepositoryArguments,
     },
+    /// Write which package files an apko YAML file gets now, in the format of apko's lock files
+    Lock(LockImage),
     /// Every published version
     List,
     /// Take digests out of the registry that `[retention]` of mill.toml lets go
@@ -305,6 +310,19 @@ pub struct Solve {
     /// Architecture; those under `archs`, or else the host's, when not given.
     #[arg(long, value_name = "A")]
     pub arch: Option<apk::Architecture>,
+    /// Where its packages come from.
+    #[command(flatten)]
+    pub repositories: RepositoryArguments,
+}
+
+/// `mill image lock`.
+#[derive(Debug, Args)]
+pub struct LockImage {
+    /// apko YAML file.
+    pub file: PathBuf,
+    /// The lock file; by default the YAML file's name with `.lock.json`.
+    #[arg(long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
     /// Where its packages come from.
     #[command(flatten)]
     pub repositories: RepositoryArguments,

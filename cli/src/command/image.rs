@@ -6,7 +6,7 @@ use crate::factory::Factory;
 use crate::output::{self, Failure, Format, OrFail, table};
 
 use super::cycle::size;
-use super::{image_build, image_solve};
+use super::{image_build, image_lock, image_solve};
 
 pub async fn run(global: &Global, command: Image) -> Result<u8, Failure> {
     match command {
@@ -17,7 +17,10 @@ pub async fn run(global: &Global, command: Image) -> Result<u8, Failure> {
             history(global, &Factory::open(global).await?.context, &name, tag.as_deref()).await
         }
         Image::Solve(solve) => image_solve::run(global, &solve).await,
-        Image::Build { name, output, repositories } => image_build::run(global, &name, &output, &repositories).await,
+        Image::Build { name, output, lockfile, repositories } => {
+            image_build::run(global, &name, &output, &repositories, lockfile.as_deref()).await
+        }
+        Image::Lock(lock) => image_lock::run(global, &lock).await,
     }
 }
 

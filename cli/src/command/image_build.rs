@@ -8,13 +8,14 @@ use image::{Composition, PackageFile, Settings};
 use recipe::{ImageConfiguration, ImageDefinition};
 use serde_json::json;
 use stage::{Context, files, resolve_for_all};
+use upstream::Fetcher;
 
 use crate::arguments::{Global, RepositoryArguments};
 use crate::factory::{self, Factory};
 use crate::output::{self, Failure, Format, OrFail};
 use crate::sources::{self, Sources};
 
-use super::image_solve;
+use super::{image_lock, image_solve};
 
 /// An image's configurations, one per stream.
 fn configurations(context: &Context, name: &str) -> Result<Vec<ImageConfiguration>, Failure> {
@@ -70,9 +71,25 @@ pub async fn solve_from_catalog(
 
 /// Composes an image without testing or publishing it: of the catalog or of a file that names no
 /// repositories from the home's packages, else from those of the file's repositories.
-pub async fn run(global: &Global, name: &str, folder: &Path, arguments: &RepositoryArguments) -> Result<u8, Failure> {
+/// With a lock, a file gets exactly the packages that the lock names.
+pub async fn run(
+    global: &Global,
+    name: &str,
+    folder: &Path,
+    arguments: &RepositoryArguments,
+    lockfile: Option<&Path>,
+) -> Result<u8, Failure> {
     let file = Path::new(name);
-    let (configuration, packages, keys) = if image_solve::is_file_name(file) {
+    let (configuration, packages, keys) = if let Some(lockfile) = lockfile {
+        if !image_solve::is_file_name(file) {
+            return Err(Failure::usage("a lock is of a file; its name ends in `.yaml`"));
+        }
+        let definition = image_solve::load(file)?;
+        let sources = Sources::of(&definition.configuration, file, arguments)?;
+        let keys = image_keys(&sources, &image_solve::fetcher(global, arguments)?).await?;
+        let packages = image_lock::packages(global, lockfile, &definition, arguments).await?;
+        (definition.configuration, packages, keys)
+    } else if image_solve::is_file_name(file) {
         let (configuration, sources) = image_solve::read(file, arguments)?;
         if sources.is_empty() {
             let factory = Factory::open(global).await?;
@@ -81,7 +98,9 @@ pub async fn run(global: &Global, name: &str, folder: &Path, arguments: &Reposit
             (configuration, packages, Vec::new())
         } else {
             let (packages, keys) = from_repositories(global, file, &configuration, &sources, arguments).await?;
-            (configuration, packages, keys)
+            let files = |chosen: Vec<Chosen>| chosen.into_iter().map(|chosen| chosen.package).collect();
+            let packages = packages.into_iter().map(|(architecture, chosen)| (architecture, files(chosen)));
+            (configuration, packages.collect(), keys)
         }
     } else {
         let context = &Factory::open(global).await?.context;
@@ -114,7 +133,15 @@ pub async fn run(global: &Global, name: &str, folder: &Path, arguments: &Reposit
 }
 
 /// An image's packages per architecture, in install order.
-type Packages = BTreeMap<Architecture, Vec<PackageFile>>;
+pub type Packages = BTreeMap<Architecture, Vec<PackageFile>>;
+
+/// A package of a repository.
+pub struct Chosen {
+    /// Its file on this machine.
+    pub package: PackageFile,
+    /// Where the repository has it: a path or a URL.
+    pub location: String,
+}
 
 async fn from_home(
     context: &Context,
@@ -134,13 +161,15 @@ async fn from_home(
     Ok(packages)
 }
 
-async fn from_repositories(
+/// The packages that a definition gets from its repositories, in install order, and the keys that
+/// the image trusts.
+pub async fn from_repositories(
     global: &Global,
     file: &Path,
     configuration: &ImageConfiguration,
     sources: &Sources,
     arguments: &RepositoryArguments,
-) -> Result<(Packages, Vec<image::Key>), Failure> {
+) -> Result<(BTreeMap<Architecture, Vec<Chosen>>, Vec<image::Key>), Failure> {
     if sources.is_unverified() {
         return Err(Failure::bad(
             "the file names no keyring, so nobody vouches for the packages; name `contents.keyring`, or pass --keyring-append or --ignore-signatures",
@@ -161,14 +190,15 @@ async fn from_repositories(
         let mut files = Vec::new();
         for chosen in solution.packages() {
             let (entry, path) = repositories.package(chosen, &fetcher, &cache).await.or_bad()?;
-            files.push(PackageFile { entry, path });
+            let location = repositories.location(chosen).or_bad()?;
+            files.push(Chosen { package: PackageFile { entry, path }, location });
         }
         packages.insert(universe.architecture(), files);
     }
-    let keys = sources
-        .keys(&fetcher)
-        .await?
-        .into_iter()
-        .map(|key| Ok(image::Key { name: key.name().to_owned(), content: key.to_pem().or_bad()? }));
-    Ok((packages, keys.collect::<Result<_, Failure>>()?))
+    Ok((packages, image_keys(sources, &fetcher).await?))
+}
+
+async fn image_keys(sources: &Sources, fetcher: &Fetcher) -> Result<Vec<image::Key>, Failure> {
+    let keys = sources.keys(fetcher).await?.into_iter();
+    keys.map(|key| Ok(image::Key { name: key.name().to_owned(), content: key.to_pem().or_bad()? })).collect()
 }

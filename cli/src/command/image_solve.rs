@@ -1,10 +1,11 @@
 //! `mill image solve` and the choice of packages for `mill image build FILE.yaml`.
 
+use std::io::Read as _;
 use std::path::Path;
 use std::sync::Arc;
 
 use apk::{Architecture, Dependency};
-use recipe::ImageConfiguration;
+use recipe::{ImageConfiguration, LoadedImage};
 use repositories::Repositories;
 use solve::{Solution, Task, Universe};
 
@@ -65,11 +66,34 @@ pub fn is_file_name(name: &Path) -> bool {
     name.extension().is_some_and(|extension| extension == "yaml" || extension == "yml")
 }
 
+/// The most bytes of a definition.
+const DEFINITION_BYTES: u64 = 1 << 20;
+
+/// A definition in a file, with what it includes: paths beside the file, else in the working folder.
+pub fn load(file: &Path) -> Result<LoadedImage, Failure> {
+    let name = file.display().to_string();
+    let text = read_text(file).map_err(|error| Failure::bad(format!("read `{name}`: {error}")))?;
+    let beside = file.parent().unwrap_or(Path::new(""));
+    let mut include = |include: &str| {
+        let here = beside.join(include);
+        let path = if here.is_file() { here } else { include.into() };
+        read_text(&path).map_err(|error| format!("read `{}`: {error}", path.display()))
+    };
+    ImageConfiguration::load(&text, &name, &mut include).or_bad()
+}
+
+fn read_text(path: &Path) -> std::io::Result<String> {
+    let mut text = String::new();
+    std::fs::File::open(path)?.take(DEFINITION_BYTES + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > DEFINITION_BYTES {
+        return Err(std::io::Error::other(format!("it has more than {DEFINITION_BYTES} bytes")));
+    }
+    Ok(text)
+}
+
 /// A definition in a file, and where its packages come from.
 pub fn read(file: &Path, arguments: &RepositoryArguments) -> Result<(ImageConfiguration, Sources), Failure> {
-    let name = file.display().to_string();
-    let text = std::fs::read_to_string(file).map_err(|error| Failure::bad(format!("read `{name}`: {error}")))?;
-    let configuration = ImageConfiguration::parse(&text, &name).or_bad()?;
+    let configuration = load(file)?.configuration;
     let sources = Sources::of(&configuration, file, arguments)?;
     Ok((configuration, sources))
 }

@@ -3,6 +3,7 @@ mod catalog;
 mod cycle;
 mod image;
 mod image_build;
+mod image_lock;
 mod image_solve;
 mod key;
 mod package;

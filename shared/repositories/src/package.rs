@@ -7,6 +7,25 @@ use crate::open::Folder;
 use crate::{Error, Repositories, Result};
 
 impl Repositories {
+    /// Where a chosen package's file is in its repository: an absolute path or a URL.
+    ///
+    /// # Errors
+    /// [`Error::Homeless`], or where there is no working folder.
+    pub fn location(&self, chosen: &solve::Selected<'_>) -> Result<String> {
+        let file_name = chosen.entry.file_name();
+        let repository = chosen.repository.and_then(|number| self.repositories.get(number));
+        match repository.map(|repository| &repository.folder) {
+            None => Err(Error::Homeless { package: format!("{}-{}", chosen.entry.name, chosen.entry.version) }),
+            Some(Folder::Url(folder)) => Ok(format!("{folder}/{file_name}")),
+            Some(Folder::Path(folder)) => {
+                let path = folder.join(file_name);
+                let absolute = std::path::absolute(&path);
+                let absolute = absolute.map_err(|source| Error::Io { action: "find", path, source })?;
+                Ok(absolute.display().to_string())
+            }
+        }
+    }
+
     /// The file of a chosen package, which is the one that the index lists: name, version, size and
     /// checksum agree. What is fetched stays in the folder `cache` under its checksum.
     ///

@@ -51,6 +51,10 @@ impl<I, T> Arena<I, T> {
         self.rows.len()
     }
 
+    pub(crate) fn reserve(&mut self, rows: usize) {
+        self.rows.reserve_exact(rows);
+    }
+
     pub(crate) fn push(&mut self, row: T) {
         self.rows.push(row);
     }

@@ -32,6 +32,24 @@ impl<'a> Builder<'a> {
         }
     }
 
+    /// Makes room for records, so that the tables do not grow by doubling.
+    pub(crate) fn reserve<'r>(&mut self, records: impl Iterator<Item = &'r IndexRecord<'a>>)
+    where
+        'a: 'r,
+    {
+        let (mut packages, mut links, mut provides) = (0, 0, 0);
+        for record in records {
+            packages += 1;
+            let own = record.provides.iter().count();
+            provides += own;
+            links += own + record.depends.iter().count() + record.install_if.iter().count();
+        }
+        self.packages.reserve(packages);
+        self.links.reserve_exact(links);
+        self.providers.reserve_exact(packages + provides);
+        self.known.reserve(packages);
+    }
+
     pub(crate) fn tag(&mut self, tag: Option<&str>) -> usize {
         let text = tag.unwrap_or_default();
         match self.tags.iter().position(|known| known.text == text) {

@@ -171,6 +171,8 @@ impl<'a> Universe<'a> {
             return Err(Error::TooManyRepositories { found: repositories.len(), limit: MAXIMUM_REPOSITORIES });
         }
         let mut builder = Builder::new(architecture);
+        let offered = repositories.iter().flat_map(|repository| repository.records);
+        builder.reserve(installed.iter().map(|(record, _)| record).chain(offered));
         let mut installed_packages = Vec::with_capacity(installed.len());
         for (position, (entry, tag)) in installed.iter().enumerate() {
             let tag = builder.tag(*tag);
