@@ -6,33 +6,27 @@
 //! and `MINIMILL_BENCH_ROUNDS` change how many definitions there are and how often each is measured.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::print_stdout)]
 
+#[path = "support/mod.rs"]
+mod support;
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use apk::{Architecture, IndexEntry, PackageInformation, PackageSpec, build_package_file};
 use jiff::Timestamp;
-use ports::local::{Database, FileBlobs};
-use ports::{Condition, Digest, Key, SystemClock, Transaction};
+use ports::{Condition, Digest, Key, Transaction};
 use stage::record::{self, PublishedPackage, RepositoryEntry};
 use stage::rules::releases::Releases;
-use stage::{
-    BuildResult, Catalog, Context, Evaluations, FolderRepository, LocalBuilder, PackageIndex, PackagePublish, Packages,
-    Settings, Silent, Stage, UnsignedPackage,
-};
-use upstream::{EndpointSettings, Endpoints, Surroundings, Upstreams};
+use stage::{BuildResult, Context, Evaluations, PackageIndex, PackagePublish, Packages, Stage, UnsignedPackage};
+use support::{context, memory, number};
 
 const ARCHITECTURE: Architecture = Architecture::X86_64;
 /// Versions that are published together, of which one index tells.
 const TOGETHER: usize = 10;
 /// Releases that are remembered of each definition.
 const RELEASES: usize = 50;
-
-fn number(name: &str, default: usize) -> usize {
-    std::env::var(name).ok().map_or(default, |text| text.parse().expect("a number"))
-}
 
 fn name(index: usize) -> String {
     format!("package-{index:04}")
@@ -73,55 +67,6 @@ fn write_catalog(folder: &Path, definitions: usize) {
     for index in 0..definitions {
         std::fs::write(folder.join(format!("packages/{}.yaml", name(index))), definition(index)).unwrap();
     }
-}
-
-async fn context(folder: &Path) -> Option<Context> {
-    let search_path = std::env::var_os("PATH").unwrap_or_default();
-    let (bubblewrap, containers) =
-        (sandbox::Bubblewrap::find(&search_path, folder), verify::Containers::find(&search_path, folder).await);
-    let (Ok(bubblewrap), Ok(containers)) = (bubblewrap, containers) else {
-        println!("not run: bubblewrap or runc is not installed");
-        return None;
-    };
-    for part in ["blobs", "apk", "registry", "work", "logs", "cache"] {
-        std::fs::create_dir(folder.join(part)).unwrap();
-    }
-    let clock = Arc::new(SystemClock);
-    let database = Database::open(&folder.join("state.sqlite"), clock.clone()).unwrap();
-    let surroundings = Surroundings::of_machine(|name| std::env::var(name).ok(), folder.to_owned());
-    let endpoints = Endpoints::new(EndpointSettings::default(), surroundings);
-    Some(Context {
-        state: Arc::new(database.clone()),
-        queue: Arc::new(database),
-        blobs: Arc::new(FileBlobs::new(folder.join("blobs"))),
-        clock,
-        catalog: Catalog::load(&folder.join("catalog")).unwrap(),
-        upstreams: Upstreams::new(endpoints, &folder.join("cache"), upstream::Options::default()).unwrap(),
-        builder: Arc::new(LocalBuilder::new(bubblewrap, folder.join("work"), folder.join("logs"))),
-        containers,
-        repository: Arc::new(FolderRepository::new(folder.join("apk"))),
-        registry: Arc::new(registry::Layouts::new(folder.join("registry"))),
-        package_key: Arc::new(sign::LocalRsaKey::load_or_create(&folder.join("bench.rsa"), 4096).unwrap()),
-        attestor: Arc::new(sign::LocalEcdsaKey::load_or_create(&folder.join("bench.key")).unwrap()),
-        stopping: Arc::default(),
-        matcher: stage::MatcherCache::default(),
-        universes: stage::Universes::default(),
-        evaluations: Evaluations::default(),
-        index_turn: tokio::sync::Mutex::default(),
-        progress: Arc::new(Silent),
-        settings: Settings {
-            architectures: vec![ARCHITECTURE],
-            left_out: BTreeMap::new(),
-            source_date_epoch: None,
-            focus: None,
-            legacy_signatures: false,
-            retention: None,
-            authenticity: stage::DefaultPolicy::default(),
-            require_tests: false,
-            work: folder.join("work"),
-            layer_cache: None,
-        },
-    })
 }
 
 /// A package file as a build leaves it.
@@ -239,16 +184,10 @@ fn tell(what: &str, now: &[Duration], anew: &[Duration]) {
     println!("{what:<58} {now:>10.1?}   evaluating all anew {anew:>10.1?}   ratio {ratio:.3}");
 }
 
-fn memory() -> String {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap_or("VmRSS: unknown");
-    line.split_whitespace().skip(1).collect::<Vec<_>>().join(" ")
-}
-
 async fn run(folder: &Path, definitions: usize, rounds: usize) {
     write_catalog(&folder.join("catalog"), definitions);
     let start = Instant::now();
-    let Some(mut context) = context(folder).await else { return };
+    let Some(mut context) = context(folder, vec![ARCHITECTURE]).await else { return };
     println!("{definitions} definitions, read in {:.1?}", start.elapsed());
     publish_all(&context, folder).await;
 
