@@ -32,12 +32,8 @@ lint: setup-test ## formatting, clippy, docs, licences and sources of dependenci
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked
 	infra/setup/deny.sh
 
-bench: ## times of the solver over the real index in MINIMILL_CORPUS, of checking 3,402 definitions, of transfers beside skopeo, of composing layers, and of planning 3,400 definitions
-	$(CARGO) bench --locked -p solve
-	$(CARGO) bench --locked -p recipe --bench catalog
-	$(CARGO) bench --locked -p registry
-	$(CARGO) bench --locked -p image
-	$(CARGO) bench --locked -p stage --bench catalog
+bench: ## every bench, and at its end one table of the ratios to their baselines; real data is read from MINIMILL_CORPUS
+	CARGO="$(CARGO)" infra/bench/run.sh
 
 doc: ## the documentation of every crate
 	$(CARGO) doc --workspace --no-deps --locked

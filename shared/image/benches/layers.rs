@@ -218,6 +218,10 @@ fn main() {
             .map(|(time, other)| format!("{:6.2} s  {:.2}x", time.as_secs_f64(), time.div_duration_f64(other)));
         let ratio = *size as f64 / sizes[0] as f64;
         println!("{name:24} {} {}  {size:>12} {ratio:.3}x  {:>6} MB", times[0], times[1], cost.memory >> 20);
+        if name.starts_with("compose") {
+            let (ours, theirs) = (cost.wall.as_secs_f64(), baseline.wall.as_secs_f64());
+            println!("ratio | {name} | {ours:.2} s | {}: {theirs:.2} s | {:.3}", ways[0].0, ours / theirs);
+        }
     }
     large(scratch.path());
 }

@@ -73,6 +73,7 @@ async fn skopeo(from: &str, to: &str) -> Option<Duration> {
 fn row(what: &str, ours: Duration, theirs: Duration) {
     let (ours, theirs) = (ours.as_secs_f64(), theirs.as_secs_f64());
     println!("{what:28} {ours:8.2} s {theirs:8.2} s {:8.2}x", ours / theirs);
+    println!("ratio | {what} | {ours:.2} s | skopeo: {theirs:.2} s | {:.3}", ours / theirs);
 }
 
 async fn run(folder: &Path) -> Option<()> {

@@ -182,6 +182,7 @@ fn tell(what: &str, now: &[Duration], anew: &[Duration]) {
     let (now, anew) = (median(now.to_vec()), median(anew.to_vec()));
     let ratio = now.as_secs_f64() / anew.as_secs_f64();
     println!("{what:<58} {now:>10.1?}   evaluating all anew {anew:>10.1?}   ratio {ratio:.3}");
+    println!("ratio | {what} | {now:.1?} | evaluating all anew: {anew:.1?} | {ratio:.3}");
 }
 
 async fn run(folder: &Path, definitions: usize, rounds: usize) {
