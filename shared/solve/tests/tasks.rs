@@ -116,6 +116,19 @@ fn all_architectures_get_the_same_versions() {
 }
 
 #[test]
+fn what_an_install_if_brings_is_installed_as_soon_as_its_rule_holds() {
+    let entries = [
+        package("desktop", "1", [&["protocol"], &[], &[]]),
+        package("book", "1", [&["toolkit"], &[], &[]]),
+        package("toolkit", "1", [&[], &[], &[]]),
+        package("protocol", "1", [&[], &[], &[]]),
+        package("bridge", "1", [&[], &[], &["protocol", "toolkit"]]),
+    ];
+    let order = ["toolkit=1", "book=1", "protocol=1", "bridge=1", "desktop=1"];
+    assert_eq!(try_solve(&entries, &["desktop", "book"]).unwrap(), order);
+}
+
+#[test]
 fn a_tagged_repository_is_invisible_without_its_tag() {
     let stable = [package("a", "1", [&[], &[], &[]])];
     let edge = [package("a", "2", [&[], &[], &[]]), package("b", "1", [&[], &[], &[]])];
