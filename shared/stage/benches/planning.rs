@@ -47,7 +47,7 @@ fn write_catalog(folder: &Path, primaries: &[String]) {
         for (stream, version) in STREAMS.iter().enumerate() {
             text.push_str(&format!("  - name: \"{}\"\n    version: \"{version}\"\n", stream + 1));
         }
-        text.push_str("architectures: [x86_64, aarch64]\n");
+        text.push_str("architectures: [x86_64, aarch64]\nsuites:\n  integrity: required\n  structure: required\n  runtime: required\n");
         std::fs::write(image.join("image.yaml"), text).unwrap();
         let packages = format!("contents:\n  packages:\n    - \"{primary}${{version}}\"\n    - busybox\n");
         std::fs::write(image.join("apko.yaml"), packages).unwrap();
@@ -119,6 +119,7 @@ async fn run(folder: &Path, index: &Path, images: usize) {
     write_catalog(&folder.join("catalog"), &primaries(&entries, images));
     let Some(mut context) = context(folder, Architecture::ALL.to_vec()).await else { return };
     fill(&context, &entries).await;
+    assert!(context.catalog.problems.is_empty(), "{:?}", context.catalog.problems.first());
     let plans = image_plans(&context);
     let mut anew = Duration::ZERO;
     for message in plans.iter().step_by((plans.len() / SAMPLE).max(1)).take(SAMPLE) {
