@@ -1,48 +1,75 @@
-use std::collections::BTreeMap;
-
 use sha2::{Digest, Sha256};
 use x509_cert::Certificate as X509;
 use x509_cert::der::pem::LineEnding;
 use x509_cert::der::{Decode, pem};
 
 use crate::Error;
-use crate::settings::Certificate;
+use crate::install::Installation;
+use crate::settings::{Certificate, Settings};
 use crate::system::write;
-use crate::tree::Tree;
+use crate::tree::{Content, Kind};
 
 /// Files that hold every trusted certificate; those that packages bring get the additional ones.
 pub(crate) const BUNDLES: [&str; 2] =
     ["etc/ssl/certs/ca-certificates.crt", "var/lib/ecs/deps/execute-command/certs/tls-ca-bundle.pem"];
 /// Where `update-ca-certificates` looks for certificates of one file each.
 const DIRECTORY: &str = "usr/local/share/ca-certificates";
+/// Where packages have certificates that `update-ca-certificates` takes only if [`LIST`] names them.
+const LISTED: &str = "usr/share/ca-certificates/";
+const LIST: &str = "etc/ca-certificates.conf";
 const LABEL: &str = "CERTIFICATE";
 
-/// Adds certificates to the image's trust store: each as a file of its own and to every bundle.
-pub(crate) fn install(
-    tree: &mut Tree,
-    captured: &BTreeMap<String, Vec<u8>>,
-    certificates: &[Certificate],
-    mtime: u64,
-) -> Result<(), Error> {
+/// Adds certificates to the image's trust store: the additional ones each as a file of its own, and
+/// these and those of packages that provide one of the stated names to every bundle.
+pub(crate) fn install(installation: &mut Installation, settings: &Settings, mtime: u64) -> Result<(), Error> {
     let mut added = String::new();
-    for certificate in certificates {
+    for certificate in &settings.certificates {
         let (text, fingerprint) = parse(certificate)?;
         let path = format!("{DIRECTORY}/{}-{fingerprint}.crt", certificate.name);
-        write(tree, &path, text.clone().into_bytes(), mtime)?;
+        write(&mut installation.tree, &path, text.clone().into_bytes(), mtime)?;
         added.push_str(&text);
         added.push('\n');
+    }
+    let mut listed = String::new();
+    for path in provided(installation, &settings.certificate_providers) {
+        let content = installation.content(&path)?.unwrap_or_default();
+        // As in apko, what is not one certificate is passed over: bundles and keys have these endings too.
+        let Ok((text, _)) = parse_content(&path, &String::from_utf8_lossy(&content)) else { continue };
+        added.push_str(&text);
+        added.push('\n');
+        if let Some(name) = path.strip_prefix(LISTED) {
+            listed.push_str(name);
+            listed.push('\n');
+        }
+    }
+    if !listed.is_empty() {
+        let known = installation.content(LIST)?.unwrap_or_default();
+        write(&mut installation.tree, LIST, [known.as_slice(), listed.as_bytes()].concat(), mtime)?;
     }
     if added.is_empty() {
         return Ok(());
     }
     for bundle in BUNDLES {
-        let place = tree.follow(bundle).map_err(|problem| refused(bundle, problem))?;
-        if let Some(known) = captured.get(&place) {
-            let content = [known.as_slice(), added.as_bytes()].concat();
-            write(tree, bundle, content, mtime)?;
+        if let Some(known) = installation.content(bundle)? {
+            write(&mut installation.tree, bundle, [known.as_slice(), added.as_bytes()].concat(), mtime)?;
         }
     }
     Ok(())
+}
+
+/// The paths, sorted, of the `.crt` and `.pem` files of packages that provide one of the names.
+fn provided(installation: &Installation, names: &[String]) -> Vec<String> {
+    let provides = |number: usize| {
+        let package = installation.packages.get(number);
+        package.is_some_and(|package| package.information.provides.iter().any(|provided| names.contains(provided)))
+    };
+    let files = installation.tree.iter().filter(|(path, node)| match node.kind {
+        Kind::File(Content::Package { package, .. }) => {
+            [".crt", ".pem"].iter().any(|ending| path.ends_with(ending)) && provides(package)
+        }
+        _ => false,
+    });
+    files.map(|(path, _)| path.to_owned()).collect()
 }
 
 /// The certificate's PEM text without anything around it, and the SHA-256 of its DER form.
@@ -52,6 +79,10 @@ fn parse(certificate: &Certificate) -> Result<(String, String), Error> {
     if name.is_empty() || name.len() > 128 || name.starts_with('.') || !name.chars().all(plain) {
         return Err(refused(name, "its name is letters, digits, `.`, `_` and `-`, and no `.` first"));
     }
+    parse_content(name, content)
+}
+
+fn parse_content(name: &str, content: &str) -> Result<(String, String), Error> {
     if content.matches("-----BEGIN ").count() != 1 {
         return Err(refused(name, "its content is one PEM block, no less and no more"));
     }

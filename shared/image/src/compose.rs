@@ -161,7 +161,8 @@ fn compose_with(
         system::write(tree, "etc/group", merged.group.into_bytes(), mtime)?;
     }
     system::files(tree, settings, architecture, mtime)?;
-    certificates::install(tree, &installation.captured, &settings.certificates, mtime)?;
+    certificates::install(&mut installation, settings, mtime)?;
+    let tree = &mut installation.tree;
     database::add(tree, &installation.packages, mtime)?;
     mutate::mutate(tree, &settings.paths, mtime)?;
     services::write(tree, &settings.services, mtime)?;

@@ -15,7 +15,7 @@ impl Settings {
     /// `runtime_repositories`. `include` must have been merged before.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] for a base image, certificate providers, another file system than tar,
+    /// [`Error::Unsupported`] for a base image, another file system than tar,
     /// and an `include` that is still there.
     pub fn from_definition(definition: &ImageConfiguration, keys: Vec<Key>) -> Result<Self, Error> {
         refuse_unsupported(definition)?;
@@ -55,6 +55,7 @@ impl Settings {
                 .iter()
                 .map(|certificate| Certificate { name: text(&certificate.name), content: text(&certificate.content) })
                 .collect(),
+            certificate_providers: texts(&definition.certificates.providers),
             os_release: definition.os_release.as_ref().map(os_release),
             layering: definition.layering.as_ref().map(|layering| Layering { budget: layering.budget.unwrap_or(0) }),
             compression: Compression::default(),
@@ -81,11 +82,6 @@ fn refuse_unsupported(definition: &ImageConfiguration) -> Result<(), Error> {
             definition.format.as_deref().is_some_and(|format| !matches!(format, "" | "tar")),
             "format",
             "layers are tar; leave it out",
-        ),
-        (
-            !definition.certificates.providers.is_empty(),
-            "certificates.providers",
-            "list the package that brings the bundle under `contents.packages`",
         ),
     ];
     match refused.into_iter().find(|(refused, ..)| *refused) {
@@ -195,7 +191,6 @@ annotations: {org.opencontainers.image.title: redis}
             ("contents: {baseimage: {image: ./x}}", "contents.baseimage"),
             ("format: erofs", "format"),
             ("include: other.yaml", "include"),
-            ("certificates: {providers: [a]}", "certificates.providers"),
         ] {
             let error = settings(yaml).unwrap_err();
             assert!(error.to_string().contains(setting), "{error}");

@@ -59,6 +59,23 @@ impl Installation {
         Ok(())
     }
 
+    /// The content of the regular file that a path leads to, if there is one.
+    pub fn content(&mut self, path: &str) -> Result<Option<Vec<u8>>, Error> {
+        let place = self.tree.follow(path).map_err(|problem| Error::Path {
+            setting: "composed file".to_owned(),
+            path: format!("/{path}"),
+            problem,
+        })?;
+        match self.tree.get(&place).map(|node| &node.kind) {
+            Some(Kind::File(Content::Bytes(bytes))) => Ok(Some(bytes.clone())),
+            Some(Kind::File(Content::Package { package, entry, .. })) => match self.captured.get(&place) {
+                Some(bytes) => Ok(Some(bytes.clone())),
+                None => self.packages.get_mut(*package).map(|opened| opened.capture_again(*entry)).transpose(),
+            },
+            _ => Ok(None),
+        }
+    }
+
     /// Puts one entry into the tree; `None` when another package's file stays.
     fn place(&mut self, placing: &Placing<'_>) -> Result<Option<String>, Error> {
         let number = self.packages.len();

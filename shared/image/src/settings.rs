@@ -41,6 +41,8 @@ pub struct Settings {
     pub services: Vec<(String, String)>,
     /// Certificates for the image's trust store.
     pub certificates: Vec<Certificate>,
+    /// What packages provide whose certificates the image trusts, as their `provides` have it.
+    pub certificate_providers: Vec<String>,
     /// Takes the place of whatever `/etc/os-release` packages bring.
     pub os_release: Option<OsRelease>,
     /// How packages are spread over layers; `None` for a single layer.

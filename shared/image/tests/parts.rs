@@ -83,6 +83,34 @@ fn certificate() -> Option<String> {
 }
 
 #[test]
+fn certificates_of_providers_are_added_to_the_bundle_and_listed() {
+    let Some(pem) = certificate() else { return };
+    let workshop = Workshop::new();
+    let (bundle, list) = ("etc/ssl/certs/ca-certificates.crt", "etc/ca-certificates.conf");
+    let certificates = workshop.package("ca-certificates").file(bundle, "KNOWN\n", 0o644).file(list, "a.crt\n", 0o600);
+    let own = |name: &str| {
+        workshop
+            .package(name)
+            .file(&format!("usr/share/ca-certificates/{name}/own.crt"), &format!("subject: test\n{pem}"), 0o644)
+            .file(&format!("usr/share/{name}.pem"), "no certificate", 0o644)
+            .file(&format!("usr/share/{name}.txt"), &pem, 0o644)
+    };
+    let provides = |text: &str| own("theirs").say(|information| information.provides = vec![text.to_owned()]);
+    let packages = [
+        workshop.build(certificates),
+        workshop.build(own("others")),
+        workshop.build(provides("custom-ca-certificates")),
+    ];
+    let settings = Settings { certificate_providers: vec!["custom-ca-certificates".to_owned()], ..Settings::default() };
+    let out = tempfile::tempdir().unwrap();
+    let composed = composed(&packages, &settings, out.path()).unwrap();
+    let files = listing(out.path(), &composed);
+    assert_eq!(files[bundle], format!("644 0:0 1750000000 KNOWN\n{pem}\n"));
+    assert_eq!(files[list], "600 0:0 1750000000 a.crt\ntheirs/own.crt\n");
+    assert!(!files.keys().any(|path| path.starts_with("usr/local/share/ca-certificates")));
+}
+
+#[test]
 fn certificates_are_added_to_the_packages_bundle() {
     let Some(pem) = certificate() else { return };
     let workshop = Workshop::new();

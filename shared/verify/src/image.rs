@@ -195,8 +195,14 @@ fn unpack_layer(blobs: &dyn Blobs, layer: &Descriptor, diff_id: &str, unpacking:
             unpacking.layer(&digest, &mut archive)?;
             archive.finish()
         }
+        MediaType::ImageLayerZstd => {
+            // It refuses frames that want more memory than 128 MiB for their window.
+            let mut archive = Hashing::new(zstd::Decoder::new(&mut compressed).map_err(failed)?);
+            unpacking.layer(&digest, &mut archive)?;
+            archive.finish()
+        }
         other => {
-            let message = format!("layers of the type `{other}` can't be unpacked; use gzip");
+            let message = format!("layers of the type `{other}` can't be unpacked; use gzip or zstd");
             return Err(Error::Layer { layer: digest, path: String::new(), message });
         }
     }
