@@ -221,20 +221,31 @@ impl Outline {
         let plan = plan.map_err(|error| chain(&error))?;
         let epoch = u32::try_from(plan.epoch)
             .map_err(|_| format!("{}: epoch {} is out of range", definition.file, plan.epoch))?;
-        let (bootstrap, wants) = environment(catalog, &plan);
+        let (_, wants) = environment(catalog, &plan);
         let tests = plan.outputs.iter().filter_map(|output| output.test.as_ref());
         let shared_outputs = catalog.shared_outputs(architecture);
-        let runtime = plan.outputs.iter().flat_map(|output| &output.dependencies.runtime);
-        let shared = plan.environment.packages.iter().chain(runtime).filter_map(|want| shared_outputs.get(plain(want)));
+        // One revision is claimed for all architectures, so what it is claimed for must not depend on one.
+        let others = Architecture::ALL.into_iter().filter(|other| {
+            *other != architecture && definition.builds_for(*other) && definition.builds_for(architecture)
+        });
+        let options = |other| Options { tests: false, ..Options::new(other, &catalog.pipelines) };
+        let others: Vec<BuildPlan> = others.filter_map(|other| evaluate(&definition, &options(other)).ok()).collect();
+        let plans = || std::iter::once(&plan).chain(&others);
+        let bootstrap: BTreeSet<String> = plans().flat_map(|plan| environment(catalog, plan).0).collect();
+        let wanted = plans().flat_map(|plan| {
+            let runtime = plan.outputs.iter().flat_map(|output| &output.dependencies.runtime);
+            plan.environment.packages.iter().chain(runtime)
+        });
+        let shared: BTreeSet<&String> = wanted.filter_map(|want| shared_outputs.get(plain(want))).collect();
         Ok(Self {
             identity: format!(
                 "{}\n{:?}{}",
                 plan.recipe_digest,
                 source.folder_digest,
-                tool_chain(catalog, &bootstrap, architecture)
+                tool_chain(catalog, &bootstrap.into_iter().collect::<Vec<_>>())
             ),
             test_wants: tests.flat_map(|test| &test.environment.packages).map(|want| plain(want).to_owned()).collect(),
-            shared: shared.filter(|other| *other != name).cloned().collect(),
+            shared: shared.into_iter().filter(|other| *other != name).cloned().collect(),
             node: Node { build: wants, ..Node::from_plan(&plan) },
             version: plan.version,
             epoch,
@@ -262,10 +273,12 @@ fn environment(catalog: &Catalog, plan: &BuildPlan) -> (Vec<String>, Vec<String>
 }
 
 /// What of the catalog's tool chain a build uses, so that another compiler wrapper builds again what
-/// was built with it.
-fn tool_chain(catalog: &Catalog, wants: &[String], architecture: Architecture) -> String {
-    let files = catalog.bootstrap_files(wants, architecture);
-    files.iter().map(|file| format!("\nbootstrap {} {} {}", file.kind, file.digest, file.path)).collect()
+/// was built with it on any architecture.
+fn tool_chain(catalog: &Catalog, wants: &[String]) -> String {
+    let files = Architecture::ALL.into_iter().flat_map(|architecture| catalog.bootstrap_files(wants, architecture));
+    let lines: BTreeSet<String> =
+        files.map(|file| format!("\nbootstrap {} {} {}", file.kind, file.digest, file.path)).collect();
+    lines.into_iter().collect()
 }
 
 /// The whole of a definition at the revision that it has claimed.
@@ -339,4 +352,46 @@ pub fn in_parallel<T: Sync, R: Send>(items: &[T], map: impl Fn(&T) -> R + Sync) 
         });
         results.collect()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn what_a_revision_is_claimed_for_is_the_same_on_every_architecture() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |file: &str, text: &str| {
+            let path = folder.path().join(file);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        };
+        write(
+            "bootstrap/bootstrap.yaml",
+            "provides:\n  cc:\n    debian: [gcc]\n    files: [bin/cc]\n    targets:\n      aarch64: {debian: [], files: \
+             [aarch64]}\n  cross: {debian: [gcc], files: [bin/cross]}\n",
+        );
+        for file in ["bin/cc", "bin/cross", "aarch64/cc"] {
+            write(&format!("bootstrap/{file}"), file);
+        }
+        write(
+            "packages/a.yaml",
+            "package: {name: a, version: '1', epoch: 0}\nenvironment: {contents: {packages: [cc]}}\npipeline:\n  - if: \
+             ${{build.arch}} == 'aarch64'\n    needs: {packages: [cross]}\n    runs: 'true'\n  - runs: 'true'\n",
+        );
+        let identities = || {
+            let catalog = Catalog::load(folder.path()).unwrap();
+            let source = &catalog.packages["a"];
+            Architecture::ALL
+                .map(|architecture| Outline::new(&catalog, "a", source, None, architecture).unwrap().identity)
+        };
+        let [one, other] = identities();
+        assert_eq!(one, other);
+        write("bootstrap/aarch64/cc", "changed");
+        let [changed, other] = identities();
+        assert_eq!(changed, other);
+        assert_ne!(changed, one);
+    }
 }
