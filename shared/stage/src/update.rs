@@ -1,141 +1,188 @@
 //! A newer version written into its definition.
 
+use std::path::Path;
+
 use ports::{Condition, Document, Transaction, Write};
-use recipe::{Expected, NewChecksum, PackageDefinition, Source, update_definition_text};
-use serde::Serialize;
+use recipe::{Expected, GitSource, NewChecksum, PackageDefinition, Source, update_definition_text};
+use serde::{Deserialize, Serialize};
 use upstream::{Chosen, GitAddress, SourceUri};
 
+use crate::authenticity::{DefaultPolicy, Subject, Verdict, policy_of, prove};
 use crate::record::{Event, Upstream};
 use crate::rules::releases::{Releases, Republished};
 use crate::upstream_check::{releases_key, upstream_key};
 use crate::watch::{self, Watched, classify, is_same};
-use crate::{Context, StageError, chain};
+use crate::{Context, StageError, build_sources, chain};
 
 /// What a checksum of a new version rests on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Basis {
-    /// The ecosystem's own chain of proof.
+    /// A proof that the package's policy names, or the ecosystem's own chain.
     Proved,
-    /// The commit that the tag pointed to when it was first asked about.
+    /// The commit that the tag pointed to when it was first asked about: trust on first use.
     TagOnFirstUse,
-    /// The bytes that the address gave; nothing says that they are authentic.
-    Computed,
+    /// The bytes that the address gave when it was first asked: trust on first use.
+    AddressOnFirstUse,
 }
 
 /// A definition's text for a newer version.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Proposal {
     /// The whole text, which differs in version, epoch and checksum only.
     Ready {
         /// The text.
         text: String,
-        /// SHA-256 of the source, where it is a file.
-        sha256: Option<String>,
-        /// Commit of the source, where it is a git repository.
-        commit: Option<String>,
-        /// SHA-512 of the source, where the definition states that.
-        sha512: Option<String>,
-        /// What these rest on.
+        /// What it states of the source now.
+        checksum: NewChecksum,
+        /// What that rests on.
         basis: Basis,
-        /// How the source's authenticity was established.
+        /// How the source was had, and what its ecosystem says of it.
         evidence: serde_json::Value,
+        /// How it stands by the package's policy; none of a tag's commit that no policy asks about.
+        authenticity: Option<Verdict>,
     },
-    /// Nothing proves the new source, and why not.
+    /// There is nothing that could be stated of the new source, and why not.
     Unproved(String),
 }
 
-/// The definition's text for the chosen release, with the proved checksum of its source in place.
+/// The definition's text for the chosen release, with the checksum of its source in place.
 ///
-/// A package URL is proved by its ecosystem. A git tag is taken at the commit that the provider or
-/// the repository states, on first use; a later change of it raises an alarm. A plain address is
-/// not proved by anything.
+/// The source is proved by the package's policy before anything of it is taken: a package URL also
+/// by its ecosystem. Without a policy, a git tag is taken at the commit that the provider or the
+/// repository states, and a plain address at the bytes that it gives, both on first use; a later
+/// change of a tag raises an alarm, and other bytes no longer have the stated digest.
 ///
 /// # Errors
-/// [`StageError::Rejected`] when the source is not what its ecosystem signed, does not exist, or
-/// is not what the text names; [`StageError::Environment`] when it can't be asked about.
-pub async fn proposed(
+/// [`StageError::Rejected`] when the source is not what its ecosystem signed, is refused by its
+/// package's policy (then all is kept and told as [`prove`] does), does not exist, or is not what
+/// the text names; [`StageError::Environment`] when it or its signature can't be asked about.
+pub async fn proposed_update(
     context: &Context,
     definition: &PackageDefinition,
     watched: &Watched,
     chosen: &Chosen,
 ) -> Result<Proposal, StageError> {
-    let changed = match changed_source(context, definition, watched, chosen)? {
-        Ok(source) => source,
+    let (changed, first) = match changed_source(context, definition, watched, chosen)? {
+        Ok(found) => found,
         Err(reason) => return Ok(Proposal::Unproved(reason)),
     };
-    let uri = &changed.uri;
-    if changed.git.is_some() {
-        if !matches!(changed.expected, Expected::Commit(_)) {
-            return Ok(Proposal::Unproved(format!("`{uri}` is taken without `expected-commit`")));
+    let package = definition.package.name.as_str();
+    let release = Release { context, package, version: &chosen.version, source: &changed, first };
+    let found = match (&changed.git, &changed.expected) {
+        (Some(git), Expected::Commit(_)) => {
+            let commit = tag_commit(context, &changed, watched, chosen).await?;
+            release.tag(git, commit).await?
         }
-        let commit = tag_commit(context, &changed, watched, chosen).await?;
-        let evidence = serde_json::json!({
-            "chain": "tag",
-            "repository": uri,
-            "tag": changed.git.as_ref().and_then(|git| git.tag.as_ref()),
-            "commit": commit,
-            "trust": "tag commit, trust on first use",
+        (Some(_), _) => {
+            return Ok(Proposal::Unproved(format!("`{}` is taken without `expected-commit`", changed.uri)));
+        }
+        (None, _) if changed.uri.starts_with("pkg:") => release.package().await?,
+        (None, Expected::Sha256(_) | Expected::Sha512(_)) => release.address().await?,
+        (None, _) => return Ok(Proposal::Unproved(format!("`{}` is taken without a digest", changed.uri))),
+    };
+    let text = with_checksum(context, definition, &chosen.version, found.checksum.clone())?;
+    let Found { checksum, basis, evidence, authenticity } = found;
+    Ok(Proposal::Ready { text, checksum, basis, evidence, authenticity })
+}
+
+/// A release's source, before it is known.
+struct Release<'a> {
+    context: &'a Context,
+    package: &'a str,
+    version: &'a str,
+    source: &'a Source,
+    first: bool,
+}
+
+/// What was found of a release's source.
+struct Found {
+    checksum: NewChecksum,
+    basis: Basis,
+    evidence: serde_json::Value,
+    authenticity: Option<Verdict>,
+}
+
+impl Release<'_> {
+    /// A tag, whose tree is fetched only where something is to be proved of it.
+    async fn tag(&self, git: &GitSource, commit: String) -> Result<Found, StageError> {
+        let asks = policy_of(self.context, self.package, self.first).is_some()
+            || self.context.settings.authenticity == DefaultPolicy::Ecosystem;
+        let authenticity = if asks {
+            let checkout = build_sources::checkout(self.source, git, &commit);
+            let checkout = checkout.map_err(|error| classify("read the source", &error))?;
+            let fetched = self.context.upstreams.fetch_git(&checkout).await;
+            let fetched = fetched.map_err(|error| classify("fetch the source", &error))?;
+            Some(self.prove(&fetched.path, &fetched.sha256, &fetched.file_name, &fetched.evidence).await?)
+        } else {
+            None
+        };
+        let proved = authenticity.as_ref().is_some_and(Verdict::is_proved);
+        let mut evidence = serde_json::json!({
+            "chain": "tag", "repository": self.source.uri, "tag": git.tag, "commit": commit,
         });
-        let text = with_checksum(context, definition, &chosen.version, NewChecksum::Commit(commit.clone()))?;
-        let commit = Some(commit);
-        return Ok(Proposal::Ready { text, sha256: None, sha512: None, commit, basis: Basis::TagOnFirstUse, evidence });
+        if !proved {
+            evidence["trust"] = "tag commit, trust on first use".into();
+        }
+        let basis = if proved { Basis::Proved } else { Basis::TagOnFirstUse };
+        Ok(Found { checksum: NewChecksum::Commit(commit), basis, evidence, authenticity })
     }
-    if !uri.starts_with("pkg:") {
-        return Ok(Proposal::Unproved("its source proves nothing".to_owned()));
+
+    /// A package of an ecosystem, which proves it before the policy is asked.
+    async fn package(&self) -> Result<Found, StageError> {
+        let fetched = self.context.upstreams.fetch(&watch::parse(self.source)?, None).await;
+        let fetched = fetched.map_err(|error| classify("fetch the source", &error))?;
+        let verdict = self.prove(&fetched.path, &fetched.sha256, &fetched.file_name, &fetched.evidence).await?;
+        let evidence =
+            serde_json::to_value(&fetched.evidence).map_err(|error| StageError::Rejected(error.to_string()))?;
+        let checksum = NewChecksum::Sha256(fetched.sha256);
+        Ok(Found { checksum, basis: Basis::Proved, evidence, authenticity: Some(verdict) })
     }
-    let fetched = context.upstreams.fetch(&watch::parse(&changed)?, None).await;
-    let fetched = fetched.map_err(|error| classify("fetch the source", &error))?;
-    let evidence = serde_json::to_value(&fetched.evidence).map_err(|error| StageError::Rejected(error.to_string()))?;
-    let text = with_checksum(context, definition, &chosen.version, NewChecksum::Sha256(fetched.sha256.clone()))?;
-    let sha256 = Some(fetched.sha256);
-    Ok(Proposal::Ready { text, sha256, sha512: None, commit: None, basis: Basis::Proved, evidence })
+
+    /// A plain address, of which nothing but the policy says that its bytes are upstream's.
+    async fn address(&self) -> Result<Found, StageError> {
+        let source: SourceUri = watch::parse(self.source)?;
+        let found = self.context.upstreams.compute(&source).await;
+        let found = found.map_err(|error| classify("fetch the source", &error))?;
+        let url = self.source.uri.clone();
+        let declared = upstream::Evidence::Declared { url, sha256: found.sha256.clone(), sha512: None };
+        let verdict = self.prove(&found.path, &found.sha256, &found.file_name, &declared).await?;
+        let mut evidence = serde_json::json!({
+            "chain": "address", "url": self.source.uri, "sha256": found.sha256, "sha512": found.sha512,
+        });
+        let basis = if verdict.is_proved() {
+            Basis::Proved
+        } else {
+            evidence["trust"] = "what the address gave, trust on first use".into();
+            Basis::AddressOnFirstUse
+        };
+        let checksum = match &self.source.expected {
+            Expected::Sha512(_) => NewChecksum::Sha512(found.sha512),
+            _ => NewChecksum::Sha256(found.sha256),
+        };
+        Ok(Found { checksum, basis, evidence, authenticity: Some(verdict) })
+    }
+
+    async fn prove(
+        &self,
+        path: &Path,
+        sha256: &str,
+        file_name: &str,
+        evidence: &upstream::Evidence,
+    ) -> Result<Verdict, StageError> {
+        let Self { context, package, version, source, first } = *self;
+        prove(context, Subject { package, version, first, uri: &source.uri, path, sha256, file_name, evidence }).await
+    }
 }
 
-/// The definition's text for the chosen release, as the stage makes it; but a plain address is
-/// downloaded and its digest computed. Whoever takes the text must know from elsewhere that the
-/// bytes are authentic.
-///
-/// # Errors
-/// [`StageError::Rejected`] when the source is not what its ecosystem signed, does not exist, or
-/// is not what the text names; [`StageError::Environment`] when it can't be asked about.
-pub async fn computed(
-    context: &Context,
-    definition: &PackageDefinition,
-    watched: &Watched,
-    chosen: &Chosen,
-) -> Result<Proposal, StageError> {
-    let proposal = proposed(context, definition, watched, chosen).await?;
-    let Proposal::Unproved(_) = &proposal else {
-        return Ok(proposal);
-    };
-    let changed = match changed_source(context, definition, watched, chosen)? {
-        Ok(source) if source.git.is_none() => source,
-        _ => return Ok(proposal),
-    };
-    let source: SourceUri = watch::parse(&changed)?;
-    let found = context.upstreams.compute(&source).await.map_err(|error| classify("fetch the source", &error))?;
-    let checksum = match &changed.expected {
-        Expected::Sha256(_) => NewChecksum::Sha256(found.sha256.clone()),
-        Expected::Sha512(_) => NewChecksum::Sha512(found.sha512.clone()),
-        _ => return Ok(Proposal::Unproved(format!("`{}` is taken without a digest", changed.uri))),
-    };
-    let (sha256, sha512) = match &checksum {
-        NewChecksum::Sha512(sha512) => (None, Some(sha512.clone())),
-        _ => (Some(found.sha256), None),
-    };
-    let text = with_checksum(context, definition, &chosen.version, checksum)?;
-    let evidence = serde_json::json!({ "chain": "computed", "url": changed.uri });
-    Ok(Proposal::Ready { text, sha256, sha512, commit: None, basis: Basis::Computed, evidence })
-}
-
-/// The one source that changes with the version, as it is for the new one, or why there is none.
+/// The one source that changes with the version, as it is for the new one, and whether it is the
+/// definition's first; or why there is none.
 fn changed_source(
     context: &Context,
     definition: &PackageDefinition,
     watched: &Watched,
     chosen: &Chosen,
-) -> Result<Result<Source, String>, StageError> {
+) -> Result<Result<(Source, bool), String>, StageError> {
     let old = match &watched.sources {
         Ok(sources) => sources,
         Err(error) => return Err(StageError::Rejected(error.to_string())),
@@ -143,11 +190,12 @@ fn changed_source(
     let new = sources_of(context, definition, &chosen.version, &[])?.1;
     let place =
         |source: &Source| (source.uri.clone(), source.git.as_ref().map(|git| (git.tag.clone(), git.branch.clone())));
-    let mut changed = new.into_iter().filter(|source| old.iter().all(|old| place(old) != place(source)));
-    let Some(first) = changed.next() else {
+    let mut changed =
+        new.into_iter().enumerate().filter(|(_, source)| old.iter().all(|old| place(old) != place(source)));
+    let Some((index, first)) = changed.next() else {
         return Ok(Err("none of its sources changes with the version".to_owned()));
     };
-    if let Some(second) = changed.next() {
+    if let Some((_, second)) = changed.next() {
         return Ok(Err(format!(
             "more than one source changes with the version (also {}: `{}`)",
             second.location, second.uri
@@ -156,7 +204,7 @@ fn changed_source(
     if first.git.as_ref().is_some_and(|git| git.tag.is_none()) {
         return Ok(Err(format!("{}: it follows a branch, not a tag", first.location)));
     }
-    Ok(Ok(first))
+    Ok(Ok((first, index == 0)))
 }
 
 /// The definition's text and sources for a version.
