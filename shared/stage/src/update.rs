@@ -118,12 +118,10 @@ impl Release<'_> {
             None
         };
         let proved = authenticity.as_ref().is_some_and(Verdict::is_proved);
-        let mut evidence = serde_json::json!({
-            "chain": "tag", "repository": self.source.uri, "tag": git.tag, "commit": commit,
+        let trust = (!proved).then_some("tag commit, trust on first use");
+        let evidence = serde_json::json!({
+            "chain": "tag", "repository": self.source.uri, "tag": git.tag, "commit": commit, "trust": trust,
         });
-        if !proved {
-            evidence["trust"] = "tag commit, trust on first use".into();
-        }
         let basis = if proved { Basis::Proved } else { Basis::TagOnFirstUse };
         Ok(Found { checksum: NewChecksum::Commit(commit), basis, evidence, authenticity })
     }
@@ -147,15 +145,12 @@ impl Release<'_> {
         let url = self.source.uri.clone();
         let declared = upstream::Evidence::Declared { url, sha256: found.sha256.clone(), sha512: None };
         let verdict = self.prove(&found.path, &found.sha256, &found.file_name, &declared).await?;
-        let mut evidence = serde_json::json!({
-            "chain": "address", "url": self.source.uri, "sha256": found.sha256, "sha512": found.sha512,
+        let proved = verdict.is_proved();
+        let trust = (!proved).then_some("what the address gave, trust on first use");
+        let evidence = serde_json::json!({
+            "chain": "address", "url": self.source.uri, "sha256": found.sha256, "sha512": found.sha512, "trust": trust,
         });
-        let basis = if verdict.is_proved() {
-            Basis::Proved
-        } else {
-            evidence["trust"] = "what the address gave, trust on first use".into();
-            Basis::AddressOnFirstUse
-        };
+        let basis = if proved { Basis::Proved } else { Basis::AddressOnFirstUse };
         let checksum = match &self.source.expected {
             Expected::Sha512(_) => NewChecksum::Sha512(found.sha512),
             _ => NewChecksum::Sha256(found.sha256),
