@@ -9,6 +9,7 @@ use std::time::Instant;
 use serde_json::{Value, json};
 use tests::archive::{Archive, ArchiveKey, Server, sha256_hex};
 use tests::factory::{Answer, Factory, answer};
+use tests::git::{GitServer, Repository};
 
 const FIRST: &str = "1111111111111111111111111111111111111111";
 const SECOND: &str = "2222222222222222222222222222222222222222";
@@ -148,7 +149,7 @@ fn a_new_tag_is_written_into_the_definition_and_only_those_lines_change() {
     let told = cycle.texts("skipped", "upstream-check", "hand");
     assert!(told[0].contains("1.1 follows 1.0") && told[0].contains("update.manual"), "{told:?}");
 
-    // A plain address proves nothing; its digest is computed, and called so.
+    // Nothing is stated of what a plain address gives; its digest is computed, and called so.
     let address = format!("{}/files/plain-", bench.server.base());
     bench.web.put("files/plain-1.1.tar.gz", "the new source");
     bench.factory.write(
@@ -163,12 +164,9 @@ fn a_new_tag_is_written_into_the_definition_and_only_those_lines_change() {
     bench.web.put("download/", "plain-1.0.tar.gz plain-1.1.tar.gz");
     let page = format!("page: {}/download/\npattern: 'plain-([0-9.]+)\\.tar\\.gz'\n", bench.server.base());
     bench.factory.write("watch/plain.yaml", &page);
-    let cycle = bench.run(&["cycle"]);
-    let told = cycle.texts("skipped", "upstream-check", "plain");
-    assert!(told[0].contains("proves nothing") && told[0].contains("mill upstream update plain"), "{told:?}");
     let computed = bench.run(&["upstream", "update", "plain", "--write"]);
     computed.expect_code(0);
-    assert_eq!(computed.json["basis"], "computed");
+    assert_eq!(computed.json["basis"], "address-on-first-use");
     assert!(computed.json["note"].as_str().unwrap().contains("not proved"));
     assert!(bench.text("plain").contains(&sha256_hex(b"the new source")));
 }
@@ -329,4 +327,65 @@ fn commit(repository: &Path, text: &str) -> String {
     git(repository, &["add", "README.md"]);
     git(repository, &["commit", "--quiet", "--message", text]);
     git(repository, &["rev-parse", "HEAD"])
+}
+
+#[test]
+fn every_source_that_follows_the_version_gets_its_own_commit_or_none_is_taken() {
+    let bench = Bench::new();
+    let server = GitServer::start();
+    let (program, data) = (server.repository("program"), server.repository("data"));
+    let release = |repository: &Repository, version: &str| {
+        let text = format!("{} {version}", repository.folder().file_name().unwrap().display());
+        let commit = repository.commit(&text, &[("file", &text)]);
+        repository.tag(&format!("v{version}"));
+        commit
+    };
+    let (program_first, data_first) = (release(&program, "1.0"), release(&data, "1.0"));
+    let step = |name: &str, commit: &str| {
+        format!(
+            "  - uses: git-checkout\n    with:\n      repository: {}\n      tag: v${{{{package.version}}}}\n      \
+             expected-commit: {commit}\n      destination: {name}\n",
+            server.url(name)
+        )
+    };
+    let definition = format!(
+        "package:\n  name: double\n  version: \"1.0\"\n  epoch: 0\n  copyright:\n    - license: Apache-2.0\nenvironment:\n  \
+         contents:\n    packages: [git]\npipeline:\n{}{}  - runs: |\n      mkdir -p ${{{{targets.destdir}}}}/usr/share/double\n      \
+         cp program/* ${{{{targets.destdir}}}}/usr/share/double/program\n      cp data/* \
+         ${{{{targets.destdir}}}}/usr/share/double/data\nupdate:\n  enabled: true\n  git:\n    strip-prefix: v\n",
+        step("program", &program_first),
+        step("data", &data_first)
+    );
+    bench.factory.write("packages/double.yaml", &definition);
+    let first = bench.run(&["cycle"]);
+    assert!(bench.factory.package_index().contains_key("double 1.0-r0"), "{:#}", first.json);
+
+    // One has released, the other has not: nothing is taken by halves.
+    let program_second = release(&program, "1.1");
+    let half = bench.run(&["cycle"]);
+    let told = half.failure("upstream-check", "double");
+    assert!(told.contains("has no tag `v1.1`") && told.contains(&server.url("data")), "{told}");
+    assert!(!bench.factory.package_index().contains_key("double 1.1-r0"));
+
+    let data_second = release(&data, "1.1");
+    let proposed = bench.run(&["upstream", "update", "double"]);
+    proposed.expect_code(0);
+    let expected = definition
+        .replace("\"1.0\"", "\"1.1\"")
+        .replace(&program_first, &program_second)
+        .replace(&data_first, &data_second);
+    assert_eq!(proposed.json["text"], expected);
+    assert_eq!(proposed.json["checksum"]["commit"], program_second);
+    assert_eq!(proposed.json["further"][0]["commit"], data_second);
+    let cycle = bench.run(&["cycle"]);
+    assert_eq!(cycle.texts("done", "upstream-check", "double"), ["1.1 follows 1.0"]);
+    assert!(bench.factory.package_index().contains_key("double 1.1-r0"), "{:#}", cycle.json);
+
+    // A tag of either that moves later stops what would be built from it.
+    program.commit("again", &[("file", "another 1.1")]);
+    program.git(&["tag", "--force", "v1.1"]);
+    let moved = bench.run(&["cycle"]);
+    moved.expect_code(1);
+    assert!(moved.failure("upstream-check", "double").contains("1.1"));
+    assert!(!bench.factory.package_index().contains_key("double 1.1-r1"));
 }

@@ -156,6 +156,13 @@ impl Archive {
         state.files.insert(path.to_owned(), bytes);
     }
 
+    /// No longer serves what was put beside the archive.
+    pub fn remove(&self, path: &str) {
+        let mut state = self.state();
+        state.others.remove(path);
+        state.files.remove(path);
+    }
+
     /// Changes what the next [`publish`](Self::publish) writes.
     pub fn set(&self, change: impl FnOnce(&mut Settings)) {
         change(&mut self.state().settings);

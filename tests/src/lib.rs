@@ -4,3 +4,4 @@ pub mod archive;
 pub mod factory;
 pub mod git;
 pub mod layout;
+pub mod tools;

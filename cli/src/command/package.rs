@@ -129,6 +129,10 @@ fn repeated(found: &Reproducibility) -> Result<(), Failure> {
 
 /// What a person wants to know of a version beside its number.
 fn details(version: &PackageVersion) -> Result<(), Failure> {
+    for source in &version.sources {
+        let verdict = source.authenticity.as_ref().map(stage::Verdict::sentence);
+        output::text(format!("  source {}: {}", source.uri, verdict.unwrap_or_else(|| "not judged".to_owned())))?;
+    }
     for finding in &version.findings {
         let level = if finding.level == Level::Require { "refused" } else { "warning" };
         output::text(format!("  {level}: {finding}"))?;

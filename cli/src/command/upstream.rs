@@ -229,11 +229,12 @@ async fn update(global: &Global, factory: &Factory, name: &str, write: bool) -> 
     let Some(chosen) = decision.chosen else {
         return Err(Failure::bad(format!("{name} {own}: nothing is newer")));
     };
-    let proposal = stage::computed(context, definition, &answer.watched, &chosen).await.map_err(Failure::of_stage)?;
-    let (text, basis, checksum) = match proposal {
+    let proposal =
+        stage::proposed_update(context, definition, &answer.watched, &chosen).await.map_err(Failure::of_stage)?;
+    let (text, basis, checksum, authenticity, further) = match proposal {
         Proposal::Unproved(reason) => return Err(Failure::bad(format!("{name} {}: {reason}", chosen.version))),
-        Proposal::Ready { text, basis, sha256, sha512, commit, .. } => {
-            (text, basis, json!({ "sha256": sha256, "sha512": sha512, "commit": commit }))
+        Proposal::Ready { text, basis, checksum, authenticity, further, .. } => {
+            (text, basis, stage::record::StatedChecksum::from(&checksum), authenticity, further)
         }
     };
     let file = context.catalog.definition_file(definition);
@@ -241,22 +242,25 @@ async fn update(global: &Global, factory: &Factory, name: &str, write: bool) -> 
         replace(&file, &text).or_environment()?;
     }
     let note = match basis {
-        Basis::Proved => "the checksum is proved by its ecosystem",
-        Basis::TagOnFirstUse => "the commit is what the tag points to now: trust on first use",
-        Basis::Computed => {
-            "the checksum is COMPUTED from what the address gave, not proved: compare it with upstream's"
+        Basis::Proved => authenticity.as_ref().map(stage::Verdict::sentence).unwrap_or_default(),
+        Basis::TagOnFirstUse => "the commit is what the tag points to now: trust on first use".to_owned(),
+        Basis::AddressOnFirstUse => {
+            "the checksum is computed from what the address gave, not proved: trust on first use; compare it with \
+             upstream's"
+                .to_owned()
         }
     };
     match global.format {
         Format::Json => output::json(&json!({
             "package": name, "from": own, "to": chosen.version, "release": chosen.upstream, "checksum": checksum,
             "basis": basis, "note": note, "file": file, "written": write, "text": text,
+            "authenticity": authenticity, "further": further,
         }))?,
         Format::Text if write => {
             output::text(format!("{name} {own} -> {}: {}: {note}", chosen.version, file.display()))?
         }
         Format::Text => {
-            write_note(name, &chosen.version, note)?;
+            write_note(name, &chosen.version, &note)?;
             io::stdout().lock().write_all(text.as_bytes()).or_environment()?;
         }
     }

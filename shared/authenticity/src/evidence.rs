@@ -103,6 +103,11 @@ pub enum Evidence {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         logged: Option<Timestamp>,
     },
+    /// The npm registry's signature of the package's integrity.
+    Npm {
+        /// Id of the key that signed, such as `SHA256:...`.
+        key: String,
+    },
     /// The proof of the ecosystem that the source comes from, whose steps stand in the source's
     /// own evidence.
     Ecosystem {
@@ -130,6 +135,7 @@ impl Evidence {
                 format!("{} in a checksum file, {}", algorithm.name(), signed_by.summary())
             }
             Self::Sigstore { identity, .. } => format!("sigstore signature by {identity}"),
+            Self::Npm { key } => format!("signature of the npm registry by {key}"),
             Self::Ecosystem { name } => format!("the proof of its ecosystem (`{name}`)"),
         }
     }

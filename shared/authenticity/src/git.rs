@@ -241,6 +241,12 @@ impl SshSigners {
         Ok(Self { signers })
     }
 
+    /// These signers and others.
+    pub fn and(mut self, others: Self) -> Self {
+        self.signers.extend(others.signers);
+        self
+    }
+
     /// Verifies a signature over a git object's bytes, made at `made`, and answers the key's
     /// fingerprint.
     fn verify(&self, payload: &[u8], signature: &[u8], made: Option<i64>) -> Result<String> {

@@ -15,6 +15,8 @@ use crate::evidence::Signer;
 
 const LONGEST_KEYRING: usize = 16 * 1024 * 1024;
 const SHORTEST_RSA: u16 = 2048;
+/// Keys that a message names.
+const MOST_NAMED: usize = 4;
 /// How far a signer's clock may run ahead of ours, in seconds.
 const CLOCK_SKEW: i64 = 3600;
 
@@ -91,6 +93,15 @@ impl Keyring {
         self.keys.iter().map(|key| key.primary_key.fingerprint().to_string()).collect()
     }
 
+    /// The first keys, for messages.
+    fn names(&self) -> String {
+        let mut names: Vec<String> = self.keys.iter().take(MOST_NAMED).map(name_of).collect();
+        if self.keys.len() > MOST_NAMED {
+            names.push(format!("{} more", self.keys.len() - MOST_NAMED));
+        }
+        names.join(", ")
+    }
+
     /// Judges one signature. `check` runs its verification over the signed bytes. Answers who made
     /// it and when, or why it doesn't count.
     pub(crate) fn judge(
@@ -120,7 +131,7 @@ impl Keyring {
                 }
             }
         }
-        let mut reason = format!("{issuer}: not a key of the keyring");
+        let mut reason = format!("{issuer}: not a key of the keyring, which holds {}", self.names());
         for (key, state) in candidates {
             let primary_fingerprint = key.primary_key.fingerprint().to_string();
             let usable = state.and_then(|state| {
@@ -149,16 +160,24 @@ impl Keyring {
             };
             match valid {
                 Ok(fingerprint) => {
-                    let user = key.details.users.first();
-                    let user = user.map(|user| String::from_utf8_lossy(user.id.id()).into_owned()).unwrap_or_default();
                     let made = Timestamp::from_second(made).unwrap_or(Timestamp::MIN);
-                    return Ok(Ok((Signer { fingerprint, primary_fingerprint, user }, made)));
+                    return Ok(Ok((Signer { fingerprint, primary_fingerprint, user: user_of(key) }, made)));
                 }
-                Err(why) => reason = format!("{issuer}: {why}"),
+                Err(why) => reason = format!("{issuer} ({}): {why}", user_of(key)),
             }
         }
         Ok(Err(reason))
     }
+}
+
+/// The first user id of a key.
+fn user_of(key: &SignedPublicKey) -> String {
+    let user = key.details.users.first();
+    user.map(|user| String::from_utf8_lossy(user.id.id()).into_owned()).unwrap_or_default()
+}
+
+fn name_of(key: &SignedPublicKey) -> String {
+    format!("{} ({})", key.primary_key.fingerprint(), user_of(key))
 }
 
 fn parse(origin: &str, bytes: &[u8]) -> Result<Vec<SignedPublicKey>> {

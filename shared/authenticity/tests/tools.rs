@@ -3,56 +3,15 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Stdio};
 
 use authenticity::{
     Checksums, Error, Evidence, GitKeys, Judged, Keyring, MinisignKey, ObjectKind, SignifyKey, SshSigners, object_id,
     verify_clear_signed, verify_detached, verify_git,
 };
 use jiff::Timestamp;
+use tests::tools::{Gpg, run};
 
 const DATA: &[u8] = b"what upstream released\n";
-
-/// Runs a program in a folder; `None`, said aloud, where it isn't installed.
-fn run(folder: &Path, program: &str, arguments: &[&str], input: &[u8]) -> Option<Vec<u8>> {
-    use std::io::Write;
-    let mut command = Command::new(program);
-    command.args(arguments).current_dir(folder).env("HOME", folder).env("GNUPGHOME", folder.join("gnupg"));
-    command.env("GIT_CONFIG_NOSYSTEM", "1").env("LC_ALL", "C");
-    let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
-    let mut child = match child {
-        Ok(child) => child,
-        Err(error) => {
-            println!("not run: `{program}`: {error}; `infra/setup/debian.sh test` installs it");
-            return None;
-        }
-    };
-    let _ = child.stdin.take().unwrap().write_all(input);
-    let output = child.wait_with_output().unwrap();
-    assert!(output.status.success(), "{program} {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-    Some(output.stdout)
-}
-
-fn gpg(folder: &Path, arguments: &[&str], input: &[u8]) -> Option<Vec<u8>> {
-    let all = ["--batch", "--yes", "--pinentry-mode", "loopback", "--passphrase", ""];
-    run(folder, "gpg", &[&all, arguments].concat(), input)
-}
-
-/// A folder with a new gpg home and a key of the kind, and the key's file.
-fn gpg_key(user: &str, kind: &str) -> Option<(tempfile::TempDir, Vec<u8>)> {
-    use std::os::unix::fs::PermissionsExt;
-    let folder = tempfile::tempdir().unwrap();
-    fs::create_dir(folder.path().join("gnupg")).unwrap();
-    fs::set_permissions(folder.path().join("gnupg"), fs::Permissions::from_mode(0o700)).unwrap();
-    gpg(folder.path(), &["--quick-generate-key", user, kind, "sign", "1y"], b"")?;
-    let key = gpg(folder.path(), &["--armor", "--export", user], b"")?;
-    Some((folder, key))
-}
-
-/// Ends the agent that gpg started in the folder.
-fn end_agent(folder: &Path) {
-    let _ = run(folder, "gpgconf", &["--kill", "all"], b"");
-}
 
 fn ring(key: &[u8]) -> Keyring {
     Keyring::parse([("key.asc", key)]).unwrap()
@@ -64,10 +23,10 @@ fn check(keyring: &Keyring, signature: &[u8], data: &[u8]) -> authenticity::Resu
 
 #[test]
 fn gpg_signs_and_every_change_shows() {
-    let Some((folder, key)) = gpg_key("up@example.org", "rsa3072") else { return };
-    let folder = folder.path();
-    let armored = gpg(folder, &["--armor", "--detach-sign"], DATA).unwrap();
-    let binary = gpg(folder, &["--detach-sign"], DATA).unwrap();
+    let Some(gpg) = Gpg::new("up@example.org", "rsa3072") else { return };
+    let key = gpg.public_key("up@example.org");
+    let armored = gpg.sign(DATA);
+    let binary = gpg.run(&["--detach-sign"], DATA).unwrap();
     let keyring = ring(&key);
     for signature in [&armored, &binary] {
         let evidence = check(&keyring, signature, DATA).unwrap();
@@ -76,7 +35,7 @@ fn gpg_signs_and_every_change_shows() {
         assert!(matches!(check(&keyring, signature, b"what upstream released"), Err(Error::Signature { .. })));
     }
     // Binary keyrings and pins.
-    let exported = gpg(folder, &["--export"], b"").unwrap();
+    let exported = gpg.run(&["--export"], b"").unwrap();
     let fingerprint = ring(&exported).fingerprints()[0].clone();
     let upper = fingerprint.to_uppercase();
     let spaced = upper.as_bytes().chunks(4).map(|part| String::from_utf8_lossy(part).into_owned());
@@ -102,31 +61,33 @@ fn gpg_signs_and_every_change_shows() {
     assert!(matches!(check(&keyring, &key, DATA), Err(Error::Malformed { .. })));
     // Weak digests.
     for weak in ["SHA1", "RIPEMD160"] {
-        let signature = gpg(folder, &["--digest-algo", weak, "--detach-sign"], DATA).unwrap();
+        let signature = gpg.run(&["--digest-algo", weak, "--detach-sign"], DATA).unwrap();
         let error = check(&keyring, &signature, DATA).unwrap_err().to_string();
         assert!(error.contains("too weak"), "{weak}: {error}");
     }
-    end_agent(folder);
     // Somebody else.
-    let Some((other, other_key)) = gpg_key("other@example.org", "ed25519") else { return };
-    let foreign = gpg(other.path(), &["--armor", "--detach-sign"], DATA).unwrap();
+    let Some(other) = Gpg::new("other@example.org", "ed25519") else { return };
+    let (other_key, foreign) = (other.public_key("other@example.org"), other.sign(DATA));
     let error = check(&keyring, &foreign, DATA).unwrap_err().to_string();
     assert!(error.contains("not a key of the keyring"), "{error}");
+    // Both are named: who signed, and who should have.
+    for name in [other.fingerprint("other@example.org"), fingerprint.clone(), "up@example.org".to_owned()] {
+        assert!(error.contains(&name), "{name}: {error}");
+    }
     check(&ring(&other_key), &foreign, DATA).unwrap();
     // Both in one file, as one block after another: one pinned key is enough.
     check(&keyring, &[foreign.as_slice(), &armored].concat(), DATA).unwrap();
     let both = Keyring::parse([("a", key.as_slice()), ("b", other_key.as_slice())]).unwrap();
     let Evidence::Openpgp { signers, .. } = check(&both, &[foreign, armored].concat(), DATA).unwrap() else { panic!() };
     assert_eq!(signers.len(), 2);
-    end_agent(other.path());
 }
 
 #[test]
 fn keys_that_can_be_broken_are_refused() {
     for kind in ["rsa1024", "dsa2048"] {
-        let Some((folder, key)) = gpg_key("weak@example.org", kind) else { return };
-        let signature = gpg(folder.path(), &["--digest-algo", "SHA512", "--detach-sign"], DATA).unwrap();
-        end_agent(folder.path());
+        let Some(gpg) = Gpg::new("weak@example.org", kind) else { return };
+        let key = gpg.public_key("weak@example.org");
+        let signature = gpg.run(&["--digest-algo", "SHA512", "--detach-sign"], DATA).unwrap();
         let error = check(&ring(&key), &signature, DATA).unwrap_err().to_string();
         assert!(error.contains("too weak") || error.contains("not trusted"), "{kind}: {error}");
     }
@@ -134,12 +95,11 @@ fn keys_that_can_be_broken_are_refused() {
 
 #[test]
 fn gpg_clear_signs_checksums() {
-    let Some((folder, key)) = gpg_key("up@example.org", "ed25519") else { return };
-    let folder = folder.path();
+    let Some(gpg) = Gpg::new("up@example.org", "ed25519") else { return };
+    let (folder, key) = (gpg.folder(), gpg.public_key("up@example.org"));
     fs::write(folder.join("a.tar.gz"), DATA).unwrap();
     let sums = run(folder, "sha256sum", &["a.tar.gz"], b"").unwrap();
-    let signed = gpg(folder, &["--clear-sign"], &sums).unwrap();
-    end_agent(folder);
+    let signed = gpg.run(&["--clear-sign"], &sums).unwrap();
     let verify = |document: &[u8]| verify_clear_signed(&ring(&key), document, Judged::AtSigning, Timestamp::now());
     let verified = verify(&signed).unwrap();
     let (_, digest) = Checksums::parse(verified.text.as_bytes()).unwrap().check("a.tar.gz", DATA).unwrap();
@@ -155,16 +115,10 @@ fn gpg_clear_signs_checksums() {
 
 #[test]
 fn an_expired_key_counts_for_what_it_signed_before() {
-    let Some((folder, _)) = gpg_key("other@example.org", "ed25519") else { return };
-    let folder = folder.path();
-    let old = "20200101T000000";
-    let at = |time: &'static str| ["--faked-system-time", time];
-    let generate = ["--quick-generate-key", "old@example.org", "ed25519", "sign", "seconds=1000000"];
-    gpg(folder, &[&at(old)[..], &generate].concat(), b"").unwrap();
-    let key = gpg(folder, &["--armor", "--export", "old@example.org"], b"").unwrap();
-    let sign =
-        |time| gpg(folder, &[&at(time)[..], &["-u", "old@example.org", "--detach-sign"]].concat(), DATA).unwrap();
-    let signature = sign("20200102T000000");
+    let Some(gpg) = Gpg::new("other@example.org", "ed25519") else { return };
+    gpg.add_old("old@example.org", "20200101T000000", "seconds=1000000");
+    let key = gpg.public_key("old@example.org");
+    let signature = gpg.sign_at("old@example.org", "20200102T000000", DATA);
     check(&ring(&key), &signature, DATA).unwrap();
     let now = verify_detached(&ring(&key), &signature, DATA, Judged::Now, Timestamp::now());
     assert!(now.unwrap_err().to_string().contains("expired"));
@@ -173,43 +127,20 @@ fn an_expired_key_counts_for_what_it_signed_before() {
     let future =
         verify_detached(&ring(&key), &signature, DATA, Judged::AtSigning, "2019-01-03T00:00:00Z".parse().unwrap());
     assert!(future.unwrap_err().to_string().contains("future"));
-    end_agent(folder);
 }
 
 #[test]
 fn a_revoked_key_counts_only_if_it_was_put_away_and_only_before() {
     for (reason, before) in [("0", false), ("1", false), ("2", true), ("3", true)] {
-        let Some((folder, _)) = gpg_key("other@example.org", "ed25519") else { return };
-        let folder = folder.path();
-        let at = |time: &'static str| ["--faked-system-time", time];
-        let generate = ["--quick-generate-key", "old@example.org", "ed25519", "sign", "0"];
-        gpg(folder, &[&at("20200101T000000")[..], &generate].concat(), b"").unwrap();
-        let sign =
-            |time| gpg(folder, &[&at(time)[..], &["-u", "old@example.org", "--detach-sign"]].concat(), DATA).unwrap();
+        let Some(gpg) = Gpg::new("other@example.org", "ed25519") else { return };
+        gpg.add_old("old@example.org", "20200101T000000", "0");
+        let sign = |time| gpg.sign_at("old@example.org", time, DATA);
         let (early, late) = (sign("20200102T000000"), sign("20210102T000000"));
-        let answers = format!("y\n{reason}\n\ny\n");
-        let revoke = [
-            &at("20200601T000000")[..],
-            &[
-                "--no-batch",
-                "--no-tty",
-                "--command-fd",
-                "0",
-                "--status-fd",
-                "2",
-                "--output",
-                "revocation",
-                "--gen-revoke",
-            ],
-            &["old@example.org"],
-        ];
-        gpg(folder, &revoke.concat(), answers.as_bytes()).unwrap();
-        gpg(folder, &["--import", "revocation"], b"").unwrap();
-        let key = gpg(folder, &["--armor", "--export", "old@example.org"], b"").unwrap();
-        end_agent(folder);
+        gpg.revoke("old@example.org", "20200601T000000", reason);
+        let key = gpg.public_key("old@example.org");
         assert_eq!(check(&ring(&key), &early, DATA).is_ok(), before, "reason {reason}");
         let late = check(&ring(&key), &late, DATA).unwrap_err().to_string();
-        assert!(late.contains("revoked"), "reason {reason}: {late}");
+        assert!(late.contains("revoked") && late.contains("old@example.org"), "reason {reason}: {late}");
     }
 }
 
@@ -339,11 +270,11 @@ fn judge_repository(tag: &[u8], commit: &[u8], id: &str, keys: &GitKeys, none: &
 
 #[test]
 fn git_signs_with_openpgp() {
-    let Some((folder, key)) = gpg_key("up@example.org", "ed25519") else { return };
-    let Some((tag, commit, id)) = repository(folder.path(), "sha1", &["-c", "user.signingkey=up@example.org"]) else {
+    let Some(gpg) = Gpg::new("up@example.org", "ed25519") else { return };
+    let Some((tag, commit, id)) = repository(gpg.folder(), "sha1", &["-c", "user.signingkey=up@example.org"]) else {
         return;
     };
-    end_agent(folder.path());
+    let key = gpg.public_key("up@example.org");
     let keys = GitKeys { openpgp: Some(ring(&key)), ssh: None };
     judge_repository(&tag, &commit, &id, &keys, &GitKeys::default());
 }

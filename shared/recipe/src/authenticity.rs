@@ -21,6 +21,7 @@ use crate::yaml::{self, Node};
 ///   - pypi-attestation: {publisher: {kind: GitHub, repository: pallets/flask, workflow: publish.yaml}}
 ///   - sigstore: {bundle: "${uri}.sigstore.json", publisher: {kind: Google, email: up@example.org}}
 ///   - debian-upstream-signature: {keys: [musl.asc]}
+///   - npm-signature: {keys: npm.json}  # as the registry answers at /-/npm/v1/keys; else its own
 ///   - debian-archive
 /// ```
 ///
@@ -98,6 +99,11 @@ pub enum Proof {
         publisher: PublisherPin,
         /// File of the trusted authorities; the public ones when absent.
         trusted_root: Option<Text>,
+    },
+    /// The npm registry's signature.
+    NpmSignature {
+        /// File of the keys that may sign; those that the configured registry publishes when absent.
+        keys: Option<Text>,
     },
     /// The own proof of the ecosystem that the source comes from.
     Ecosystem(Ecosystem),
@@ -208,6 +214,7 @@ impl Proof {
             Self::ChecksumFile { .. } => "checksum-file",
             Self::PypiAttestation { .. } => "pypi-attestation",
             Self::Sigstore { .. } => "sigstore",
+            Self::NpmSignature { .. } => Ecosystem::NpmSignature.name(),
             Self::Ecosystem(ecosystem) => ecosystem.name(),
         }
     }
@@ -221,6 +228,7 @@ impl Proof {
             Self::PypiAttestation { trusted_root, .. } | Self::Sigstore { trusted_root, .. } => {
                 trusted_root.iter().collect()
             }
+            Self::NpmSignature { keys } => keys.iter().collect(),
             _ => Vec::new(),
         }
     }
@@ -345,22 +353,25 @@ fn proof(node: &Node, file: &str, path: &str) -> Result<Proof, Error> {
         }
         "pypi-attestation" => {
             let fields = open(&["publisher", "trusted-root"])?;
-            Proof::PypiAttestation { publisher: publisher(&fields, file)?, trusted_root: trusted_root(&fields)? }
+            Proof::PypiAttestation {
+                publisher: publisher(&fields, file)?,
+                trusted_root: key_file(&fields, "trusted-root")?,
+            }
         }
         "sigstore" => {
             let fields = open(&["bundle", "publisher", "trusted-root"])?;
             Proof::Sigstore {
                 bundle: address(&fields, "bundle")?,
                 publisher: publisher(&fields, file)?,
-                trusted_root: trusted_root(&fields)?,
+                trusted_root: key_file(&fields, "trusted-root")?,
             }
         }
+        "npm-signature" => Proof::NpmSignature { keys: key_file(&open(&["keys"])?, "keys")? },
         other => {
             open(&[])?;
             Proof::Ecosystem(match other {
                 "crates-index" => Ecosystem::CratesIndex,
                 "debian-archive" => Ecosystem::DebianArchive,
-                "npm-signature" => Ecosystem::NpmSignature,
                 _ => Ecosystem::PypiDigest,
             })
         }
@@ -412,8 +423,14 @@ fn key_files(fields: &Fields<'_>, key: &str) -> Result<Vec<Text>, Error> {
     Ok(files)
 }
 
-fn trusted_root(fields: &Fields<'_>) -> Result<Option<Text>, Error> {
-    Ok(key_files(fields, "trusted-root")?.into_iter().next())
+/// The name of at most one file in the folder of keys.
+fn key_file(fields: &Fields<'_>, key: &str) -> Result<Option<Text>, Error> {
+    let mut files = key_files(fields, key)?.into_iter();
+    let first = files.next();
+    match files.next() {
+        None => Ok(first),
+        Some(second) => Err(fields.invalid(key, &second, "one file is expected; put everything into it")),
+    }
 }
 
 fn publisher(fields: &Fields<'_>, file: &str) -> Result<PublisherPin, Error> {
@@ -492,16 +509,17 @@ proofs:
   - crates-index
   - debian-archive:
   - npm-signature: {}
+  - npm-signature: {keys: npm.json}
   - pypi-digest
 "#;
         let policy = AuthenticityPolicy::parse(text, "a.yaml").unwrap();
         assert!(policy.required && policy.all && policy.first_only);
         let kinds: Vec<&str> = policy.proofs.iter().map(Proof::kind).collect();
-        assert_eq!(kinds.len(), 14);
+        assert_eq!(kinds.len(), 15);
         assert_eq!(kinds[3], "git-tag");
         let files: Vec<String> =
             policy.proofs.iter().flat_map(Proof::key_files).map(|file| file.value.clone()).collect();
-        assert_eq!(files, ["a.asc", "b.asc", "allowed_signers", "a.asc", "a.asc", "a.asc", "r.json"]);
+        assert_eq!(files, ["a.asc", "b.asc", "allowed_signers", "a.asc", "a.asc", "a.asc", "r.json", "npm.json"]);
         let preferred = AuthenticityPolicy::parse("policy: preferred\nproofs: [pypi-digest]\n", "a.yaml").unwrap();
         assert!(!preferred.required && !preferred.all && !preferred.first_only);
     }
@@ -531,6 +549,7 @@ proofs:
             ("policy: required\nproofs:\n  - openpgp\n", "needs `signature`"),
             ("policy: required\nproofs:\n  - crates-index: {keys: []}\n", "unknown key `keys`"),
             ("policy: required\nproofs:\n  - crates-index:\n    pypi-digest:\n", "one kind is expected"),
+            ("policy: required\nproofs:\n  - npm-signature: {keys: [a, b]}\n", "one file is expected"),
             (
                 "policy: required\nproofs:\n  - pypi-attestation: {publisher: {kind: Git, repository: a/b}}\n",
                 "expected one of GitHub",

@@ -4,25 +4,19 @@
 //! Signatures are fetched from where the policy says; keys never are. A signature that is wrong
 //! stops the build whatever the policy; one that is not there stops it where proof is required.
 
+mod judge;
+
 use std::path::Path;
 
-use authenticity::{
-    Checksums, Evidence, Judged, Keyring, MinisignKey, Publisher, Roots, SignifyKey, verify_clear_signed,
-    verify_detached,
-};
+use authenticity::Evidence;
 use jiff::Timestamp;
-use ports::{Condition, Digest, Key, Transaction};
-use recipe::{AuthenticityPolicy, Ecosystem, OpenPgpKeys, Proof, PublisherPin, SignedBy, Text};
+use ports::{Condition, Digest, Document, Key, Transaction};
+use recipe::{AuthenticityPolicy, Ecosystem};
 use serde::{Deserialize, Serialize};
-use upstream::SourceUri;
 
+use self::judge::Judge;
 use crate::record::{self, Event};
-use crate::{Context, StageError, chain, watch};
-
-const LONGEST_SIGNATURE: u64 = 1024 * 1024;
-const LONGEST_CHECKSUM_FILE: u64 = 4 * 1024 * 1024;
-const LONGEST_BUNDLE: u64 = 16 * 1024 * 1024;
-const LONGEST_KEY: u64 = 16 * 1024 * 1024;
+use crate::{Context, StageError};
 
 /// What does where a package has no policy of its own.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -114,15 +108,43 @@ pub struct Refused {
     pub verdict: Verdict,
 }
 
+impl Refused {
+    /// Whether it was refused like this before.
+    fn is(&self, subject: Subject<'_>, verdict: &Verdict) -> bool {
+        self.uri == subject.uri && self.source.hex() == subject.sha256 && self.verdict == *verdict
+    }
+}
+
 impl Verdict {
+    /// Whether one of the proofs holds.
+    pub fn is_proved(&self) -> bool {
+        self.proofs.iter().any(|tried| tried.result == TriedResult::Holds)
+    }
+
     /// In a few words for people.
     pub fn summary(&self) -> String {
         let held: Vec<_> = self.proofs.iter().filter_map(|tried| Some(tried.evidence.as_ref()?.summary())).collect();
-        if !held.is_empty() {
+        if self.holds && !held.is_empty() {
             return held.join("; ");
         }
-        let reasons: Vec<_> = self.proofs.iter().map(|tried| format!("{}: {}", tried.kind, tried.reason)).collect();
+        if self.proofs.is_empty() {
+            return "its digest alone, without a policy".to_owned();
+        }
+        let short = self.proofs.iter().filter(|tried| tried.result != TriedResult::Holds);
+        let reasons: Vec<_> = short.map(|tried| format!("{}: {}", tried.kind, tried.reason)).collect();
         reasons.join("; ")
+    }
+
+    /// The same, beginning with whether it is proved.
+    pub fn sentence(&self) -> String {
+        let standing = match (self.holds, self.is_proved(), self.proofs.is_empty()) {
+            (false, ..) => "refused",
+            (true, true, _) => "proved by",
+            (true, false, true) => "taken by",
+            (true, false, false) => "not proved, which its policy allows",
+        };
+        let colon = if standing.ends_with("by") { "" } else { ":" };
+        format!("{standing}{colon} {}", self.summary())
     }
 }
 
@@ -130,18 +152,24 @@ impl Verdict {
 ///
 /// # Errors
 /// [`StageError::Rejected`] when it may not be built; the source, its signatures and the verdict
-/// are kept, and an event tells of it. [`StageError::Environment`] when a signature can't be
-/// fetched now.
+/// are kept, and an event tells of it, once for the same. [`StageError::Environment`] when a
+/// signature can't be fetched now.
 pub async fn prove(context: &Context, subject: Subject<'_>) -> Result<Verdict, StageError> {
     let (verdict, kept) = judge(context, subject).await?;
     if verdict.holds {
         return Ok(verdict);
     }
+    let key = refused_key(subject.package, subject.version);
+    let reason = format!("`{}` is not proved: {}", subject.uri, verdict.summary());
+    let known = context.state.get(&key).await?;
+    let known: Option<Refused> = known.as_ref().map(Document::decode).transpose()?;
+    if known.is_some_and(|known| known.is(subject, &verdict)) {
+        return Err(StageError::Rejected(reason));
+    }
     for bytes in kept {
         context.blobs.put(bytes).await?;
     }
     let time = context.clock.now();
-    let reason = format!("`{}` is not proved: {}", subject.uri, verdict.summary());
     let refused = Refused {
         time,
         version: subject.version.to_owned(),
@@ -156,7 +184,7 @@ pub async fn prove(context: &Context, subject: Subject<'_>) -> Result<Verdict, S
         text: format!("{} {}: {reason}", subject.package, subject.version),
     };
     let mut transaction = Transaction::default();
-    transaction.put(refused_key(subject.package, subject.version), Condition::Any, &refused)?;
+    transaction.put(key, Condition::Any, &refused)?;
     transaction.put(event.key(), Condition::Any, &event)?;
     context.state.commit(transaction).await?;
     Err(StageError::Rejected(reason))
@@ -167,12 +195,16 @@ pub fn refused_key(package: &str, version: &str) -> Key {
     Key::new(record::package(package), format!("refused#{version}"))
 }
 
+/// The policy that a source of a package falls under, if it has one.
+pub fn policy_of<'a>(context: &'a Context, package: &str, first: bool) -> Option<&'a AuthenticityPolicy> {
+    context.catalog.authenticity.get(package).filter(|policy| first || !policy.first_only)
+}
+
 async fn judge(context: &Context, subject: Subject<'_>) -> Result<(Verdict, Vec<Vec<u8>>), StageError> {
-    let policy = context.catalog.authenticity.get(subject.package);
-    let Some(policy) = policy.filter(|policy| subject.first || !policy.first_only) else {
+    let Some(policy) = policy_of(context, subject.package, subject.first) else {
         return Ok((by_default(context, subject), Vec::new()));
     };
-    let mut judge = Judge { context, subject, kept: Vec::new() };
+    let mut judge = Judge::new(context, subject);
     let mut proofs = Vec::new();
     for proof in &policy.proofs {
         proofs.push(judge.tried(policy, proof).await?);
@@ -182,7 +214,7 @@ async fn judge(context: &Context, subject: Subject<'_>) -> Result<(Verdict, Vec<
     let enough = if policy.all { proofs.iter().all(holds) } else { proofs.iter().any(holds) };
     let name = if policy.required { "required" } else { "preferred" };
     let verdict = Verdict { policy: name.to_owned(), holds: !bad && (enough || !policy.required), proofs };
-    Ok((verdict, judge.kept))
+    Ok((verdict, judge.kept()))
 }
 
 /// The verdict where there is no policy: what fetched the source has proved its digest already.
@@ -201,7 +233,7 @@ fn by_default(context: &Context, subject: Subject<'_>) -> Verdict {
     let holds = ecosystem.is_some() || context.settings.authenticity == DefaultPolicy::Pinned;
     if !holds {
         let reason = format!(
-            "only the digest that the definition states stands for it; write `authenticity/{}.yaml`",
+            "only the digest that the definition states, or the first answer of its address, stands for it; write `authenticity/{}.yaml`",
             subject.package
         );
         proofs.push(Tried {
@@ -221,271 +253,7 @@ fn ecosystem_of(evidence: &upstream::Evidence) -> Option<Ecosystem> {
         upstream::Evidence::Debian { .. } => Some(Ecosystem::DebianArchive),
         upstream::Evidence::Cargo { .. } => Some(Ecosystem::CratesIndex),
         upstream::Evidence::Pypi { .. } => Some(Ecosystem::PypiDigest),
+        upstream::Evidence::Npm { signed_by: Some(_), .. } => Some(Ecosystem::NpmSignature),
         _ => None,
-    }
-}
-
-/// Why a proof does not hold.
-enum Short {
-    Absent(String),
-    Bad(String),
-    Stage(StageError),
-}
-
-impl From<authenticity::Error> for Short {
-    fn from(error: authenticity::Error) -> Self {
-        match error {
-            authenticity::Error::Read(_) => {
-                Self::Stage(StageError::Environment { action: "read a source".to_owned(), reason: error.to_string() })
-            }
-            // A key that can't be used is the catalog's fault; nothing can be said of the source.
-            authenticity::Error::Key { .. } => Self::Stage(StageError::Rejected(error.to_string())),
-            other => Self::Bad(chain(&other)),
-        }
-    }
-}
-
-struct Judge<'a> {
-    context: &'a Context,
-    subject: Subject<'a>,
-    kept: Vec<Vec<u8>>,
-}
-
-impl Judge<'_> {
-    async fn tried(&mut self, policy: &AuthenticityPolicy, proof: &Proof) -> Result<Tried, StageError> {
-        let mut files = Vec::new();
-        let outcome = self.check(proof, &mut files).await;
-        let kind = proof.kind().to_owned();
-        let (result, evidence, reason) = match outcome {
-            Ok(evidence) => (TriedResult::Holds, Some(evidence), String::new()),
-            Err(Short::Absent(reason)) => (TriedResult::Absent, None, reason),
-            Err(Short::Bad(reason)) => (TriedResult::Bad, None, reason),
-            Err(Short::Stage(StageError::Rejected(reason))) => {
-                return Err(StageError::Rejected(format!("{}: {kind}: {reason}", policy.file)));
-            }
-            Err(Short::Stage(error)) => return Err(error),
-        };
-        Ok(Tried { kind, result, evidence, reason, files })
-    }
-
-    async fn check(&mut self, proof: &Proof, files: &mut Vec<(String, Digest)>) -> Result<Evidence, Short> {
-        // Not the factory's day, which may be a past one: signatures are made in real time.
-        let now = (self.context.upstreams.context().clock)();
-        match proof {
-            Proof::OpenPgp { signature, keys } => {
-                let keyring = self.keyring(keys)?;
-                let signature = self.fetch(signature, LONGEST_SIGNATURE, files).await?;
-                self.over_source(move |path| verify_detached(&keyring, &signature, path, Judged::AtSigning, now)).await
-            }
-            Proof::DebianUpstreamSignature { keys } => {
-                let keyring = self.keyring(keys)?;
-                let uri = self.source()?;
-                let signature = self.context.upstreams.upstream_signature(&uri, self.subject.sha256).await;
-                let signature = signature.map_err(missing)?.ok_or_else(|| {
-                    Short::Absent("the archive keeps no signature of upstream's beside it".to_owned())
-                })?;
-                self.keep(format!("{uri} (signature)"), &signature, files);
-                self.over_source(move |path| verify_detached(&keyring, &signature, path, Judged::AtSigning, now)).await
-            }
-            Proof::Minisign { signature, key } => {
-                let key = MinisignKey::parse(key)?;
-                let signature = self.fetch(signature, LONGEST_SIGNATURE, files).await?;
-                self.over_source(move |path| key.verify(&signature, path)).await
-            }
-            Proof::Signify { signature, key } => {
-                let key = SignifyKey::parse(key)?;
-                let signature = self.fetch(signature, LONGEST_SIGNATURE, files).await?;
-                self.over_source(move |path| key.verify(&signature, path)).await
-            }
-            Proof::ChecksumFile { url, signed_by } => {
-                let document = self.fetch(url, LONGEST_CHECKSUM_FILE, files).await?;
-                let (signed_by, text) = self.signed(signed_by, document.clone(), now, files).await?;
-                let checksums = Checksums::parse(&text)?;
-                let file = self.parts().1.to_owned();
-                let checksum_file_sha256 = Digest::of(&document).hex();
-                self.over_source(move |path| {
-                    let (algorithm, digest) = checksums.check(&file, path)?;
-                    let signed_by = Box::new(signed_by);
-                    Ok(Evidence::ChecksumFile { checksum_file_sha256, file, algorithm, digest, signed_by })
-                })
-                .await
-            }
-            Proof::PypiAttestation { publisher, trusted_root } => {
-                let roots = self.roots(trusted_root.as_ref())?;
-                let uri = self.source()?;
-                let document = self.context.upstreams.attestations(&uri).await.map_err(missing)?;
-                let document =
-                    document.ok_or_else(|| Short::Absent("the index has no attestation of it".to_owned()))?;
-                self.keep(uri.to_string(), &document, files);
-                self.attested(&authenticity::attestations(&document)?, publisher, &roots)
-            }
-            Proof::Sigstore { bundle, publisher, trusted_root } => {
-                let roots = self.roots(trusted_root.as_ref())?;
-                let bundle = self.fetch(bundle, LONGEST_BUNDLE, files).await?;
-                self.attested(&[bundle], publisher, &roots)
-            }
-            // Builds take no git sources, so there is no tag to read; the proof can't hold.
-            Proof::GitTag { .. } => Err(Short::Absent("no git tag is fetched with this source".to_owned())),
-            Proof::Ecosystem(wanted) => match ecosystem_of(self.subject.evidence) {
-                Some(found) if found == *wanted => Ok(Evidence::Ecosystem { name: found.name().to_owned() }),
-                found => Err(Short::Absent(format!(
-                    "the source comes from {}",
-                    found.map_or("no ecosystem that proves it", Ecosystem::name)
-                ))),
-            },
-        }
-    }
-
-    /// The signed text of a checksum file, and who signed it.
-    async fn signed(
-        &mut self,
-        signed_by: &SignedBy,
-        document: Vec<u8>,
-        now: Timestamp,
-        files: &mut Vec<(String, Digest)>,
-    ) -> Result<(Evidence, Vec<u8>), Short> {
-        match signed_by {
-            SignedBy::OpenPgp { signature: None, keys } => {
-                let clear = verify_clear_signed(&self.keyring(keys)?, &document, Judged::AtSigning, now)?;
-                Ok((clear.evidence(&document), clear.text.into_bytes()))
-            }
-            SignedBy::OpenPgp { signature: Some(signature), keys } => {
-                let keyring = self.keyring(keys)?;
-                let signature = self.fetch(signature, LONGEST_SIGNATURE, files).await?;
-                let evidence = verify_detached(&keyring, &signature, document.as_slice(), Judged::AtSigning, now)?;
-                Ok((evidence, document))
-            }
-            SignedBy::Minisign { signature, key } => {
-                let key = MinisignKey::parse(key)?;
-                let signature = self.fetch(signature, LONGEST_SIGNATURE, files).await?;
-                Ok((key.verify(&signature, document.as_slice())?, document))
-            }
-            SignedBy::Signify { signature: None, key } => {
-                let (evidence, text) = SignifyKey::parse(key)?.verify_embedded(&document)?;
-                Ok((evidence, text.to_vec()))
-            }
-            SignedBy::Signify { signature: Some(signature), key } => {
-                let key = SignifyKey::parse(key)?;
-                let signature = self.fetch(signature, LONGEST_SIGNATURE, files).await?;
-                Ok((key.verify(&signature, document.as_slice())?, document))
-            }
-        }
-    }
-
-    /// The first bundle that the publisher made of the source.
-    fn attested(&self, bundles: &[Vec<u8>], publisher: &PublisherPin, roots: &Roots) -> Result<Evidence, Short> {
-        let publisher = pinned(publisher);
-        let mut reasons = Vec::new();
-        for bundle in bundles {
-            let file = Some(self.subject.file_name).filter(|name| !name.is_empty());
-            match authenticity::verify_bundle(bundle, self.subject.sha256, file, &publisher, roots) {
-                Ok(evidence) => return Ok(evidence),
-                Err(error) => reasons.push(chain(&error)),
-            }
-        }
-        Err(Short::Bad(reasons.join("; ")))
-    }
-
-    /// Verifies over the source's bytes, off the async threads.
-    async fn over_source(
-        &self,
-        verify: impl FnOnce(&Path) -> authenticity::Result<Evidence> + Send + 'static,
-    ) -> Result<Evidence, Short> {
-        let path = self.subject.path.to_owned();
-        let result = tokio::task::spawn_blocking(move || verify(&path)).await;
-        Ok(result.map_err(|error| Short::Stage(ports::PortError::from(error).into()))??)
-    }
-
-    fn source(&self) -> Result<SourceUri, Short> {
-        self.subject.uri.parse().map_err(|error: upstream::Error| Short::Absent(chain(&error)))
-    }
-
-    /// Folder and file of the source's address.
-    fn parts(&self) -> (&str, &str) {
-        let uri = self.subject.uri.split(['?', '#']).next().unwrap_or_default();
-        uri.rsplit_once('/').unwrap_or(("", uri))
-    }
-
-    /// A signature file, from the address that the policy gives.
-    async fn fetch(
-        &mut self,
-        template: &Text,
-        limit: u64,
-        files: &mut Vec<(String, Digest)>,
-    ) -> Result<Vec<u8>, Short> {
-        let (folder, file) = self.parts();
-        let values = [
-            ("${uri}", self.subject.uri),
-            ("${folder}", folder),
-            ("${file}", file),
-            ("${version}", self.subject.version),
-        ];
-        let address = values.iter().fold(template.value.clone(), |text, (name, value)| text.replace(name, value));
-        let url = match address.parse() {
-            Ok(SourceUri::Address(url)) => url,
-            Ok(SourceUri::Package(_)) => return Err(Short::Absent(format!("`{address}` is no address of a file"))),
-            Err(error) => return Err(Short::Absent(chain(&error))),
-        };
-        let document = self.context.upstreams.context().fetcher.document(&url, limit).await.map_err(missing)?;
-        self.keep(url, &document.bytes, files);
-        Ok(document.bytes.to_vec())
-    }
-
-    fn keep(&mut self, address: String, bytes: &[u8], files: &mut Vec<(String, Digest)>) {
-        files.push((address, Digest::of(bytes)));
-        self.kept.push(bytes.to_vec());
-    }
-
-    fn keyring(&self, keys: &OpenPgpKeys) -> Result<Keyring, Short> {
-        let files = keys.files.iter().map(|file| Ok((file.as_str(), self.key_file(file)?)));
-        let files = files.collect::<Result<Vec<_>, StageError>>().map_err(Short::Stage)?;
-        let keyring = Keyring::parse(files.iter().map(|(name, bytes)| (*name, bytes.as_slice())))?;
-        let fingerprints: Vec<String> = keys.fingerprints.iter().map(|text| text.value.clone()).collect();
-        Ok(keyring.pinned(&fingerprints)?)
-    }
-
-    fn roots(&self, file: Option<&Text>) -> Result<Roots, Short> {
-        let Some(file) = file else { return Ok(Roots::public()?) };
-        let bytes = self.key_file(file).map_err(Short::Stage)?;
-        Ok(Roots::parse(file, &String::from_utf8_lossy(&bytes))?)
-    }
-
-    /// A file of the catalog's own folder of keys.
-    fn key_file(&self, file: &Text) -> Result<Vec<u8>, StageError> {
-        let path = self.context.catalog.key_folder().join(file.as_str());
-        let refuse = |reason: String| StageError::Rejected(format!("key file `{}`: {reason}", path.display()));
-        let metadata = std::fs::metadata(&path).map_err(|error| refuse(error.to_string()))?;
-        if metadata.len() > LONGEST_KEY {
-            return Err(refuse(format!("it is longer than {LONGEST_KEY} bytes")));
-        }
-        std::fs::read(&path).map_err(|error| refuse(error.to_string()))
-    }
-}
-
-fn pinned(publisher: &PublisherPin) -> Publisher {
-    let owned = |text: &Option<Text>| text.as_ref().map(|text| text.value.clone());
-    match publisher {
-        PublisherPin::GitHub { repository, workflow, environment } => Publisher::GitHub {
-            repository: repository.value.clone(),
-            workflow: owned(workflow),
-            environment: owned(environment),
-        },
-        PublisherPin::GitLab { repository, workflow } => {
-            Publisher::GitLab { repository: repository.value.clone(), workflow: owned(workflow) }
-        }
-        PublisherPin::Google { email } => Publisher::Google { email: email.value.clone() },
-        PublisherPin::Identity { identity, issuer } => {
-            Publisher::Identity { identity: identity.value.clone(), issuer: issuer.value.clone() }
-        }
-    }
-}
-
-/// A signature that the server says it doesn't have is absent; a longer one than any is wrong; all
-/// else may pass.
-fn missing(error: upstream::Error) -> Short {
-    match error {
-        upstream::Error::Status { status: 404 | 410, ref url, .. } => Short::Absent(format!("{url} does not exist")),
-        upstream::Error::TooLarge { .. } => Short::Bad(chain(&error)),
-        other => Short::Stage(watch::classify("fetch a signature", &other)),
     }
 }

@@ -92,7 +92,7 @@ fn placed(source: &Source, error: &upstream::Error) -> StageError {
 
 /// What a `git-checkout` step asks for. History is kept as melange keeps it: all of a branch whose
 /// older commits may be asked for, else one commit.
-fn checkout(source: &Source, git: &GitSource, commit: &str) -> upstream::Result<GitCheckout> {
+pub(crate) fn checkout(source: &Source, git: &GitSource, commit: &str) -> upstream::Result<GitCheckout> {
     let reference = match (&git.tag, &git.branch) {
         (Some(tag), _) => GitReference::Tag(tag.clone()),
         (None, Some(branch)) if git.commit_is_branch_tip => GitReference::BranchTip(branch.clone()),

@@ -79,7 +79,7 @@ pub use retention::{Removal, prune};
 pub use standing::Standing;
 pub use streams::{ProposedStream, propose, proposed};
 pub use universes::{Resolution, Universes, resolve, resolve_for_all};
-pub use update::{Basis, Proposal, accept, computed};
+pub use update::{Basis, Proposal, accept, proposed_update};
 pub use upstream_check::{Answer, Checked, Checks, UpstreamCheck, check, check_all};
 pub use vulnerability_scan::{Scan, VulnerabilityScan, last_report};
 pub use watch::{Watched, watched};

@@ -36,28 +36,83 @@ use ports::{Digest, Key};
 use recipe::NewChecksum;
 use serde::{Deserialize, Serialize};
 
+use crate::authenticity::Verdict;
+use crate::update::Basis;
+
 /// What upstream offers for a package, as last seen.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Upstream {
     /// The version to build instead of the catalog's.
     pub version: String,
-    /// SHA-256 of its source, in hexadecimal, where that is a file.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub sha256: Option<String>,
-    /// Commit of its source, in hexadecimal, where that is a git repository.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub commit: Option<String>,
+    /// What its definition states of its source.
+    #[serde(flatten)]
+    pub checksum: StatedChecksum,
     /// When it was found.
     pub found: Timestamp,
-    /// How the source's authenticity was established.
+    /// What the digest or commit rests on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub basis: Option<Basis>,
+    /// How the source was had, and what its ecosystem says of it.
     pub evidence: serde_json::Value,
+    /// How it stands by the package's policy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub authenticity: Option<Verdict>,
+    /// The further sources that follow the version, in the order of the definition's text.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub further: Vec<FurtherSource>,
+}
+
+/// A source beside the first that follows a definition's version.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FurtherSource {
+    /// Where it comes from.
+    pub uri: String,
+    /// What its definition states of it.
+    #[serde(flatten)]
+    pub checksum: StatedChecksum,
+    /// What the digest or commit rests on.
+    pub basis: Basis,
+    /// How the source was had, and what its ecosystem says of it.
+    pub evidence: serde_json::Value,
+    /// How it stands by the package's policy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub authenticity: Option<Verdict>,
+}
+
+/// What a definition states of a source: one of these.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StatedChecksum {
+    /// SHA-256 of a file, in hexadecimal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<String>,
+    /// SHA-512 of a file, in hexadecimal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha512: Option<String>,
+    /// Commit of a git repository, in hexadecimal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub commit: Option<String>,
+}
+
+impl From<&NewChecksum> for StatedChecksum {
+    fn from(checksum: &NewChecksum) -> Self {
+        match checksum {
+            NewChecksum::Sha256(hex) => Self { sha256: Some(hex.clone()), ..Self::default() },
+            NewChecksum::Sha512(hex) => Self { sha512: Some(hex.clone()), ..Self::default() },
+            NewChecksum::Commit(hex) => Self { commit: Some(hex.clone()), ..Self::default() },
+        }
+    }
 }
 
 impl Upstream {
-    /// What the new version's definition states of its source.
+    /// What the new version's definition states of its sources, in the order of its text.
     pub fn checksums(&self) -> Vec<NewChecksum> {
-        let sha256 = self.sha256.clone().map(NewChecksum::Sha256);
-        sha256.into_iter().chain(self.commit.clone().map(NewChecksum::Commit)).collect()
+        let stated = std::iter::once(&self.checksum).chain(self.further.iter().map(|source| &source.checksum));
+        let each = stated.flat_map(|stated| {
+            let StatedChecksum { sha256, sha512, commit } = stated.clone();
+            let sha256 = sha256.map(NewChecksum::Sha256);
+            sha256.into_iter().chain(sha512.map(NewChecksum::Sha512)).chain(commit.map(NewChecksum::Commit))
+        });
+        each.collect()
     }
 }
 

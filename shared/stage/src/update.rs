@@ -1,162 +1,249 @@
 //! A newer version written into its definition.
 
+use std::path::Path;
+
+use apk::Architecture;
 use ports::{Condition, Document, Transaction, Write};
-use recipe::{Expected, NewChecksum, PackageDefinition, Source, update_definition_text};
-use serde::Serialize;
+use recipe::{
+    Expected, GitSource, NewChecksum, PackageDefinition, Source, VersionedSource, update_definition_text,
+    versioned_sources,
+};
+use serde::{Deserialize, Serialize};
 use upstream::{Chosen, GitAddress, SourceUri};
 
-use crate::record::{Event, Upstream};
+use crate::authenticity::{DefaultPolicy, Subject, Verdict, policy_of, prove};
+use crate::record::{Event, FurtherSource, Upstream};
 use crate::rules::releases::{Releases, Republished};
 use crate::upstream_check::{releases_key, upstream_key};
 use crate::watch::{self, Watched, classify, is_same};
-use crate::{Context, StageError, chain};
+use crate::{Context, StageError, build_sources, chain};
 
 /// What a checksum of a new version rests on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Basis {
-    /// The ecosystem's own chain of proof.
+    /// A proof that the package's policy names, or the ecosystem's own chain.
     Proved,
-    /// The commit that the tag pointed to when it was first asked about.
+    /// The commit that the tag pointed to when it was first asked about: trust on first use.
     TagOnFirstUse,
-    /// The bytes that the address gave; nothing says that they are authentic.
-    Computed,
+    /// The bytes that the address gave when it was first asked: trust on first use.
+    AddressOnFirstUse,
 }
 
 /// A definition's text for a newer version.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Proposal {
     /// The whole text, which differs in version, epoch and checksum only.
     Ready {
         /// The text.
         text: String,
-        /// SHA-256 of the source, where it is a file.
-        sha256: Option<String>,
-        /// Commit of the source, where it is a git repository.
-        commit: Option<String>,
-        /// SHA-512 of the source, where the definition states that.
-        sha512: Option<String>,
-        /// What these rest on.
+        /// What it states of the source now.
+        checksum: NewChecksum,
+        /// What that rests on.
         basis: Basis,
-        /// How the source's authenticity was established.
+        /// How the source was had, and what its ecosystem says of it.
         evidence: serde_json::Value,
+        /// How it stands by the package's policy; none of a tag's commit that no policy asks about.
+        authenticity: Option<Verdict>,
+        /// The same of the further sources that follow the version, in the order of the text.
+        further: Vec<FurtherSource>,
     },
-    /// Nothing proves the new source, and why not.
+    /// There is nothing that could be stated of the new source, and why not.
     Unproved(String),
 }
 
-/// The definition's text for the chosen release, with the proved checksum of its source in place.
+/// The definition's text for the chosen release, with the checksum of each of its sources that follow
+/// the version in place.
 ///
-/// A package URL is proved by its ecosystem. A git tag is taken at the commit that the provider or
-/// the repository states, on first use; a later change of it raises an alarm. A plain address is
-/// not proved by anything.
+/// A source is proved by the package's policy before anything of it is taken: a package URL also
+/// by its ecosystem. Without a policy, a git tag is taken at the commit that the provider or the
+/// repository states, and a plain address at the bytes that it gives, both on first use; a later
+/// change of a tag raises an alarm, and other bytes no longer have the stated digest.
 ///
 /// # Errors
-/// [`StageError::Rejected`] when the source is not what its ecosystem signed, does not exist, or
-/// is not what the text names; [`StageError::Environment`] when it can't be asked about.
-pub async fn proposed(
+/// [`StageError::Rejected`] when a source is not what its ecosystem signed, is refused by its
+/// package's policy (then all is kept and told as [`prove`] does), does not exist, or is not what
+/// the text names; [`StageError::Environment`] when it or its signature can't be asked about.
+pub async fn proposed_update(
     context: &Context,
     definition: &PackageDefinition,
     watched: &Watched,
     chosen: &Chosen,
 ) -> Result<Proposal, StageError> {
-    let changed = match changed_source(context, definition, watched, chosen)? {
-        Ok(source) => source,
+    let changed = match changed_sources(context, definition, watched, chosen)? {
+        Ok(found) => found,
         Err(reason) => return Ok(Proposal::Unproved(reason)),
     };
-    let uri = &changed.uri;
-    if changed.git.is_some() {
-        if !matches!(changed.expected, Expected::Commit(_)) {
-            return Ok(Proposal::Unproved(format!("`{uri}` is taken without `expected-commit`")));
-        }
-        let commit = tag_commit(context, &changed, watched, chosen).await?;
-        let evidence = serde_json::json!({
-            "chain": "tag",
-            "repository": uri,
-            "tag": changed.git.as_ref().and_then(|git| git.tag.as_ref()),
-            "commit": commit,
-            "trust": "tag commit, trust on first use",
+    let package = definition.package.name.as_str();
+    let mut sources = Vec::new();
+    for (source, first) in &changed {
+        let release = Release { context, package, version: &chosen.version, source, first: *first };
+        sources.push(match (&source.git, &source.expected) {
+            (Some(git), Expected::Commit(_)) => {
+                let commit = tag_commit(context, source, watched, chosen).await?;
+                release.tag(git, commit).await?
+            }
+            (Some(_), _) => {
+                return Ok(Proposal::Unproved(format!("`{}` is taken without `expected-commit`", source.uri)));
+            }
+            (None, _) if source.uri.starts_with("pkg:") => release.package().await?,
+            (None, Expected::Sha256(_) | Expected::Sha512(_)) => release.address().await?,
+            (None, _) => return Ok(Proposal::Unproved(format!("`{}` is taken without a digest", source.uri))),
         });
-        let text = with_checksum(context, definition, &chosen.version, NewChecksum::Commit(commit.clone()))?;
-        let commit = Some(commit);
-        return Ok(Proposal::Ready { text, sha256: None, sha512: None, commit, basis: Basis::TagOnFirstUse, evidence });
     }
-    if !uri.starts_with("pkg:") {
-        return Ok(Proposal::Unproved("its source proves nothing".to_owned()));
-    }
-    let fetched = context.upstreams.fetch(&watch::parse(&changed)?, None).await;
-    let fetched = fetched.map_err(|error| classify("fetch the source", &error))?;
-    let evidence = serde_json::to_value(&fetched.evidence).map_err(|error| StageError::Rejected(error.to_string()))?;
-    let text = with_checksum(context, definition, &chosen.version, NewChecksum::Sha256(fetched.sha256.clone()))?;
-    let sha256 = Some(fetched.sha256);
-    Ok(Proposal::Ready { text, sha256, sha512: None, commit: None, basis: Basis::Proved, evidence })
+    let checksums: Vec<NewChecksum> = sources.iter().map(|found| found.checksum.clone()).collect();
+    let text = with_checksums(context, definition, &chosen.version, &checksums)?;
+    let mut sources = sources.into_iter();
+    let Some(Found { checksum, basis, evidence, authenticity }) = sources.next() else {
+        return Ok(Proposal::Unproved(NO_SOURCE.to_owned()));
+    };
+    let further = sources.zip(changed.iter().skip(1)).map(|(found, (source, _))| FurtherSource {
+        uri: source.uri.clone(),
+        checksum: (&found.checksum).into(),
+        basis: found.basis,
+        evidence: found.evidence,
+        authenticity: found.authenticity,
+    });
+    Ok(Proposal::Ready { text, checksum, basis, evidence, authenticity, further: further.collect() })
 }
 
-/// The definition's text for the chosen release, as the stage makes it; but a plain address is
-/// downloaded and its digest computed. Whoever takes the text must know from elsewhere that the
-/// bytes are authentic.
-///
-/// # Errors
-/// [`StageError::Rejected`] when the source is not what its ecosystem signed, does not exist, or
-/// is not what the text names; [`StageError::Environment`] when it can't be asked about.
-pub async fn computed(
+const NO_SOURCE: &str = "none of its sources changes with the version";
+
+/// A release's source, before it is known.
+struct Release<'a> {
+    context: &'a Context,
+    package: &'a str,
+    version: &'a str,
+    source: &'a Source,
+    first: bool,
+}
+
+/// What was found of a release's source.
+struct Found {
+    checksum: NewChecksum,
+    basis: Basis,
+    evidence: serde_json::Value,
+    authenticity: Option<Verdict>,
+}
+
+impl Release<'_> {
+    /// A tag, whose tree is fetched only where something is to be proved of it.
+    async fn tag(&self, git: &GitSource, commit: String) -> Result<Found, StageError> {
+        let asks = policy_of(self.context, self.package, self.first).is_some()
+            || self.context.settings.authenticity == DefaultPolicy::Ecosystem;
+        let authenticity = if asks {
+            let checkout = build_sources::checkout(self.source, git, &commit);
+            let checkout = checkout.map_err(|error| classify("read the source", &error))?;
+            let fetched = self.context.upstreams.fetch_git(&checkout).await;
+            let fetched = fetched.map_err(|error| classify("fetch the source", &error))?;
+            Some(self.prove(&fetched.path, &fetched.sha256, &fetched.file_name, &fetched.evidence).await?)
+        } else {
+            None
+        };
+        let proved = authenticity.as_ref().is_some_and(Verdict::is_proved);
+        let trust = (!proved).then_some("tag commit, trust on first use");
+        let evidence = serde_json::json!({
+            "chain": "tag", "repository": self.source.uri, "tag": git.tag, "commit": commit, "trust": trust,
+        });
+        let basis = if proved { Basis::Proved } else { Basis::TagOnFirstUse };
+        Ok(Found { checksum: NewChecksum::Commit(commit), basis, evidence, authenticity })
+    }
+
+    /// A package of an ecosystem, which proves it before the policy is asked.
+    async fn package(&self) -> Result<Found, StageError> {
+        let fetched = self.context.upstreams.fetch(&watch::parse(self.source)?, None).await;
+        let fetched = fetched.map_err(|error| classify("fetch the source", &error))?;
+        let verdict = self.prove(&fetched.path, &fetched.sha256, &fetched.file_name, &fetched.evidence).await?;
+        let evidence =
+            serde_json::to_value(&fetched.evidence).map_err(|error| StageError::Rejected(error.to_string()))?;
+        let checksum = NewChecksum::Sha256(fetched.sha256);
+        Ok(Found { checksum, basis: Basis::Proved, evidence, authenticity: Some(verdict) })
+    }
+
+    /// A plain address, of which nothing but the policy says that its bytes are upstream's.
+    async fn address(&self) -> Result<Found, StageError> {
+        let source: SourceUri = watch::parse(self.source)?;
+        let found = self.context.upstreams.compute(&source).await;
+        let found = found.map_err(|error| classify("fetch the source", &error))?;
+        let url = self.source.uri.clone();
+        let declared = upstream::Evidence::Declared { url, sha256: found.sha256.clone(), sha512: None };
+        let verdict = self.prove(&found.path, &found.sha256, &found.file_name, &declared).await?;
+        let proved = verdict.is_proved();
+        let trust = (!proved).then_some("what the address gave, trust on first use");
+        let evidence = serde_json::json!({
+            "chain": "address", "url": self.source.uri, "sha256": found.sha256, "sha512": found.sha512, "trust": trust,
+        });
+        let basis = if proved { Basis::Proved } else { Basis::AddressOnFirstUse };
+        let checksum = match &self.source.expected {
+            Expected::Sha512(_) => NewChecksum::Sha512(found.sha512),
+            _ => NewChecksum::Sha256(found.sha256),
+        };
+        Ok(Found { checksum, basis, evidence, authenticity: Some(verdict) })
+    }
+
+    async fn prove(
+        &self,
+        path: &Path,
+        sha256: &str,
+        file_name: &str,
+        evidence: &upstream::Evidence,
+    ) -> Result<Verdict, StageError> {
+        let Self { context, package, version, source, first } = *self;
+        prove(context, Subject { package, version, first, uri: &source.uri, path, sha256, file_name, evidence }).await
+    }
+}
+
+/// The sources whose checksums change with the version, as they are for the new one and in the order
+/// of the text, each with whether it is its build's first; or why one of them can't be taken.
+fn changed_sources(
     context: &Context,
     definition: &PackageDefinition,
     watched: &Watched,
     chosen: &Chosen,
-) -> Result<Proposal, StageError> {
-    let proposal = proposed(context, definition, watched, chosen).await?;
-    let Proposal::Unproved(_) = &proposal else {
-        return Ok(proposal);
-    };
-    let changed = match changed_source(context, definition, watched, chosen)? {
-        Ok(source) if source.git.is_none() => source,
-        _ => return Ok(proposal),
-    };
-    let source: SourceUri = watch::parse(&changed)?;
-    let found = context.upstreams.compute(&source).await.map_err(|error| classify("fetch the source", &error))?;
-    let checksum = match &changed.expected {
-        Expected::Sha256(_) => NewChecksum::Sha256(found.sha256.clone()),
-        Expected::Sha512(_) => NewChecksum::Sha512(found.sha512.clone()),
-        _ => return Ok(Proposal::Unproved(format!("`{}` is taken without a digest", changed.uri))),
-    };
-    let (sha256, sha512) = match &checksum {
-        NewChecksum::Sha512(sha512) => (None, Some(sha512.clone())),
-        _ => (Some(found.sha256), None),
-    };
-    let text = with_checksum(context, definition, &chosen.version, checksum)?;
-    let evidence = serde_json::json!({ "chain": "computed", "url": changed.uri });
-    Ok(Proposal::Ready { text, sha256, sha512, commit: None, basis: Basis::Computed, evidence })
-}
-
-/// The one source that changes with the version, as it is for the new one, or why there is none.
-fn changed_source(
-    context: &Context,
-    definition: &PackageDefinition,
-    watched: &Watched,
-    chosen: &Chosen,
-) -> Result<Result<Source, String>, StageError> {
+) -> Result<Result<Vec<(Source, bool)>, String>, StageError> {
     let old = match &watched.sources {
         Ok(sources) => sources,
         Err(error) => return Err(StageError::Rejected(error.to_string())),
     };
-    let new = sources_of(context, definition, &chosen.version, &[])?.1;
+    let (text, mut new) = sources_of(context, definition, &chosen.version, &[])?;
+    // What only builds for other architectures take has a place in the text, too.
+    let updated = parsed(&text, &definition.file)?;
+    for architecture in Architecture::ALL.into_iter().filter(|other| definition.builds_for(*other)) {
+        let others = watch::sources(&updated, architecture, &context.catalog.pipelines)?;
+        let unknown = others.into_iter().filter(|other| new.iter().all(|known| known.location != other.location));
+        new.extend(unknown.collect::<Vec<_>>());
+    }
     let place =
         |source: &Source| (source.uri.clone(), source.git.as_ref().map(|git| (git.tag.clone(), git.branch.clone())));
-    let mut changed = new.into_iter().filter(|source| old.iter().all(|old| place(old) != place(source)));
-    let Some(first) = changed.next() else {
-        return Ok(Err("none of its sources changes with the version".to_owned()));
-    };
-    if let Some(second) = changed.next() {
-        return Ok(Err(format!(
-            "more than one source changes with the version (also {}: `{}`)",
-            second.location, second.uri
-        )));
+    let moves = |source: &Source| old.iter().all(|old| place(old) != place(source));
+    if !new.iter().any(moves) {
+        return Ok(Err(NO_SOURCE.to_owned()));
     }
-    if first.git.as_ref().is_some_and(|git| git.tag.is_none()) {
-        return Ok(Err(format!("{}: it follows a branch, not a tag", first.location)));
+    let mut changed = Vec::new();
+    if let Some(bare) = new.iter().find(|source| moves(source) && source.expected == Expected::None) {
+        // The one that is there is said to be without a checksum by whoever takes it.
+        changed.push((bare.clone(), false));
+        return Ok(Ok(changed));
     }
-    Ok(Ok(first))
+    let versioned = versioned_sources(&text, &definition.file).map_err(|error| StageError::Rejected(chain(&error)))?;
+    for VersionedSource { location, .. } in versioned {
+        let Some(index) = new.iter().position(|source| source.location == location) else {
+            return Ok(Err(format!("{location}: no build takes this source, so nothing can be stated of it")));
+        };
+        let Some(source) = new.get(index) else { continue };
+        if source.git.as_ref().is_some_and(|git| git.tag.is_none()) {
+            return Ok(Err(format!("{location}: it follows a branch, not a tag")));
+        }
+        if !moves(source) {
+            return Ok(Err(format!("{location}: `{}` does not change with the version", source.uri)));
+        }
+        changed.push((source.clone(), index == 0));
+    }
+    Ok(Ok(changed))
+}
+
+fn parsed(text: &str, file: &str) -> Result<PackageDefinition, StageError> {
+    PackageDefinition::parse(text, file).map_err(|error| StageError::Rejected(chain(&error)))
 }
 
 /// The definition's text and sources for a version.
@@ -168,30 +255,38 @@ fn sources_of(
 ) -> Result<(String, Vec<Source>), StageError> {
     let rejected = |error: recipe::Error| StageError::Rejected(chain(&error));
     let text = update_definition_text(&definition.source, &definition.file, version, checksums).map_err(rejected)?;
-    let updated = PackageDefinition::parse(&text, &definition.file).map_err(rejected)?;
+    let updated = parsed(&text, &definition.file)?;
     let sources = watch::sources(&updated, watch::architecture(context), &context.catalog.pipelines)?;
     Ok((text, sources))
 }
 
-/// The text with a checksum, which must have come to the source that it is of.
-fn with_checksum(
+/// The text with the checksums of [`changed_sources`], each of which must have come to its source.
+fn with_checksums(
     context: &Context,
     definition: &PackageDefinition,
     version: &str,
-    checksum: NewChecksum,
+    checksums: &[NewChecksum],
 ) -> Result<String, StageError> {
     let before = sources_of(context, definition, version, &[])?.1;
-    let (text, after) = sources_of(context, definition, version, std::slice::from_ref(&checksum))?;
-    let wanted = match &checksum {
+    let (text, after) = sources_of(context, definition, version, checksums)?;
+    let stated = |checksum: &NewChecksum| match checksum {
         NewChecksum::Sha256(hex) => Expected::Sha256(hex.clone()),
         NewChecksum::Sha512(hex) => Expected::Sha512(hex.clone()),
         NewChecksum::Commit(hex) => Expected::Commit(hex.clone()),
     };
-    let others = before.iter().zip(&after).filter(|(before, after)| before.expected != after.expected);
-    if others.clone().count() > 1 || !after.iter().any(|source| source.expected == wanted) {
+    let versioned = versioned_sources(&text, &definition.file).map_err(|error| StageError::Rejected(chain(&error)))?;
+    let misplaced = versioned.iter().zip(checksums).any(|(versioned, checksum)| {
+        let source = after.iter().find(|source| source.location == versioned.location);
+        source.is_some_and(|source| source.expected != stated(checksum))
+    });
+    let wanted: Vec<Expected> = checksums.iter().map(stated).collect();
+    let others = before
+        .iter()
+        .zip(&after)
+        .any(|(before, after)| before.expected != after.expected && !wanted.contains(&after.expected));
+    if misplaced || others || versioned.len() != checksums.len() {
         return Err(StageError::Rejected(format!(
-            "{}: the first checksum of its kind is not that of the source that changes with the version; state the new \
-             version by hand",
+            "{}: the checksums of its sources can't be told apart; state the new version by hand",
             definition.file
         )));
     }

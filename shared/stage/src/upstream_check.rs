@@ -11,7 +11,7 @@ use upstream::{Considered, Decision, Verdict};
 use crate::record::{self, Asked, Event, Upstream};
 use crate::rules::releases::Releases;
 use crate::rules::schedule;
-use crate::update::{Proposal, proposed};
+use crate::update::{Basis, Proposal, proposed_update};
 use crate::watch::{self, Watched, watched};
 use crate::{Context, Outcome, Stage, StageError};
 
@@ -55,7 +55,7 @@ impl Stage for UpstreamCheck {
         if definition.update.manual {
             return Ok(Outcome::Skipped(format!("{follows}, but its updates are made by hand (`update.manual`)")));
         }
-        let proposal = match proposed(context, definition, &answer.watched, chosen).await {
+        let proposal = match proposed_update(context, definition, &answer.watched, chosen).await {
             Ok(proposal) => proposal,
             Err(StageError::Rejected(reason)) => {
                 return Ok(Outcome::Failed(format!("{version} is not authentic: {reason}")));
@@ -69,9 +69,11 @@ impl Stage for UpstreamCheck {
             Proposal::Unproved(reason) => {
                 Ok(Outcome::Skipped(format!("{follows}, but {reason}; see `mill upstream update {}`", self.package)))
             }
-            Proposal::Ready { sha256, commit, evidence, .. } => {
-                let found = context.clock.now();
-                let upstream = Upstream { version: version.clone(), sha256, commit, found, evidence };
+            Proposal::Ready { checksum, basis, evidence, authenticity, further, .. } => {
+                let (version, found) = (version.clone(), context.clock.now());
+                let checksum = (&checksum).into();
+                let basis = Some(basis);
+                let upstream = Upstream { version, checksum, found, basis, evidence, authenticity, further };
                 record_release(context, &self.package, &answer, &upstream).await?;
                 Ok(Outcome::Done(follows))
             }
@@ -257,6 +259,18 @@ fn current(definition: &PackageDefinition, known: Option<&Document>) -> Result<S
     Ok(newer.map_or_else(|| own.clone(), |known| known.version))
 }
 
+/// How a newer version's source stands, for people.
+fn standing(upstream: &Upstream) -> String {
+    match (upstream.basis, &upstream.authenticity) {
+        (Some(Basis::TagOnFirstUse), None) => "the tag's commit is trusted on first use".to_owned(),
+        (Some(Basis::TagOnFirstUse | Basis::AddressOnFirstUse), Some(verdict)) => {
+            format!("trusted on first use ({})", verdict.sentence())
+        }
+        (_, Some(verdict)) => verdict.sentence(),
+        (_, None) => "its source is not proved".to_owned(),
+    }
+}
+
 async fn record_release(
     context: &Context,
     package: &str,
@@ -267,7 +281,7 @@ async fn record_release(
         time: upstream.found,
         kind: "upstream.released".to_owned(),
         subject: package.to_owned(),
-        text: format!("{package} {} follows {}", upstream.version, answer.current),
+        text: format!("{package} {} follows {}, {}", upstream.version, answer.current, standing(upstream)),
     };
     let mut transaction = Transaction::default();
     let revision = answer.known.as_ref().map(|document| document.revision);

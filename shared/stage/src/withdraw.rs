@@ -13,8 +13,8 @@ use crate::package_retest::later_key;
 use crate::record::{self, Event, Failure, LaterTests, PublishedPackage, Withdrawal};
 use crate::reproducible::reproducible_key;
 use crate::{
-    Context, ImagePlan, PackageTestReport, ReleaseStatus, Reproducibility, Stage, StageError, package_index, releases,
-    repository,
+    Context, ImagePlan, PackageTestReport, ReleaseStatus, Reproducibility, SourceEvidence, Stage, StageError,
+    package_index, releases, repository,
 };
 
 const MAXIMUM_PLAN_BYTES: u64 = 16 << 20;
@@ -180,6 +180,8 @@ pub struct PackageVersion {
     pub packages: BTreeMap<String, String>,
     /// Why and when it was withdrawn, if it was.
     pub withdrawn: Option<Withdrawal>,
+    /// What it was built from, and how each source stands by the package's policy.
+    pub sources: Vec<SourceEvidence>,
     /// What the linters warn of.
     pub findings: Vec<lint::Finding>,
     /// What came of its tests: before it was published, or when they could run.
@@ -217,6 +219,7 @@ pub async fn package_versions(context: &Context, package: &str) -> Result<Vec<Pa
             architecture: one.architecture,
             time: one.time,
             packages: one.packages,
+            sources: build.sources,
             findings: build.findings,
             tests: build.tests,
             warnings: one.warnings,

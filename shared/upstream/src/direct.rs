@@ -23,6 +23,11 @@ impl Direct {
     }
 }
 
+/// The last part of an address's path.
+pub(crate) fn file_name(url: &str) -> &str {
+    url.split(['?', '#']).next().and_then(|path| path.rsplit('/').next()).unwrap_or_default()
+}
+
 #[async_trait]
 impl Provider for Direct {
     fn name(&self) -> &'static str {
@@ -50,8 +55,7 @@ impl Provider for Direct {
         let (sha256, sha512) = if digest.len() == SHA512_DIGITS { (None, Some(digest)) } else { (Some(digest), None) };
         let wanted = Expected { sha256, sha512: sha512.clone(), size: None };
         let blob = self.context.fetcher.download(&url, LONGEST_FILE, &wanted, &self.context.blobs).await?;
-        let file_name =
-            url.split(['?', '#']).next().and_then(|path| path.rsplit('/').next()).unwrap_or_default().to_owned();
+        let file_name = file_name(&url).to_owned();
         let evidence = Evidence::Declared { url, sha256: blob.sha256.clone(), sha512 };
         Ok(Obtained { sha256: blob.sha256, size: blob.size, file_name, evidence })
     }

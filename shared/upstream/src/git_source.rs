@@ -25,7 +25,11 @@ use crate::monitor::{GitAddress, is_commit};
 use crate::provider::{Context, Evidence, Obtained};
 use crate::store;
 use listing::Listing;
+use objects::Objects;
 use repository::{Bounds, Repository};
+
+/// The longest tag or commit whose signature is looked at, in bytes.
+pub(crate) const LONGEST_SIGNED_OBJECT: u64 = 1024 * 1024;
 
 /// Where a commit is looked for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -187,12 +191,26 @@ impl GitSources {
                 GitReference::Tag(tag) => top.tags.iter().find(|known| known.name == format!("refs/tags/{tag}")),
                 _ => None,
             };
+            let tag_object = tag.map(|tag| tag.object.clone()).filter(|object| *object != checkout.commit);
+            let signed = match checkout.reference {
+                GitReference::Tag(_) => tag_object.as_deref(),
+                _ => Some(checkout.commit.as_str()),
+            };
+            let object_sha256 = match signed {
+                Some(id) => keep_object(&top.repository, id, &blobs)?,
+                None => None,
+            };
             let archive = archive::write(&checkout, &top, &modules, scratch.path(), &blobs)?;
             let name = url.trim_end_matches('/').rsplit('/').next().unwrap_or_default().trim_end_matches(".git");
             let evidence = Evidence::Git {
                 repository: url.clone(),
                 reference: checkout.reference.to_string(),
-                tag_object: tag.map(|tag| tag.object.clone()).filter(|object| *object != checkout.commit),
+                tag: match &checkout.reference {
+                    GitReference::Tag(tag) => Some(tag.clone()),
+                    _ => None,
+                },
+                tag_object,
+                object_sha256,
                 commit: checkout.commit.clone(),
                 cherry_picks: checkout.cherry_picks.iter().map(|pick| pick.commit.clone()).collect(),
                 tree: top.root.clone(),
@@ -204,6 +222,23 @@ impl GitSources {
         })
         .await
     }
+}
+
+/// Keeps the bytes of a tag or commit, in which a signature may stand; none of a longer one.
+fn keep_object(repository: &Repository, id: &str, blobs: &store::BlobStore) -> Result<Option<String>> {
+    let bytes = Objects::open(repository)?.read(id, |_, size, content| {
+        let mut bytes = Vec::new();
+        if size <= LONGEST_SIGNED_OBJECT {
+            content.read_to_end(&mut bytes)?;
+        }
+        Ok(bytes)
+    })?;
+    if bytes.is_empty() {
+        return Ok(None);
+    }
+    let sha256 = store::sha256_hex(&bytes);
+    store::write_atomically(&blobs.path(&sha256), &bytes)?;
+    Ok(Some(sha256))
 }
 
 #[cfg(test)]

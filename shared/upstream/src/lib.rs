@@ -37,7 +37,7 @@ pub use monitor::{
     GitAddress, GitHubListing, GitHubRepository, GitLabListing, GitLabProject, ImageRepository, Monitored, WebPage,
 };
 pub use mtime::source_date_epoch;
-pub use npm::Npm;
+pub use npm::{Npm, NpmSignature, npm_signer};
 pub use provider::{Context, Evidence, Obtained, Provider};
 pub use pypi::Pypi;
 pub use rate_limit::Lifted;

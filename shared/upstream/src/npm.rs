@@ -13,7 +13,8 @@ use reqwest::header::{ACCEPT, HeaderMap, HeaderValue};
 use semver::Version;
 use serde::Deserialize;
 
-use self::signatures::{Keys, Refusal, Stated, verify};
+pub use self::signatures::NpmSignature;
+use self::signatures::{Keys, Refusal, verify};
 use crate::error::{Error, Result};
 use crate::fetcher::Expected;
 use crate::filter::Candidate;
@@ -25,6 +26,8 @@ const LONGEST_DOCUMENT: u64 = 64 * 1024 * 1024;
 const LONGEST_KEYS: u64 = 1024 * 1024;
 const LONGEST_TARBALL: u64 = 1024 * 1024 * 1024;
 const LONGEST_NAME: usize = 214;
+/// The registry states one or two.
+const MOST_SIGNATURES: usize = 16;
 const LATEST: &str = "latest";
 /// Without readmes and times; registries that don't have it answer with the whole.
 const ABBREVIATED: HeaderValue =
@@ -64,7 +67,7 @@ struct Distribution {
     tarball: String,
     integrity: Option<String>,
     #[serde(default)]
-    signatures: Vec<Stated>,
+    signatures: Vec<NpmSignature>,
 }
 
 struct Document {
@@ -125,32 +128,58 @@ impl Npm {
         }
     }
 
-    /// The id of the registry's key that signed a version; `None` when the registry has no keys.
+    /// The id of the registry's key that signed a version, `None` when the registry has no keys;
+    /// and when the version was published, where that had to be asked.
     async fn signer(
         &self,
         name: &str,
         version: &str,
         integrity: &str,
-        signatures: &[Stated],
-    ) -> Result<Option<String>> {
+        signatures: &[NpmSignature],
+    ) -> Result<(Option<String>, Option<Timestamp>)> {
         let Some(keys) = self.keys().await? else {
             tracing::warn!(name, version, "the npm registry publishes no keys; its signature is not checked");
-            return Ok(None);
+            return Ok((None, None));
         };
         let (message, now) = (format!("{name}@{version}:{integrity}"), (self.context.clock)());
-        let mut result = verify(&keys.keys, signatures, &message, None, now);
+        let (mut result, mut published) = (verify(&keys.keys, signatures, &message, None, now), None);
         if result == Err(Refusal::Undated) {
-            let published = self.published(name, version).await?;
+            published = self.published(name, version).await?;
             result = verify(&keys.keys, signatures, &message, published, now);
         }
-        let refuse = |reason: String| Error::Unproved { what: format!("{name}@{version}"), reason };
-        result.map(Some).map_err(|refusal| match refusal {
-            Refusal::Undated => {
-                refuse("its key has expired, and the registry doesn't say when it was published".into())
-            }
-            Refusal::Bad(reason) => refuse(reason),
-        })
+        match result {
+            Ok(signer) => Ok((Some(signer), published)),
+            Err(refusal) => Err(unproved(name, version, refusal)),
+        }
     }
+}
+
+fn unproved(name: &str, version: &str, refusal: Refusal) -> Error {
+    let reason = match refusal {
+        Refusal::Undated => "its key has expired, and the registry doesn't say when it was published".to_owned(),
+        Refusal::Bad(reason) => reason,
+    };
+    Error::Unproved { what: format!("{name}@{version}"), reason }
+}
+
+/// The id of the key of `keys`, a document as registries answer at `/-/npm/v1/keys`, that signed the
+/// npm package which the evidence is of. `origin` names the document in messages.
+///
+/// # Errors
+/// [`Error::Keyring`] when the document has another shape or no key; [`Error::Unproved`] when the
+/// evidence is of no npm package, or none of its signatures holds.
+pub fn npm_signer(origin: &std::path::Path, keys: &[u8], evidence: &Evidence, now: Timestamp) -> Result<String> {
+    let refuse = |reason: String| Error::Keyring { path: origin.to_owned(), reason };
+    let keys: Keys = serde_json::from_slice(keys).map_err(|error| refuse(error.to_string()))?;
+    if keys.keys.is_empty() {
+        return Err(refuse("it holds no key".to_owned()));
+    }
+    let Evidence::Npm { package, version, integrity, signatures, published, .. } = evidence else {
+        let reason = "it is no npm package".to_owned();
+        return Err(Error::Unproved { what: "the source".to_owned(), reason });
+    };
+    verify(&keys.keys, signatures, &format!("{package}@{version}:{integrity}"), *published, now)
+        .map_err(|refusal| unproved(package, version, refusal))
 }
 
 #[async_trait]
@@ -201,9 +230,13 @@ impl Provider for Npm {
         let refuse = |reason: &str| Error::Unproved { what: format!("{name}@{wanted}"), reason: reason.to_owned() };
         let integrity = manifest.dist.integrity.as_deref();
         let integrity = integrity.ok_or_else(|| refuse("the registry states no integrity, only a SHA-1 at most"))?;
-        let (sha512, stated) =
+        let (sha512, _) =
             integrity::sha512(integrity).ok_or_else(|| refuse("its integrity has no SHA-512 that can be read"))?;
-        let signed_by = self.signer(&name, wanted, integrity, &manifest.dist.signatures).await?;
+        let signatures = &manifest.dist.signatures;
+        if signatures.len() > MOST_SIGNATURES {
+            return Err(refuse("the registry states more signatures than one version has"));
+        }
+        let (signed_by, published) = self.signer(&name, wanted, integrity, signatures).await?;
         let url = document.url.join(&manifest.dist.tarball).ok();
         let url = url.filter(|url| matches!(url.scheme(), "http" | "https"));
         let url = url.ok_or_else(|| refuse("what it calls its tarball is not the address of a file"))?;
@@ -217,8 +250,10 @@ impl Provider for Npm {
                 package: name.clone(),
                 version: wanted.to_owned(),
                 document_sha256: document.sha256.clone(),
-                integrity: stated.to_owned(),
+                integrity: integrity.to_owned(),
                 signed_by,
+                signatures: signatures.clone(),
+                published,
                 sha256: blob.sha256.clone(),
             },
             sha256: blob.sha256,

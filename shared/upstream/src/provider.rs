@@ -13,6 +13,7 @@ use crate::endpoints::Endpoints;
 use crate::error::Result;
 use crate::fetcher::Fetcher;
 use crate::filter::Candidate;
+use crate::npm::NpmSignature;
 use crate::source::SourceUri;
 use crate::store::BlobStore;
 
@@ -139,11 +140,16 @@ pub enum Evidence {
         version: String,
         /// SHA-256 of the package's document as it was read.
         document_sha256: String,
-        /// SHA-512 of the file, as the document states it.
+        /// What the document states of the file, its SHA-512 within.
         integrity: String,
         /// Id of the registry's key whose signature on it is valid; none when the registry
         /// publishes no keys.
         signed_by: Option<String>,
+        /// The signatures that the document states, of `PACKAGE@VERSION:INTEGRITY`.
+        signatures: Vec<NpmSignature>,
+        /// When it was published, which is asked only where a key has expired since.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        published: Option<Timestamp>,
         /// SHA-256 of the file.
         sha256: String,
     },
@@ -154,9 +160,17 @@ pub enum Evidence {
         repository: String,
         /// Tag or branch.
         reference: String,
+        /// Name of the tag, where it is one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        tag: Option<String>,
         /// Id of the tag object, where the tag is an annotated one.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         tag_object: Option<String>,
+        /// SHA-256 of the object that a signature stands in, which the store keeps: the annotated
+        /// tag, or the commit where no tag is asked for. None for a tag that has no object, and for
+        /// objects longer than 1 MiB.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        object_sha256: Option<String>,
         /// The commit.
         commit: String,
         /// Commits that were applied on top.

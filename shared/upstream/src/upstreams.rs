@@ -15,7 +15,7 @@ use crate::endpoints::Endpoints;
 use crate::error::{Error, Result};
 use crate::fetcher::{Expected, FetchOptions, Fetcher, check_digest, run_blocking, stored};
 use crate::filter::{Candidate, Decision, Rules, Verdict, choose};
-use crate::git_source::{GitCheckout, GitSources};
+use crate::git_source::{GitCheckout, GitSources, LONGEST_SIGNED_OBJECT};
 use crate::monitor::{
     Git, GitAddress, GitHub, GitHubListing, GitLab, GitLabListing, GitLabProject, Monitored, Oci, ReleaseMonitor,
     web_page_candidates,
@@ -105,6 +105,10 @@ impl Fetched {
 /// What a download turned out to be, without proof.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Computed {
+    /// The file, named by its digest.
+    pub path: PathBuf,
+    /// The last part of its address.
+    pub file_name: String,
     /// SHA-256, lower-case hexadecimal.
     pub sha256: String,
     /// SHA-512, lower-case hexadecimal.
@@ -243,7 +247,8 @@ impl Upstreams {
         let blob = self.context.fetcher.download(address, LONGEST_FILE, &Expected::default(), blobs).await?;
         let (path, sha256) = (blob.path.clone(), blob.sha256.clone());
         let sha512 = run_blocking(move || store::sha512_hex(&path)).await?;
-        Ok(Computed { sha256, sha512, size: blob.size })
+        let file_name = crate::direct::file_name(address).to_owned();
+        Ok(Computed { path: blob.path, file_name, sha256, sha512, size: blob.size })
     }
 
     async fn candidates(&self, watch: &Watch) -> Result<Vec<Candidate>> {
@@ -331,11 +336,26 @@ impl Upstreams {
         let identity = checkout.identity();
         let record = self.record_path(&identity);
         if let Some(fetched) = self.recall(&record, &identity, None).await? {
-            return Ok(fetched);
+            let kept = match &fetched.evidence {
+                Evidence::Git { object_sha256: Some(sha256), .. } => self.git_object(sha256).await?.is_some(),
+                _ => true,
+            };
+            if kept {
+                return Ok(fetched);
+            }
         }
         let obtained = self.git_sources.fetch(checkout).await?;
         tracing::debug!(source = identity, sha256 = obtained.sha256, "fetched");
         self.remember(&record, identity, obtained, None).await
+    }
+
+    /// The bytes of the tag or commit that a git source's evidence names by its `objectSha256`;
+    /// `None` when they are no longer kept.
+    pub async fn git_object(&self, sha256: &str) -> Result<Option<Vec<u8>>> {
+        let Some(blob) = stored(&self.context.blobs, sha256).await? else {
+            return Ok(None);
+        };
+        run_blocking(move || store::read_bounded(&blob.path, LONGEST_SIGNED_OBJECT)).await
     }
 
     /// The attestations that the source's ecosystem publishes of it, not verified; `None` where

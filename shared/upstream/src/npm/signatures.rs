@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use p256::ecdsa::signature::Verifier;
 use p256::ecdsa::{Signature, VerifyingKey};
 use p256::pkcs8::DecodePublicKey;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 const KEY_TYPE: &str = "ecdsa-sha2-nistp256";
 
@@ -25,10 +25,12 @@ pub(super) struct Key {
     expires: Option<Timestamp>,
 }
 
-/// An element of `dist.signatures`.
-#[derive(Deserialize)]
-pub(super) struct Stated {
+/// A signature that the npm registry states of a version: an element of `dist.signatures`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NpmSignature {
+    /// Id of the key, such as `SHA256:...`.
     keyid: String,
+    /// The signature: ASN.1 DER in base64.
     sig: String,
 }
 
@@ -45,7 +47,7 @@ pub(super) enum Refusal {
 /// an expired key counts for what was published before its end.
 pub(super) fn verify(
     keys: &[Key],
-    signatures: &[Stated],
+    signatures: &[NpmSignature],
     message: &str,
     published: Option<Timestamp>,
     now: Timestamp,
@@ -101,9 +103,9 @@ mod tests {
         }
     }
 
-    fn signed(secret: &SigningKey, id: &str, message: &str) -> Stated {
+    fn signed(secret: &SigningKey, id: &str, message: &str) -> NpmSignature {
         let signature: Signature = secret.sign(message.as_bytes());
-        Stated { keyid: id.to_owned(), sig: STANDARD.encode(signature.to_der()) }
+        NpmSignature { keyid: id.to_owned(), sig: STANDARD.encode(signature.to_der()) }
     }
 
     #[test]
@@ -112,7 +114,7 @@ mod tests {
         let keys = [key(&one, "one", None), key(&two, "two", Some("2025-01-29T00:00:00.000Z"))];
         let now: Timestamp = "2026-11-25T00:00:00Z".parse().unwrap();
         let at = |time: &str| Some(time.parse().unwrap());
-        let check = |signatures: &[Stated], published| verify(&keys, signatures, MESSAGE, published, now);
+        let check = |signatures: &[NpmSignature], published| verify(&keys, signatures, MESSAGE, published, now);
         assert_eq!(check(&[signed(&one, "one", MESSAGE)], None), Ok("one".to_owned()));
         let old = [signed(&two, "two", MESSAGE)];
         assert_eq!(check(&old, None), Err(Refusal::Undated));

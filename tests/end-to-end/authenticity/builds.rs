@@ -1,26 +1,15 @@
-//! Sources with and without the proof that their package's policy asks for.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+//! Builds: what is refused is not run, and kept.
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use ports::local::Database;
-use ports::{State, SystemClock};
 use serde_json::Value;
 use tests::archive::{ArchiveKey, sha256_hex};
 use tests::factory::{Answer, Factory, rows, source_archive, text};
 
-const MILL: &str = env!("CARGO_BIN_EXE_mill");
-const PACKAGE: &str = "greeting-data";
+use crate::MILL;
 
-/// Documents of the factory's state, by sort key.
-fn documents(factory: &Factory, partition: &str, prefix: &str) -> Vec<(String, Value)> {
-    let database = Database::open(&factory.home().join("state.sqlite"), Arc::new(SystemClock)).unwrap();
-    let runtime = tokio::runtime::Runtime::new().unwrap();
-    let documents = runtime.block_on(database.list_all(partition, prefix)).unwrap();
-    documents.iter().map(|document| (document.key.sort.clone(), document.decode().unwrap())).collect()
-}
+const PACKAGE: &str = "greeting-data";
 
 fn files(folder: &Path) -> Vec<PathBuf> {
     let (mut found, mut folders) = (Vec::new(), vec![folder.to_owned()]);
@@ -89,7 +78,7 @@ fn a_signed_source_is_built_and_its_provenance_says_by_whom() {
     assert_eq!(proof["kind"], "openpgp");
     assert_eq!(proof["result"], "holds");
     assert_eq!(proof["evidence"]["signers"][0]["fingerprint"], fingerprint.as_str(), "{proof:#}");
-    assert_eq!(documents(&factory, &format!("package#{PACKAGE}"), "refused#"), Vec::new());
+    assert_eq!(factory.documents(&format!("package#{PACKAGE}"), "refused#"), Vec::new());
 }
 
 #[test]
@@ -108,11 +97,11 @@ fn a_wrong_signature_stops_the_build_whatever_the_policy_and_is_kept() {
             let reason = text(&answer.json["failed"][0]["text"]);
             assert!(reason.contains("is not proved") && reason.contains("openpgp"), "{reason}");
             assert!(!is_published(&factory));
-            let events = documents(&factory, "event", "");
+            let events = factory.documents("event", "");
             let event = events.iter().find(|(_, event)| event["kind"] == "source.unauthentic");
             let (_, event) = event.unwrap_or_else(|| panic!("{events:#?}"));
             assert_eq!(event["subject"], PACKAGE);
-            let refused = documents(&factory, &format!("package#{PACKAGE}"), "refused#");
+            let refused = factory.documents(&format!("package#{PACKAGE}"), "refused#");
             assert_eq!(refused.len(), 1, "{refused:#?}");
             let (sort, refused) = &refused[0];
             assert_eq!(sort, "refused#2025a");
@@ -141,7 +130,7 @@ fn a_missing_signature_stops_the_build_only_where_it_is_required() {
     let (lenient, _) = factory("preferred", &key);
     build(&lenient).expect_code(0);
     assert!(is_published(&lenient));
-    assert_eq!(documents(&lenient, &format!("package#{PACKAGE}"), "refused#"), Vec::new());
+    assert_eq!(lenient.documents(&format!("package#{PACKAGE}"), "refused#"), Vec::new());
 }
 
 #[test]
