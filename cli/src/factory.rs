@@ -6,7 +6,6 @@ use std::sync::Arc;
 use apk::Architecture;
 use ports::local::{Database, FileBlobs, Home, HomeLock};
 use ports::{Clock, FixedClock, SystemClock};
-use registry::Layouts;
 use sandbox::Bubblewrap;
 use serde::Deserialize;
 use stage::rules::retention::Retention;
@@ -181,6 +180,7 @@ impl Factory {
         let upstreams =
             Upstreams::new(endpoints, &home.path("cache"), upstream::Options::default()).or_environment()?;
         let (work, logs) = (home.folder("work").or_environment()?, home.folder("logs").or_environment()?);
+        let registry = configuration.registry.published(&home).await?;
         let search_path = std::env::var_os("PATH").unwrap_or_default();
         let bubblewrap = Bubblewrap::find(&search_path, &work).or_environment()?;
         let containers = verify::Containers::find(&search_path, &work).await.or_environment()?;
@@ -194,7 +194,7 @@ impl Factory {
             builder: Arc::new(LocalBuilder::new(bubblewrap, work.clone(), logs)),
             containers,
             repository: Arc::new(FolderRepository::new(home.folder("apk").or_environment()?)),
-            registry: Arc::new(Layouts::new(home.folder("registry").or_environment()?)),
+            registry,
             package_key: signers.package,
             attestor: signers.attestor,
             stopping: Arc::default(),

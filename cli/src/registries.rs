@@ -2,8 +2,10 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::sync::Arc;
 
-use registry::{DockerConfig, ImmutableTags, RemoteOptions, Repository};
+use ports::local::Home;
+use registry::{Below, DockerConfig, ImmutableTags, Layouts, Registry, Remote, RemoteOptions, Repository};
 use serde::Deserialize;
 
 use crate::output::{Failure, OrFail};
@@ -21,6 +23,9 @@ pub struct RegistrySettings {
     /// Regular expressions of tags that pushes may not move; the tags of single builds where it is
     /// not set.
     pub immutable_tags: Option<Vec<String>>,
+    /// Where images are published, `ADDRESS/PREFIX`: the repository of an image is `PREFIX/NAME` there.
+    /// They are published in the home where it is not set.
+    pub publish: Option<String>,
 }
 
 impl RegistrySettings {
@@ -41,6 +46,21 @@ impl RegistrySettings {
             }
         };
         Ok(RemoteOptions { credentials, certificates, allow_http: self.allow_http, ..RemoteOptions::default() })
+    }
+
+    /// Where this factory's images are published, a repository being called as its image.
+    pub async fn published(&self, home: &Home) -> Result<Arc<dyn Registry>, Failure> {
+        let Some(place) = &self.publish else {
+            return Ok(Arc::new(Layouts::new(home.folder("registry").or_environment()?)));
+        };
+        let wrong =
+            |reason: String| Failure::usage(format!("`[registry] publish = \"{place}\"` of mill.toml: {reason}"));
+        let (address, prefix) = place
+            .split_once('/')
+            .ok_or_else(|| wrong("expected the registry's address, `/` and what the names begin with".to_owned()))?;
+        let prefix: Repository = prefix.parse().map_err(|error: registry::Error| wrong(stage::chain(&error)))?;
+        let remote = Remote::new(address, self.options(address, &prefix).await?).or_environment()?;
+        Ok(Arc::new(Below::new(Arc::new(remote), prefix)))
     }
 
     /// Which tags pushes may not move.

@@ -1,4 +1,5 @@
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use ports::local::Home;
 use registry::{Digest, Expectations, Layout, Layouts, Reference, Registry, Remote, Repository, Tag, verify_image};
@@ -12,7 +13,7 @@ use crate::signing::identity_trust;
 
 /// Where an image is.
 enum Place {
-    /// In this home, or at a registry's address.
+    /// Where this factory publishes, or at a registry's address.
     Registry { address: Option<String>, repository: Repository, reference: Reference },
     /// In an OCI image layout.
     Layout { folder: PathBuf, reference: Option<Reference> },
@@ -20,15 +21,15 @@ enum Place {
 
 pub async fn run(global: &Global, arguments: &Verify) -> Result<u8, Failure> {
     let trust = trust(global, arguments)?;
-    let (registry, repository, reference): (Box<dyn Registry>, _, _) = match parse(&arguments.image)? {
+    let (registry, repository, reference): (Arc<dyn Registry>, _, _) = match parse(&arguments.image)? {
         Place::Registry { address: None, repository, reference } => {
-            let folder = Home::open(&global.home).or_environment()?.path("registry");
-            (Box::new(Layouts::new(folder)), repository, reference)
+            let home = Home::open(&global.home).or_environment()?;
+            (configuration(&global.home)?.registry.published(&home).await?, repository, reference)
         }
         Place::Registry { address: Some(address), repository, reference } => {
             let settings = configuration(&global.home)?.registry;
             let options = settings.options(&address, &repository).await?;
-            (Box::new(Remote::new(&address, options).or_environment()?), repository, reference)
+            (Arc::new(Remote::new(&address, options).or_environment()?), repository, reference)
         }
         Place::Layout { folder, reference } => {
             let reference = match reference {
@@ -36,7 +37,7 @@ pub async fn run(global: &Global, arguments: &Verify) -> Result<u8, Failure> {
                 None => only_entry(&folder)?,
             };
             let repository = "layout".parse::<Repository>().or_environment()?;
-            (Box::new(Layouts::single(folder)), repository, reference)
+            (Arc::new(Layouts::single(folder)), repository, reference)
         }
     };
     let expectations = Expectations::default();

@@ -6,6 +6,7 @@
 //! under `/v2/` (distribution spec 1.1).
 
 mod attach;
+mod below;
 mod copy;
 mod error;
 mod immutable;
@@ -19,6 +20,7 @@ mod server;
 mod verify;
 
 pub use attach::{attach, attach_simple_signature};
+pub use below::Below;
 pub use copy::{CopyOptions, CopyReport, copy};
 pub use error::{Error, Result};
 pub use immutable::ImmutableTags;
