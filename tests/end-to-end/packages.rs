@@ -112,6 +112,19 @@ fn a_package_is_published_only_when_its_own_test_holds() {
     let tests = versions(&factory, "tested")[0]["tests"].clone();
     assert_eq!(tests, serde_json::json!([{ "package": "tested", "status": "passed", "message": "it holds" }]));
 
+    // What the test came to is attested beside the package; of what has none, nothing is.
+    let folder = factory.home().join("apk/x86_64");
+    let package = fs::read(folder.join("tested-1.0-r0.apk")).unwrap();
+    let key = fs::read_to_string(factory.home().join("keys/minimill.pub")).unwrap();
+    let key = sign::PublicKey::from_pem(&key).unwrap();
+    let bundle = fs::read(folder.join("tested-1.0-r0.apk.tests.sigstore.json")).unwrap();
+    let subject = sign::Digest::of(&package);
+    let statement = sign::verify_bundle(&bundle, &key, subject, sign::predicate::TEST_RESULT).unwrap();
+    let result = serde_json::to_value(&statement.predicate).unwrap();
+    assert_eq!((text(&result["result"]), texts(&result["passedTests"])), ("PASSED", vec!["tested"]));
+    assert_eq!(text(&result["configuration"][0]["name"]), "tested.yaml");
+    assert!(!folder.join("greeting-data-2025a-r0.apk.tests.sigstore.json").exists());
+
     // The test runs on the new package, not on the one that is published.
     add_tested(&factory, "1.1", "shell", "echo the reason is here\n        exit 3");
     let cycle = factory.cycle();

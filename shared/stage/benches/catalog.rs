@@ -126,7 +126,7 @@ async fn publish_all(context: &Context, folder: &Path) {
             entry.information.name = format!("{name}{suffix}");
             entry.information.version = version.clone();
             let key = Key::new(record::repository(ARCHITECTURE), format!("{name}{suffix}={version}"));
-            let entry = RepositoryEntry { entry, blob, definition: name.clone(), provenance: blob };
+            let entry = RepositoryEntry { entry, blob, definition: name.clone(), provenance: blob, tests: None };
             transaction.put(key, Condition::Any, &entry).unwrap();
         }
         context.state.commit(transaction).await.unwrap();

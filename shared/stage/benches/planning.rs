@@ -66,7 +66,7 @@ async fn fill(context: &Context, entries: &[IndexEntry]) {
                 let name = format!("{}={}", entry.information.name, entry.information.version);
                 let definition = entry.information.origin.clone();
                 let blob = Digest::of(name.as_bytes());
-                let entry = RepositoryEntry { entry, blob, definition, provenance: blob };
+                let entry = RepositoryEntry { entry, blob, definition, provenance: blob, tests: None };
                 transaction.put(Key::new(record::repository(architecture), name), Condition::Any, &entry).unwrap();
             }
             context.state.commit(transaction).await.unwrap();

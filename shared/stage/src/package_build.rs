@@ -305,6 +305,7 @@ impl PackageBuild {
             blob: stored.blob,
             definition: self.package.clone(),
             provenance: stored.blob,
+            tests: None,
         }));
         Ok(offered)
     }

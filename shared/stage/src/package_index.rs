@@ -156,6 +156,9 @@ impl IndexWriter<'_> {
             let name = entry.entry.file_name();
             self.publish(architecture, &name, entry.blob).await?;
             self.publish(architecture, &format!("{name}.sigstore.json"), entry.provenance).await?;
+            if let Some(tests) = entry.tests {
+                self.publish(architecture, &format!("{name}.tests.sigstore.json"), tests).await?;
+            }
         }
         Ok(())
     }
@@ -239,6 +242,7 @@ mod tests {
                 blob,
                 definition: name.to_owned(),
                 provenance: blob,
+                tests: None,
             };
             let key = Key::new(record::repository(Architecture::X86_64), format!("{name}=1-r0"));
             let mut transaction = Transaction::default();

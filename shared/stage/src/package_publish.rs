@@ -12,7 +12,7 @@ use crate::package_build::{BuildResult, UnsignedPackage};
 use crate::packages::{Retry, send_due};
 use crate::record::{self, Event, Failure, PublishedPackage, RepositoryEntry, Unlisted};
 use crate::standing::{built_key, failure_key, published_key};
-use crate::{Context, Outcome, Stage, StageError, abi, package_index, package_retest, provenance};
+use crate::{Context, Outcome, Stage, StageError, abi, package_index, package_retest, package_test, provenance};
 
 pub(crate) const MAXIMUM_RESULT_BYTES: u64 = 16 << 20;
 
@@ -114,7 +114,11 @@ impl PackagePublish {
         for unsigned in &result.packages {
             signed.push(sign_package(context, result, unsigned).await?);
         }
-        let provenance = attest(context, result, &signed).await?;
+        let provenance = attest(context, &signed, predicate::PROVENANCE, &provenance::of_package(result)).await?;
+        let tests = match package_test::attestation(result) {
+            Some(tested) => Some(attest(context, &signed, predicate::TEST_RESULT, &tested).await?),
+            None => None,
+        };
         let time = context.clock.now();
         let published = PublishedPackage {
             version: self.version.clone(),
@@ -145,6 +149,7 @@ impl PackagePublish {
                 blob: signed.blob,
                 definition: self.package.clone(),
                 provenance,
+                tests,
             };
             transaction.put(Key::new(record::repository(result.architecture), sort), Condition::Absent, &entry)?;
         }
@@ -232,13 +237,18 @@ fn attach(
     Ok(package.index_entry())
 }
 
-async fn attest(context: &Context, result: &BuildResult, signed: &[Signed]) -> Result<Digest, StageError> {
+/// Attests something of all the packages of a build.
+async fn attest(
+    context: &Context,
+    signed: &[Signed],
+    predicate_type: &str,
+    predicate: &impl Serialize,
+) -> Result<Digest, StageError> {
     let failed = |error: &sign::Error| StageError::environment("attest the build")(error);
     let Some(first) = signed.first() else {
         return Err(StageError::Rejected("the build made no package".to_owned()));
     };
-    let mut statement = Statement::new(first.blob, predicate::PROVENANCE, &provenance::of_package(result))
-        .map_err(|error| failed(&error))?;
+    let mut statement = Statement::new(first.blob, predicate_type, predicate).map_err(|error| failed(&error))?;
     statement.subject =
         signed.iter().map(|signed| sign::ResourceDescriptor::of(signed.blob).named(signed.entry.file_name())).collect();
     let bundle = context.attestor.attest(&statement).await.map_err(|error| failed(&error))?;

@@ -13,8 +13,11 @@ use ports::Digest;
 use recipe::{BuildPlan, Output, TestPlan};
 use sandbox::{Bubblewrap, Job, Limits, Mount, Program};
 use serde::{Deserialize, Serialize};
+use sign::ResourceDescriptor;
+use sign::predicate::{TestOutcome, TestResult};
 
 use crate::job::BuildError;
+use crate::package_build::BuildResult;
 use crate::record::RepositoryEntry;
 use crate::{Context, StageError, chain, load_package, repository, universes};
 
@@ -212,6 +215,27 @@ async fn run(
             Ok((PackageTestStatus::Failed, reason, log))
         }
     }
+}
+
+/// What the tests of a build came to (in-toto test-result v0.1), unless none has run. Tests are named
+/// by their packages; one that could not run is warned of.
+pub(crate) fn attestation(result: &BuildResult) -> Option<TestResult> {
+    let of = |status: PackageTestStatus| {
+        let reports = result.tests.iter().filter(|report| report.status == status);
+        reports.map(|report| report.package.clone()).collect::<Vec<_>>()
+    };
+    let (passed, warned) = (of(PackageTestStatus::Passed), of(PackageTestStatus::NotRun));
+    if passed.is_empty() {
+        return None;
+    }
+    Some(TestResult {
+        result: if warned.is_empty() { TestOutcome::Passed } else { TestOutcome::Warned },
+        configuration: vec![ResourceDescriptor::of(result.text).named(format!("{}.yaml", result.package))],
+        url: None,
+        passed_tests: passed,
+        warned_tests: warned,
+        failed_tests: of(PackageTestStatus::Failed),
+    })
 }
 
 /// Why a build's packages are not published, judged by their tests: one failed, or, where the

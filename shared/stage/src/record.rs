@@ -179,6 +179,9 @@ pub struct RepositoryEntry {
     pub definition: String,
     /// Its provenance: a sigstore bundle.
     pub provenance: Digest,
+    /// What came of its definition's tests: a sigstore bundle, where one has run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tests: Option<Digest>,
 }
 
 /// A published version that the index does not list yet.

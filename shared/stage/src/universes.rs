@@ -228,6 +228,7 @@ mod tests {
             blob: Digest::of(b""),
             definition: name.to_owned(),
             provenance: Digest::of(b""),
+            tests: None,
         };
         let mut transaction = Transaction::default();
         let key = Key::new(record::repository(architecture), format!("{name}={version}"));
