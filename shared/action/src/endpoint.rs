@@ -133,7 +133,9 @@ mod tests {
     #[test]
     fn only_https_to_public_hosts_is_taken() {
         let rules = Rules::default();
-        for good in ["https://hooks.example/a?b=c", "https://hooks.example:8443", "https://1.1.1.1/", "https://[2606:4700::1]/"] {
+        for good in
+            ["https://hooks.example/a?b=c", "https://hooks.example:8443", "https://1.1.1.1/", "https://[2606:4700::1]/"]
+        {
             assert!(Endpoint::parse(good, &rules).is_ok(), "{good}");
         }
         for bad in [

@@ -68,7 +68,10 @@ const PUBLIC_V6: Ipv6Net = v6(0x2000, 0, 0, 3);
 
 /// What is named of IPv6; outside of 2000::/3 everything else is refused too.
 const REFUSED_V6: [(Ipv6Net, Reason); 12] = [
-    (Ipv6Net::new_assert(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254), 128), Reason("a cloud's metadata service")),
+    (
+        Ipv6Net::new_assert(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254), 128),
+        Reason("a cloud's metadata service"),
+    ),
     (Ipv6Net::new_assert(Ipv6Addr::LOCALHOST, 128), Reason("loopback")),
     (Ipv6Net::new_assert(Ipv6Addr::new(0, 0, 0, 0, 0, 0xffff, 0, 0), 96), Reason("an IPv4 address in IPv6 (mapped)")),
     (v6(0x64, 0xff9b, 0, 96), Reason("an IPv4 address in IPv6 (NAT64)")),
@@ -144,7 +147,16 @@ mod tests {
     #[test]
     fn only_public_addresses_are_reached() {
         let rules = Rules::default();
-        for public in ["1.1.1.1", "8.8.8.8", "172.15.255.255", "172.32.0.0", "100.63.255.255", "100.128.0.0", "2606:4700::1111", "2a00::1"] {
+        for public in [
+            "1.1.1.1",
+            "8.8.8.8",
+            "172.15.255.255",
+            "172.32.0.0",
+            "100.63.255.255",
+            "100.128.0.0",
+            "2606:4700::1111",
+            "2a00::1",
+        ] {
             assert_eq!(refusal(&rules, public), None, "{public}");
         }
         for (address, reason) in [

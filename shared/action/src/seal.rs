@@ -72,9 +72,12 @@ mod tests {
         assert_eq!(key.open("act_1", &sealed).unwrap().reveal(), secret.reveal());
         let other = SealingKey::new(&[2; 32]).unwrap();
         let damaged = Sealed(sealed.0.replacen(|letter| letter != 'A', "A", 20));
-        for (key, name, sealed) in
-            [(&key, "act_2", &sealed), (&other, "act_1", &sealed), (&key, "act_1", &damaged), (&key, "act_1", &Sealed("%".into()))]
-        {
+        for (key, name, sealed) in [
+            (&key, "act_2", &sealed),
+            (&other, "act_1", &sealed),
+            (&key, "act_1", &damaged),
+            (&key, "act_1", &Sealed("%".into())),
+        ] {
             assert!(matches!(key.open(name, sealed), Err(Error::Unsealed { .. })));
         }
         assert!(matches!(SealingKey::new(&[1; 31]), Err(Error::SealingKey)));
