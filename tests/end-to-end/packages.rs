@@ -385,6 +385,32 @@ pipeline:
 }
 
 #[test]
+fn two_definitions_of_one_package_hold_each_other_and_nothing_else() {
+    let factory = Factory::new(MILL);
+    let script =
+        "mkdir -p ${{targets.destdir}}/usr/share\necho made > ${{targets.destdir}}/usr/share/${{package.name}}";
+    for name in ["shared-name", "other", "third"] {
+        factory.add_package(name, "1.0", &[], script);
+    }
+    let path = factory.catalog().join("packages/other.yaml");
+    let other = fs::read_to_string(&path).unwrap();
+    fs::write(&path, format!("{other}subpackages:\n  - name: shared-name\n    pipeline:\n      - runs: \"true\"\n"))
+        .unwrap();
+    let cycle = factory.cycle();
+    cycle.expect_code(1);
+    for name in ["other", "shared-name"] {
+        let failure = cycle.failure("package-build", name);
+        assert_eq!(failure, "package `shared-name` is made by both `other` and `shared-name`; rename one");
+    }
+    assert!(factory.package_index().contains_key("third 1.0-r0"));
+    assert!(!factory.package_index().keys().any(|name| name.starts_with("shared-name") || name.starts_with("other")));
+
+    fs::write(&path, other).unwrap();
+    factory.cycle().expect_code(0);
+    assert!(factory.package_index().contains_key("shared-name 1.0-r0"));
+}
+
+#[test]
 fn a_changed_compiler_wrapper_builds_again_what_uses_it() {
     let factory = Factory::new(MILL);
     let provides = "provides:\n  build-base: {debian: [gcc], commands: [gcc]}\n  git: {debian: [git]}\n  \

@@ -141,25 +141,25 @@ impl Evaluations {
     }
 
     /// The order of those that have been evaluated and are built for the architecture.
-    pub(crate) fn order(&self, catalog: &Catalog, architecture: Architecture) -> Result<Arc<Order>, StageError> {
+    pub(crate) fn order(&self, catalog: &Catalog, architecture: Architecture) -> Arc<Order> {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let known = known.entry(architecture).or_default();
         if let Some(order) = &known.order {
-            return Ok(order.clone());
+            return order.clone();
         }
         let outlines = known.outlines.iter().filter(|(name, _)| {
             catalog.packages.get(*name).is_some_and(|source| source.definition.builds_for(architecture))
         });
-        let order = Arc::new(Order::new(outlines.filter_map(|(_, evaluated)| evaluated.outline.as_deref().ok()))?);
+        let order = Arc::new(Order::new(outlines.filter_map(|(_, evaluated)| evaluated.outline.as_deref().ok())));
         known.order = Some(order.clone());
-        Ok(order)
+        order
     }
 }
 
 impl Order {
-    fn new<'a>(outlines: impl Iterator<Item = &'a Outline> + Clone) -> Result<Self, StageError> {
+    fn new<'a>(outlines: impl Iterator<Item = &'a Outline> + Clone) -> Self {
         let nodes: Vec<Node> = outlines.clone().map(|outline| outline.node.clone()).collect();
-        let graph = Graph::new(&nodes).map_err(|error| StageError::Rejected(chain(&error)))?;
+        let graph = Graph::tolerant(&nodes);
         let mut makers: BTreeMap<&str, &str> = BTreeMap::new();
         for node in &nodes {
             for package in &node.packages {
@@ -177,7 +177,18 @@ impl Order {
                 order.tests_with.entry((*other).to_owned()).or_default().insert(name.clone());
             }
         }
-        Ok(order)
+        order
+    }
+
+    /// Refuses the definitions that make a package of one name: none of them is built before one is renamed.
+    pub(crate) fn refuse_duplicates<T>(&self, by_name: &mut BTreeMap<String, Result<T, String>>) {
+        for duplicate in self.graph.duplicates() {
+            for name in [&duplicate.first, &duplicate.second] {
+                if let Some(package) = by_name.get_mut(name) {
+                    *package = Err(duplicate.to_string());
+                }
+            }
+        }
     }
 
     /// The definitions whose packages a definition's tests want.

@@ -80,7 +80,8 @@ impl Packages {
         let documents = documents(context, architecture, built_for(context, architecture).cloned().collect()).await?;
         let mut by_name = context.evaluations.refresh(&context.catalog, architecture, &documents)?;
         by_name.retain(|name, _| is_built_for(context, name, architecture));
-        let order = context.evaluations.order(&context.catalog, architecture)?;
+        let order = context.evaluations.order(&context.catalog, architecture);
+        order.refuse_duplicates(&mut by_name);
         let mut packages = Self { by_name, standing: BTreeMap::new(), order, scope: None };
         let settled = packages.settled(context, architecture, &documents).await?;
         packages.find_standings(&settled);
@@ -102,12 +103,13 @@ impl Packages {
         if !evaluations.know_all(architecture, built_for(context, architecture)) {
             return Self::load(context, architecture).await;
         }
-        let order = evaluations.order(&context.catalog, architecture)?;
+        let order = evaluations.order(&context.catalog, architecture);
         let mut scope = order.affected(changed);
         scope.extend(further.iter().cloned());
         scope.retain(|name| is_built_for(context, name, architecture));
         let mut known = documents(context, architecture, scope.clone()).await?;
-        let by_name = evaluations.refresh(&context.catalog, architecture, &known)?;
+        let mut by_name = evaluations.refresh(&context.catalog, architecture, &known)?;
+        order.refuse_duplicates(&mut by_name);
         let mut packages = Self { by_name, standing: BTreeMap::new(), order, scope: Some(scope) };
         let settled = packages.settled(context, architecture, &known).await?;
         let mut needs = BTreeSet::new();
@@ -122,7 +124,8 @@ impl Packages {
         known.extend(documents(context, architecture, needs).await?);
         packages.by_name = evaluations.refresh(&context.catalog, architecture, &known)?;
         packages.by_name.retain(|name, _| is_built_for(context, name, architecture));
-        if !Arc::ptr_eq(&packages.order, &evaluations.order(&context.catalog, architecture)?) {
+        packages.order.refuse_duplicates(&mut packages.by_name);
+        if !Arc::ptr_eq(&packages.order, &evaluations.order(&context.catalog, architecture)) {
             // Upstream has released meanwhile, and another order may affect others.
             return Self::load(context, architecture).await;
         }
