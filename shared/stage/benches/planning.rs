@@ -32,7 +32,9 @@ fn primaries(entries: &[IndexEntry], images: usize) -> Vec<String> {
         let wants: Vec<Dependency> = vec![name.parse().unwrap()];
         solve::solve(&universe, &solve::Task::new("bench", &wants)).is_ok()
     };
-    let names = entries.iter().map(|entry| entry.information.name.clone());
+    // Streams need versions in apk's order, which not every package of the index has.
+    let proper = entries.iter().filter(|entry| entry.information.version.parse::<apk::Version>().is_ok());
+    let names = proper.map(|entry| entry.information.name.clone());
     let some: Vec<String> = names.step_by(3).filter(solvable).collect();
     some.iter().cycle().take(images).cloned().collect()
 }

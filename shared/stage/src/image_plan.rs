@@ -258,13 +258,15 @@ fn left_out(context: &Context, architectures: &[Architecture]) -> String {
 /// The primary package's upstream version, which must be one on all architectures.
 fn primary_version(packages: &BTreeMap<Architecture, Vec<Resolved>>, primary: &str) -> Result<String, StageError> {
     let mut versions = packages.iter().map(|(architecture, packages)| {
-        let package = packages.iter().find(|package| package.entry.information.name == primary);
-        let version = package.and_then(|package| package.entry.information.version.parse::<apk::Version>().ok());
-        version.map(|version| version.upstream().to_owned()).ok_or_else(|| {
+        let package = packages.iter().find(|package| package.entry.information.name == primary).ok_or_else(|| {
             StageError::Rejected(format!(
                 "the primary package `{primary}` is not among the packages for {architecture}"
             ))
-        })
+        })?;
+        let version = package.entry.information.version.parse::<apk::Version>();
+        version
+            .map(|version| version.upstream().to_owned())
+            .map_err(|error| StageError::Rejected(format!("the primary package `{primary}`: {}", chain(&error))))
     });
     let first = versions.next().unwrap_or_else(|| Err(StageError::Rejected("no architecture is built".to_owned())))?;
     for version in versions {
@@ -357,5 +359,24 @@ mod tests {
             ["b 1-r0 -> 2-r0", "c 1-r0 has other content", "e 3-r0 added", "d 1-r0 removed"]
         );
         assert!(differences(&new, &new).is_empty());
+    }
+
+    #[test]
+    fn a_primary_package_that_is_missing_or_has_no_proper_version_is_told() {
+        let packages = |name: &str, version: &str| {
+            let information = apk::PackageInformation {
+                name: name.to_owned(),
+                version: version.to_owned(),
+                ..apk::PackageInformation::default()
+            };
+            let entry = apk::IndexEntry { information, ..apk::IndexEntry::default() };
+            BTreeMap::from([(Architecture::X86_64, vec![Resolved { entry, blob: Digest::of(b"") }])])
+        };
+        assert_eq!(primary_version(&packages("server", "1.2-r3"), "server").unwrap(), "1.2");
+        let problem =
+            |name: &str, version: &str| primary_version(&packages(name, version), "server").unwrap_err().to_string();
+        assert_eq!(problem("client", "1"), "the primary package `server` is not among the packages for x86_64");
+        let wrong = problem("server", "6.8.0p2-r4");
+        assert!(wrong.starts_with("the primary package `server`: ") && wrong.contains("6.8.0p2-r4"), "{wrong}");
     }
 }
