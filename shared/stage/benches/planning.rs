@@ -29,7 +29,8 @@ fn primaries(entries: &[IndexEntry], images: usize) -> Vec<String> {
     let repository = solve::Repository { name: "index".to_owned(), tag: None, records: &records };
     let universe = solve::Universe::new(Architecture::X86_64, &[repository]).unwrap();
     let solvable = |name: &String| {
-        let wants: Vec<Dependency> = vec![name.parse().unwrap()];
+        let wants: Vec<Dependency> =
+            STREAMS.iter().map(|version| format!("{name}{version}").parse().unwrap()).collect();
         solve::solve(&universe, &solve::Task::new("bench", &wants)).is_ok()
     };
     // Streams need versions in apk's order, which not every package of the index has.
