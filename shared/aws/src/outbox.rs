@@ -4,7 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 use ports::{Digest, Envelope, Key, PortError};
 
 use crate::error::{failed, malformed};
-use crate::items::{self, Item, SORT, get_number, get_text, number, text};
+use crate::items::{self, Item, SORT, get_number, get_text, number};
 use crate::table::Table;
 
 const SERVICE: &str = "DynamoDB";
@@ -69,13 +69,8 @@ impl Table {
         for shard in SHARDS {
             let partition = format!("outbox#{shard}");
             let mut pages = self
-                .client
-                .query()
-                .table_name(&self.name)
-                .consistent_read(true)
-                .key_condition_expression("pk = :pk")
+                .query(&partition)
                 .filter_expression("created <= :before")
-                .expression_attribute_values(":pk", text(&partition))
                 .expression_attribute_values(":before", number(before.as_millisecond()))
                 .into_paginator()
                 .items()

@@ -300,13 +300,8 @@ impl Table {
         for shard in SHARDS.chars() {
             let partition = format!("message#{shard}");
             let mut pages = self
-                .client
-                .query()
-                .table_name(&self.name)
-                .consistent_read(true)
-                .key_condition_expression("pk = :pk")
+                .query(&partition)
                 .filter_expression(if dead { "attribute_exists(dead)" } else { "attribute_not_exists(dead)" })
-                .expression_attribute_values(":pk", text(&partition))
                 .into_paginator()
                 .items()
                 .send();

@@ -3,6 +3,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::operation::delete_item::DeleteItemError;
+use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::{
@@ -43,6 +44,16 @@ impl Table {
         clock: Arc<dyn Clock>,
     ) -> Self {
         Self { client, name: name.into(), blobs, clock, queue }
+    }
+
+    /// A query of one partition as it is now.
+    pub(crate) fn query(&self, partition: &str) -> QueryFluentBuilder {
+        self.client
+            .query()
+            .table_name(&self.name)
+            .consistent_read(true)
+            .key_condition_expression("pk = :pk")
+            .expression_attribute_values(":pk", text(partition))
     }
 
     async fn document(&self, partition: &str, item: &Item) -> Result<Document, PortError> {
@@ -236,21 +247,13 @@ impl State for Table {
         let mut documents = Vec::new();
         loop {
             let missing = (wanted + 1).saturating_sub(documents.len());
-            let mut query = self
-                .client
-                .query()
-                .table_name(&self.name)
-                .consistent_read(true)
-                .expression_attribute_values(":pk", text(&pk))
-                .limit(i32::try_from(missing).unwrap_or(i32::MAX))
-                .set_exclusive_start_key(start.take());
-            query = if prefix.is_empty() {
-                query.key_condition_expression("pk = :pk")
-            } else {
-                query
+            let mut query =
+                self.query(&pk).limit(i32::try_from(missing).unwrap_or(i32::MAX)).set_exclusive_start_key(start.take());
+            if !prefix.is_empty() {
+                query = query
                     .key_condition_expression("pk = :pk AND begins_with(sk, :prefix)")
-                    .expression_attribute_values(":prefix", text(prefix))
-            };
+                    .expression_attribute_values(":prefix", text(prefix));
+            }
             let answer = query.send().await.map_err(failed(SERVICE, "Query"))?;
             for item in answer.items.unwrap_or_default() {
                 documents.push(self.document(partition, &item).await?);
