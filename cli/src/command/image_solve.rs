@@ -150,5 +150,5 @@ fn chosen(
     let shown = universes.iter().find(|universe| Some(universe.architecture()) == host).or(universes.first());
     let universe = shown.ok_or_else(|| Failure::bad("no architecture is named"))?;
     let solution = solved(universe, &file.display().to_string(), &wants)?;
-    Ok(solution.packages().map(|selected| format!("{}={}", selected.entry.name, selected.entry.version)).collect())
+    Ok(solution.packages().map(|selected| format!("{}={}", selected.entry.name(), selected.entry.version())).collect())
 }

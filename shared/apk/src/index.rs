@@ -1,15 +1,14 @@
 //! `APKINDEX` and `APKINDEX.tar.gz`.
 
-use std::fs::File;
 use std::io::{self, Read, Seek};
 use std::path::Path;
 
 use crate::archive::package::Package;
 use crate::archive::writer::{TarWriter, gzip};
-use crate::index_text::IndexText;
+use crate::index_archive::IndexArchive;
 use crate::information::check_name;
 use crate::key::Keyring;
-use crate::record::{self, Lines};
+use crate::record::{Lines, Pieces};
 use crate::{Error, IndexEntry, Result};
 
 /// Whom an index must be signed by.
@@ -60,7 +59,9 @@ impl Index {
     ///
     /// The last record's blank line may be missing. `file` names the text in errors.
     pub fn parse_text(file: &str, text: &str) -> Result<Vec<IndexEntry>> {
-        record::parse(file, text)
+        let mut entries = Vec::new();
+        Pieces::new(file.to_owned(), "the index").parse(text, |entry| entries.push(entry))?;
+        Ok(entries)
     }
 
     /// Writes the text of an `APKINDEX`, letters in the order in which apko writes them.
@@ -97,8 +98,9 @@ impl Index {
 
     /// Opens an `APKINDEX.tar.gz`.
     pub fn open(path: &Path, trust: Trust<'_>) -> Result<ReadIndex> {
-        let file = File::open(path).map_err(Error::at(path))?;
-        Self::read(&path.display().to_string(), file, trust)
+        let mut entries = Vec::new();
+        let archive = IndexArchive::open(path, trust, |pieces, text| pieces.parse(text, |entry| entries.push(entry)))?;
+        Ok(Self::of(archive, entries))
     }
 
     /// Reads an `APKINDEX.tar.gz`: signature members, and one member that holds `APKINDEX` and may
@@ -106,10 +108,14 @@ impl Index {
     ///
     /// A signature is checked before anything of the index is looked at.
     pub fn read(file: &str, source: impl Read, trust: Trust<'_>) -> Result<ReadIndex> {
-        let text = IndexText::read(file, source, trust)?;
-        let entries = Self::parse_text(&text.label(), text.text())?;
-        let (description, signed_by) = text.into_description();
-        Ok(ReadIndex { index: Self { description, entries }, signed_by })
+        let mut entries = Vec::new();
+        let parse = |pieces: &mut Pieces, text: &str| pieces.parse(text, |entry| entries.push(entry));
+        let archive = IndexArchive::read(file, source, trust, parse)?;
+        Ok(Self::of(archive, entries))
+    }
+
+    fn of(archive: IndexArchive, entries: Vec<IndexEntry>) -> ReadIndex {
+        ReadIndex { index: Self { description: archive.description, entries }, signed_by: archive.signed_by }
     }
 
     /// The unsigned `APKINDEX.tar.gz`. The same index gives the same bytes; its SHA-256 is what a

@@ -133,7 +133,9 @@ pub fn parse_installed(file: &str, text: &str) -> Result<Vec<InstalledPackage>> 
     if text.len() as u64 > limits::INDEX_BYTES {
         return Err(Error::limit(file, "the installed database in bytes", limits::INDEX_BYTES));
     }
-    record::read::<Reading>(file, "the installed database", text)
+    let mut packages = Vec::new();
+    record::read::<Reading>(file, "the installed database", text, |package| packages.push(package))?;
+    Ok(packages)
 }
 
 /// What a line of permissions or a checksum applies to.

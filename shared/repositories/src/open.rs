@@ -1,6 +1,6 @@
 use std::path::{Path, PathBuf};
 
-use apk::{Architecture, IndexText};
+use apk::{Architecture, CompactIndex, IndexRecord};
 use upstream::Fetcher;
 
 use crate::line::{Location, RepositoryLine, index_file, index_url};
@@ -11,7 +11,7 @@ use crate::{Error, Result, Signatures};
 pub struct Repository {
     name: String,
     tag: Option<String>,
-    index: IndexText,
+    index: CompactIndex,
     pub(crate) folder: Folder,
 }
 
@@ -35,7 +35,7 @@ impl Repository {
             Location::Url(url) => Err(Error::Remote { url: url.clone() }),
             Location::Path { path, bases } => {
                 let file = index_file(path, bases, architecture)?;
-                let index = IndexText::open(&file, signatures.trust())?;
+                let index = CompactIndex::open(&file, signatures.trust())?;
                 let folder = file.parent().unwrap_or(Path::new("")).to_owned();
                 Ok(Self { name: line.location.name(), tag: line.tag.clone(), index, folder: Folder::Path(folder) })
             }
@@ -51,7 +51,7 @@ impl Repository {
         let Location::Url(url) = &line.location else { return Self::open(line, architecture, signatures) };
         let (address, folder) = index_url(url, architecture);
         let document = fetcher.document(&address, apk::limits::INDEX_COMPRESSED_BYTES).await?;
-        let index = IndexText::read(&address, &*document.bytes, signatures.trust())?;
+        let index = CompactIndex::read(&address, &*document.bytes, signatures.trust())?;
         Ok(Self { name: line.location.name(), tag: line.tag.clone(), index, folder: Folder::Url(folder) })
     }
 }
@@ -89,8 +89,8 @@ impl Repositories {
     /// # Errors
     /// What is wrong with an index, or too many repositories.
     pub fn universe(&self) -> Result<solve::Universe<'_>> {
-        let records = self.repositories.iter().map(|repository| repository.index.records());
-        let records = records.collect::<apk::Result<Vec<_>>>()?;
+        let records = self.repositories.iter().map(|repository| repository.index.records().collect());
+        let records: Vec<Vec<IndexRecord<'_>>> = records.collect();
         let sources: Vec<solve::Repository<'_, '_>> = self
             .repositories
             .iter()

@@ -15,7 +15,7 @@ impl Repositories {
         let file_name = chosen.entry.file_name();
         let repository = chosen.repository.and_then(|number| self.repositories.get(number));
         match repository.map(|repository| &repository.folder) {
-            None => Err(Error::Homeless { package: format!("{}-{}", chosen.entry.name, chosen.entry.version) }),
+            None => Err(Error::Homeless { package: format!("{}-{}", chosen.entry.name(), chosen.entry.version()) }),
             Some(Folder::Url(folder)) => Ok(format!("{folder}/{file_name}")),
             Some(Folder::Path(folder)) => {
                 let path = folder.join(file_name);
@@ -38,10 +38,10 @@ impl Repositories {
         cache: &Path,
     ) -> Result<(IndexEntry, PathBuf)> {
         let listed = Listed {
-            name: chosen.entry.name.to_owned(),
-            version: chosen.entry.version.to_owned(),
-            checksum: chosen.entry.checksum.to_owned(),
-            size: chosen.entry.size,
+            name: chosen.entry.name().to_owned(),
+            version: chosen.entry.version().to_owned(),
+            checksum: chosen.entry.checksum().to_owned(),
+            size: chosen.entry.size(),
         };
         let repository = chosen
             .repository

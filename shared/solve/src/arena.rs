@@ -6,17 +6,22 @@ use std::ops::{Index, IndexMut};
 /// Position in a table.
 pub(crate) trait Id: Copy {
     fn index(self) -> usize;
+    fn at(index: usize) -> Self;
 }
 
 macro_rules! id {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub(crate) struct $name(pub(crate) u32);
 
         impl Id for $name {
             fn index(self) -> usize {
                 self.0 as usize
+            }
+
+            fn at(index: usize) -> Self {
+                Self(u32::try_from(index).unwrap_or(u32::MAX))
             }
         }
     };
@@ -64,6 +69,13 @@ impl<I, T> Arena<I, T> {
     }
 }
 
+impl<I: Id, T> Arena<I, T> {
+    /// The ids of all rows, in order.
+    pub(crate) fn ids(&self) -> impl Iterator<Item = I> + use<I, T> {
+        (0..self.rows.len()).map(I::at)
+    }
+}
+
 #[expect(clippy::indexing_slicing, reason = "every id was made for a row of its table")]
 impl<I: Id, T> Index<I> for Arena<I, T> {
     type Output = T;
@@ -80,6 +92,48 @@ impl<I: Id, T> IndexMut<I> for Arena<I, T> {
     }
 }
 
+/// A table of which few rows are ever changed: the others all read as the default, and take no room.
+#[derive(Clone, Debug)]
+pub(crate) struct Sparse<I, T> {
+    /// Where each id's row is; 0 for one that was not changed yet.
+    places: Vec<u32>,
+    /// The default, and then the rows.
+    rows: Vec<T>,
+    id: PhantomData<I>,
+}
+
+impl<I: Id, T: Default> Sparse<I, T> {
+    pub(crate) fn new(ids: usize) -> Self {
+        Self { places: vec![0; ids], rows: vec![T::default()], id: PhantomData }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.places.len()
+    }
+}
+
+#[expect(clippy::indexing_slicing, reason = "every id was made for a row of its table")]
+impl<I: Id, T> Index<I> for Sparse<I, T> {
+    type Output = T;
+
+    fn index(&self, id: I) -> &T {
+        &self.rows[self.places[id.index()] as usize]
+    }
+}
+
+#[expect(clippy::indexing_slicing, reason = "every id was made for a row of its table")]
+impl<I: Id, T: Default> IndexMut<I> for Sparse<I, T> {
+    fn index_mut(&mut self, id: I) -> &mut T {
+        let place = &mut self.places[id.index()];
+        if *place == 0 {
+            // There are no more rows than ids, which are of 32 bits.
+            *place = u32::try_from(self.rows.len()).unwrap_or(u32::MAX);
+            self.rows.push(T::default());
+        }
+        &mut self.rows[*place as usize]
+    }
+}
+
 /// A list of items per id, all in one allocation. Ids beyond the table have no items.
 #[derive(Clone, Debug)]
 pub(crate) struct Lists<I, T> {
@@ -88,31 +142,34 @@ pub(crate) struct Lists<I, T> {
     id: PhantomData<I>,
 }
 
-impl<I: Id, T: Copy> Lists<I, T> {
-    /// Groups `pairs` by id; the items of one id keep their order.
-    pub(crate) fn group(ids: usize, pairs: &[(I, T)]) -> Self {
+impl<I: Id, T: Copy + Default> Lists<I, T> {
+    pub(crate) fn empty() -> Self {
+        Self { ends: Vec::new(), items: Vec::new(), id: PhantomData }
+    }
+
+    /// Groups what `each` gives by id; the items of one id keep their order. `each` is run twice, once
+    /// to count, so that nothing is held but the lists.
+    pub(crate) fn group(ids: usize, each: impl Fn(&mut dyn FnMut(I, T))) -> Self {
         let mut ends = vec![0_u32; ids];
-        for (id, _) in pairs {
+        each(&mut |id, _| {
             if let Some(count) = ends.get_mut(id.index()) {
                 *count += 1;
             }
-        }
+        });
         let mut sum = 0;
         for end in &mut ends {
-            sum += *end;
-            *end = sum;
+            sum += std::mem::replace(end, sum);
         }
-        let mut next: Vec<u32> = std::iter::once(0).chain(ends.iter().copied()).collect();
-        let mut order = vec![0_u32; pairs.len()];
-        for (position, (id, _)) in pairs.iter().enumerate() {
-            if let Some(place) = next.get_mut(id.index()) {
-                if let Some(slot) = order.get_mut(*place as usize) {
-                    *slot = u32::try_from(position).unwrap_or(u32::MAX);
+        // Each is the place of the next item now, and its list's end when all are in place.
+        let mut items = vec![T::default(); sum as usize];
+        each(&mut |id, item| {
+            if let Some(place) = ends.get_mut(id.index()) {
+                if let Some(slot) = items.get_mut(*place as usize) {
+                    *slot = item;
                 }
                 *place += 1;
             }
-        }
-        let items = order.iter().filter_map(|&position| pairs.get(position as usize).map(|(_, item)| *item)).collect();
+        });
         Self { ends, items, id: PhantomData }
     }
 

@@ -1,11 +1,10 @@
 use std::collections::HashMap;
-use std::ops::Range;
 
-use apk::{Architecture, DependencyParts, IndexRecord, Words};
+use apk::{Architecture, DependencyParts, IndexRecord};
 
 use crate::arena::{Arena, Lists, NameId, PackageId};
 use crate::names::Names;
-use crate::universe::{Error, Link, Package, Provider, RepositorySet, Tag, Universe, identity};
+use crate::universe::{Error, Link, Package, RepositorySet, Tag, Universe, identity};
 
 /// Collects packages for a [`Universe`].
 pub(crate) struct Builder<'a> {
@@ -14,7 +13,6 @@ pub(crate) struct Builder<'a> {
     names: Names<'a>,
     pub(crate) packages: Arena<PackageId, Package<'a>>,
     links: Vec<Link<'a>>,
-    providers: Vec<(NameId, Provider<'a>)>,
     /// Packages by checksum: one that several repositories list is one package.
     known: HashMap<(&'a str, u8), PackageId>,
 }
@@ -27,7 +25,6 @@ impl<'a> Builder<'a> {
             names: Names::new(),
             packages: Arena::new(),
             links: Vec::new(),
-            providers: Vec::new(),
             known: HashMap::new(),
         }
     }
@@ -37,16 +34,14 @@ impl<'a> Builder<'a> {
     where
         'a: 'r,
     {
-        let (mut packages, mut links, mut provides) = (0, 0, 0);
+        let (mut packages, mut links) = (0, 0);
         for record in records {
             packages += 1;
-            let own = record.provides.iter().count();
-            provides += own;
-            links += own + record.depends.iter().count() + record.install_if.iter().count();
+            links += record.provides().count() + record.depends().count() + record.install_if().count();
         }
         self.packages.reserve(packages);
         self.links.reserve_exact(links);
-        self.providers.reserve_exact(packages + provides);
+        self.names.reserve(packages + links);
         self.known.reserve(packages);
     }
 
@@ -65,33 +60,36 @@ impl<'a> Builder<'a> {
         &mut self,
         repository: &str,
         position: usize,
-        entry: IndexRecord<'a>,
+        record: IndexRecord<'a>,
         bit: RepositorySet,
     ) -> Result<Option<PackageId>, Error> {
-        if entry.name.is_empty() {
+        if record.name().is_empty() {
             return Err(Error::NamelessPackage { repository: repository.to_owned(), position });
         }
         let id = PackageId(u32::try_from(self.packages.len()).unwrap_or(u32::MAX));
-        if !entry.checksum.is_empty() {
-            let first = *self.known.entry(identity(entry.checksum)).or_insert(id);
+        if !record.checksum().is_empty() {
+            let first = *self.known.entry(identity(record.checksum())).or_insert(id);
             if first != id {
                 self.packages[first].repositories |= bit;
                 return Ok(None);
             }
         }
-        let name = self.names.intern(entry.name);
-        let (depends, broken) = self.read_links(entry.depends);
-        let (provides, _) = self.read_links(entry.provides);
-        let (install_if, broken_install_if) = self.read_links(entry.install_if);
-        let architecture = entry.architecture;
-        self.providers.push((name, Provider { package: id, version: Some(entry.version) }));
-        for link in self.links.get(provides.start as usize..provides.end as usize).unwrap_or_default() {
-            self.providers.push((link.name, Provider { package: id, version: link.version() }));
+        let name = self.names.intern(record.name());
+        let depends = self.link_count();
+        let broken = self.read_links(record.depends());
+        let provides = self.link_count();
+        self.read_links(record.provides());
+        let install_if = self.link_count();
+        if self.read_links(record.install_if()) {
+            // A rule that can't be read as a whole must not fire for the part that can.
+            self.links.truncate(install_if as usize);
         }
+        let architecture = record.architecture();
         self.packages.push(Package {
-            entry,
-            place: None,
+            record,
+            version: record.version(),
             name,
+            position: u32::try_from(position).unwrap_or(u32::MAX),
             repositories: bit,
             installed: None,
             wrong_architecture: !(architecture.is_empty()
@@ -99,18 +97,19 @@ impl<'a> Builder<'a> {
                 || architecture == self.architecture.apk()),
             broken,
             absent: None,
-            depends,
-            provides,
-            // A rule that can't be read as a whole must not fire for the part that can.
-            install_if: if broken_install_if { install_if.start..install_if.start } else { install_if },
+            links: [depends, provides, install_if, self.link_count()],
         });
         Ok(Some(id))
     }
 
-    fn read_links(&mut self, texts: Words<'a>) -> (Range<u32>, bool) {
-        let start = self.links.len() as u32;
+    fn link_count(&self) -> u32 {
+        u32::try_from(self.links.len()).unwrap_or(u32::MAX)
+    }
+
+    /// Whether one of `texts` can't be read.
+    fn read_links(&mut self, texts: impl Iterator<Item = &'a str>) -> bool {
         let mut broken = false;
-        for text in texts.iter() {
+        for text in texts {
             let link = match DependencyParts::parse(text) {
                 Ok(parts) if parts.tag.is_none() => Link::want(self.names.intern(parts.name), &parts),
                 _ => Link { name: self.names.intern(text), conflict: false, broken: true, operator: None, version: "" },
@@ -118,57 +117,54 @@ impl<'a> Builder<'a> {
             broken |= link.broken;
             self.links.push(link);
         }
-        (start..self.links.len() as u32, broken)
-    }
-
-    fn links_in(&self, range: &Range<u32>) -> &[Link<'a>] {
-        self.links.get(range.start as usize..range.end as usize).unwrap_or_default()
+        broken
     }
 
     pub(crate) fn finish(self, repositories: Vec<String>, installed: Vec<PackageId>) -> Universe<'a> {
-        let names = self.names.len();
-        let providers = Lists::group(names, &self.providers);
-        let mut dependents = Reverse::new(names);
-        let mut reverse_install_if = Reverse::new(names);
-        for name in self.names.in_table_order() {
-            for provider in providers.of(name) {
-                let package = &self.packages[provider.package];
-                dependents.add(name, self.links_in(&package.depends));
-                reverse_install_if.add(name, self.links_in(&package.install_if));
-            }
-        }
-        Universe {
-            architecture: self.architecture,
+        let Self { architecture, tags, names, packages, links, known } = self;
+        drop(known);
+        let mut universe = Universe {
+            architecture,
             repositories,
-            tags: self.tags,
-            names: self.names,
-            packages: self.packages,
-            links: self.links,
-            providers,
-            dependents: Lists::group(names, &dependents.pairs),
-            reverse_install_if: Lists::group(names, &reverse_install_if.pairs),
+            tags,
+            names,
+            packages,
+            links,
+            providers: Lists::empty(),
+            dependents: Lists::empty(),
+            reverse_install_if: Lists::empty(),
             installed,
-        }
+        };
+        universe.providers = Lists::group(universe.names.len(), |add| {
+            for package in universe.packages.ids() {
+                for (name, provider) in universe.provisions(package) {
+                    add(name, provider);
+                }
+            }
+        });
+        universe.dependents = linking(&universe, Universe::depends);
+        universe.reverse_install_if = linking(&universe, Universe::install_if);
+        universe
     }
 }
 
-/// Which names link to a name, each once.
-struct Reverse {
-    pairs: Vec<(NameId, NameId)>,
-    /// The latest name that linked to each.
-    latest: Arena<NameId, Option<NameId>>,
-}
-
-impl Reverse {
-    fn new(names: usize) -> Self {
-        Self { pairs: Vec::new(), latest: Arena::with_rows(vec![None; names]) }
-    }
-
-    fn add(&mut self, name: NameId, links: &[Link<'_>]) {
-        for link in links {
-            if self.latest[link.name].replace(name) != Some(name) {
-                self.pairs.push((link.name, name));
+/// Which names have a provider with a link of some kind to a name, each once.
+fn linking<'a>(
+    universe: &Universe<'a>,
+    links: for<'u> fn(&'u Universe<'a>, PackageId) -> &'u [Link<'a>],
+) -> Lists<NameId, NameId> {
+    let names = universe.names.len();
+    Lists::group(names, |add| {
+        // The latest name that linked to each.
+        let mut latest = Arena::with_rows(vec![None; names]);
+        for name in universe.names.in_table_order() {
+            for provider in universe.providers(name) {
+                for link in links(universe, provider.package) {
+                    if latest[link.name].replace(name) != Some(name) {
+                        add(link.name, name);
+                    }
+                }
             }
         }
-    }
+    })
 }

@@ -115,7 +115,7 @@ impl Solver<'_, '_> {
                 VisitStep::ProvidersProvides => {
                     if let Some(provider) = provider {
                         let discovered = &mut self.packages[provider.package].discovered_provides;
-                        if let Some(link) = universe.provides(provider.package).get(*discovered) {
+                        if let Some(link) = universe.provides(provider.package).get(*discovered as usize) {
                             *discovered += 1;
                             return Some(link.name);
                         }
@@ -155,7 +155,7 @@ impl Solver<'_, '_> {
         let package = &universe.packages[id];
         let repositories = universe.repositories_of(id);
         // apk takes a package of no size for one that it made up itself (`apk add --virtual`).
-        let made_up = package.entry.installed_size == 0;
+        let made_up = package.record.installed_size() == 0;
         let state = &mut self.packages[id];
         state.seen = true;
         state.pins = DEFAULT_PIN;

@@ -17,14 +17,10 @@ pub(crate) fn relation(
     link: &Link<'_>,
     package: PackageId,
 ) -> Option<bool> {
-    let row = &universe.packages[package];
-    if link.name == row.name {
-        let version = Some(row.version());
-        return Some(universe.satisfies(None, link, Some(Provider { package, version })));
-    }
-    let provided = universe.provides(package).iter().find(|provided| provided.name == link.name)?;
-    let version = provided.version();
-    Some(universe.satisfies(asker, link, Some(Provider { package, version })))
+    let (_, provider) = universe.provisions(package).find(|(name, _)| *name == link.name)?;
+    // apk asks for a package's own name as if nobody did.
+    let asker = asker.filter(|_| universe.packages[package].name != link.name);
+    Some(universe.satisfies(asker, link, Some(provider)))
 }
 
 /// What does not hold of the changes that the solver came to, and the packages without which it
@@ -88,8 +84,8 @@ pub(crate) struct Analysis<'p, 's, 'a> {
 
 impl<'s, 'a: 's> Analysis<'_, 's, 'a> {
     fn label(&self, package: PackageId) -> String {
-        let entry = &self.universe.packages[package].entry;
-        format!("{}-{}", entry.name, entry.version)
+        let row = &self.universe.packages[package];
+        format!("{}-{}", row.record.name(), row.version)
     }
 
     fn link(&self, link: &Link<'_>) -> String {
@@ -170,7 +166,7 @@ impl<'s, 'a: 's> Analysis<'_, 's, 'a> {
     fn provided_by(&self, name: NameId) -> Vec<String> {
         let universe = self.universe;
         let providers = universe.providers(name);
-        let owner = |provider: &Provider<'_>| universe.packages[provider.package].name;
+        let owner = |provider: &Provider| universe.packages[provider.package].name;
         let mut counts = std::collections::HashMap::new();
         for provider in providers {
             *counts.entry(owner(provider)).or_insert(0_usize) += 1;
@@ -239,7 +235,7 @@ impl<'s, 'a: 's> Analysis<'_, 's, 'a> {
         let mut fact = |label, items: Vec<String>| problem.facts.push(Fact::new(label, items));
         fact("error", vec!["uninstallable".to_owned()]);
         if row.wrong_architecture {
-            let found = row.entry.architecture;
+            let found = row.record.architecture();
             fact("arch", vec![found.to_owned()]);
             problem.reasons.push(format!("`{label}` is for {found}, not for {}", self.universe.architecture()));
         }
@@ -290,7 +286,7 @@ impl<'s, 'a: 's> Analysis<'_, 's, 'a> {
                 "`{}` is only in repositories tagged {}: want `{}{}`",
                 self.label(package),
                 masks.join(", "),
-                row.entry.name,
+                row.record.name(),
                 masks.first().map_or("", String::as_str)
             ));
         }
@@ -310,10 +306,11 @@ impl<'s, 'a: 's> Analysis<'_, 's, 'a> {
         for link in universe.provides(package) {
             let mut itself = true;
             for provider in universe.providers(link.name) {
-                if !self.marked[provider.package] || (link.version().is_none() && provider.version.is_none()) {
+                let version = universe.provided_version(*provider);
+                if !self.marked[provider.package] || (link.version().is_none() && version.is_none()) {
                     continue;
                 }
-                if provider.package == package && provider.version == link.version() && std::mem::take(&mut itself) {
+                if provider.package == package && version == link.version() && std::mem::take(&mut itself) {
                     continue;
                 }
                 items.push(format!("{}[{}]", self.label(provider.package), self.link(link)));
@@ -405,8 +402,8 @@ impl<'s, 'a: 's> Analysis<'_, 's, 'a> {
             let by_package = match (a, b) {
                 (Some(a), Some(b)) => {
                     let (a, b) = (&universe.packages[*a], &universe.packages[*b]);
-                    let (name_a, name_b) = (a.entry.name, b.entry.name);
-                    compare_names(name_a, name_b).then_with(|| apk::order_versions(a.version(), b.version()))
+                    let (name_a, name_b) = (a.record.name(), b.record.name());
+                    compare_names(name_a, name_b).then_with(|| apk::order_versions(a.version, b.version))
                 }
                 _ => std::cmp::Ordering::Equal,
             };
@@ -441,7 +438,8 @@ impl<'s, 'a: 's> Analysis<'_, 's, 'a> {
         if possible {
             return format!("{chain} wants `{text}`, but `{label}` is what fits {}", others());
         }
-        let mut versions: Vec<&str> = providers.iter().filter_map(|provider| provider.version).collect();
+        let mut versions: Vec<&str> =
+            providers.iter().filter_map(|provider| universe.provided_version(*provider)).collect();
         versions.sort_by(|a, b| apk::order_versions(b, a));
         versions.dedup();
         let more = versions.len().saturating_sub(LISTED_VERSIONS);

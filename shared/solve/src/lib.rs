@@ -49,6 +49,10 @@ pub struct Task<'t> {
     /// `provider_priority`: apk-tools 2 and apko do so, and indexes made for them rely on it, while
     /// apk-tools 3 wants such a package to be named.
     pub lone_virtuals: bool,
+    /// Of packages that are equally good to apk-tools takes one that was built from the same origin,
+    /// in the same version, as a package that is chosen already, as apko does; apk-tools takes the one
+    /// that is listed first.
+    pub same_origin: bool,
     /// How often to try again when apk-tools would give up, each time without a package that a failed
     /// constraint involves, so an older version may come in for a newer one. With 0, what has no
     /// solution for apk-tools has none here.
@@ -58,7 +62,7 @@ pub struct Task<'t> {
 }
 
 impl<'t> Task<'t> {
-    /// These wants, on their own, with `lone_virtuals`.
+    /// These wants, on their own, with `lone_virtuals` and `same_origin`, as images want them.
     pub fn new(subject: &'t str, wants: &'t [Dependency]) -> Self {
         Self {
             subject,
@@ -67,6 +71,7 @@ impl<'t> Task<'t> {
             preference: Preference::default(),
             world_preference: Preference::default(),
             lone_virtuals: true,
+            same_origin: true,
             alternatives: 0,
             drop_broken: false,
         }
@@ -128,6 +133,14 @@ pub struct Selected<'a> {
     pub tag: Option<String>,
 }
 
+impl Change<'_> {
+    /// Whether the package that is there stays. Installing it again, or by another tag, is up to who
+    /// asked for that.
+    pub fn is_nothing(&self) -> bool {
+        self.new.as_ref().map(|new| new.entry) == self.old
+    }
+}
+
 impl<'a> Solution<'a> {
     /// The packages of the solution, in the order in which to install them.
     pub fn packages(&self) -> impl Iterator<Item = &Selected<'a>> {
@@ -138,8 +151,11 @@ impl<'a> Solution<'a> {
 /// Finds the packages that `task` wants, with everything they need.
 ///
 /// ```
-/// use apk::{Architecture, IndexRecord};
-/// let records = [IndexRecord { name: "valkey", version: "8.1.1-r0", ..IndexRecord::default() }];
+/// use apk::{Architecture, IndexEntry, IndexRecord, PackageInformation};
+/// let (name, version) = ("valkey".to_owned(), "8.1.1-r0".to_owned());
+/// let information = PackageInformation { name, version, ..PackageInformation::default() };
+/// let entry = IndexEntry { information, ..IndexEntry::default() };
+/// let records = [IndexRecord::from(&entry)];
 /// let repository = solve::Repository { name: "own".into(), tag: None, records: &records };
 /// let universe = solve::Universe::new(Architecture::X86_64, &[repository])?;
 /// let wants = ["valkey~9".parse()?];
@@ -207,7 +223,7 @@ fn attempt<'a>(
     flags: Flags,
     excluded: &[PackageId],
 ) -> Result<Solution<'a>, Setback> {
-    let mut solver = Solver::new(universe, names, task.lone_virtuals);
+    let mut solver = Solver::new(universe, names, task);
     for &package in excluded {
         solver.packages[package].excluded = true;
     }
@@ -281,15 +297,15 @@ fn read_wants<'t>(universe: &Universe<'_>, task: &Task<'t>) -> Result<(Vec<Want<
 fn solution<'a>(solver: &Solver<'_, 'a>, changes: &[order::Change]) -> Solution<'a> {
     let universe = solver.universe;
     let changes = changes.iter().map(|change| Change {
-        old: change.old.map(|package| universe.packages[package].entry),
+        old: change.old.map(|package| universe.packages[package].record),
         new: change.new.map(|package| {
             let row = &universe.packages[package];
             let visible = row.repositories & universe.opened_by(solver.packages[package].pins);
             let from = if visible != 0 { visible } else { row.repositories };
             let tag = universe.tags.get(change.tag).map(|tag| tag.text.clone());
             Selected {
-                entry: row.entry,
-                place: row.place,
+                entry: row.record,
+                place: row.place(),
                 repository: (from != 0).then(|| from.trailing_zeros() as usize),
                 tag: tag.filter(|tag| !tag.is_empty()),
             }

@@ -27,6 +27,11 @@ impl<'a> Names<'a> {
         Self { heads: vec![NONE; BUCKETS], rows: Arena::new() }
     }
 
+    /// Makes room for at most so many names more.
+    pub(crate) fn reserve(&mut self, names: usize) {
+        self.rows.reserve(names);
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.rows.len()
     }

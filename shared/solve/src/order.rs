@@ -1,7 +1,7 @@
 //! From decided names to changes, in the order in which apk-tools commits them: dependencies before
 //! dependents, what install_if brings in right after the last package it waited for.
 
-use crate::arena::{Arena, NameId, PackageId};
+use crate::arena::{Arena, NameId, PackageId, Sparse};
 use crate::solver::{Solver, Want};
 use crate::universe::Link;
 
@@ -21,7 +21,7 @@ struct NameState {
     installed_package: Option<PackageId>,
     /// The installed name that provides this one.
     installed_name: Option<NameId>,
-    requirers: i64,
+    requirers: i32,
 }
 
 /// What is left to do; the latest is next, so no chain of dependencies is too long for the stack.
@@ -47,7 +47,7 @@ enum Step<'a> {
 pub(crate) fn order<'s, 'a: 's>(solver: &mut Solver<'s, 'a>, wants: &[Want<'s>]) -> Vec<Change> {
     let universe = solver.universe;
     let mut ordering = Ordering {
-        names: Arena::with_rows(vec![NameState::default(); solver.names.len()]),
+        names: Sparse::new(solver.names.len()),
         in_changes: Arena::with_rows(vec![false; universe.packages.len()]),
         steps: Vec::new(),
         changes: Vec::new(),
@@ -80,7 +80,7 @@ pub(crate) fn order<'s, 'a: 's>(solver: &mut Solver<'s, 'a>, wants: &[Want<'s>])
 
 struct Ordering<'o, 's, 'a> {
     solver: &'o mut Solver<'s, 'a>,
-    names: Arena<NameId, NameState>,
+    names: Sparse<NameId, NameState>,
     in_changes: Arena<PackageId, bool>,
     steps: Vec<Step<'s>>,
     changes: Vec<Change>,

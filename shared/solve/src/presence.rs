@@ -73,7 +73,7 @@ impl<'s, 'a: 's> Analysis<'_, 's, 'a> {
                 let row = &universe.packages[package];
                 let concrete = row.name == name
                     || universe.provides(package).iter().any(|link| link.name == name && link.version().is_some());
-                if row.entry.provider_priority == 0 && !concrete && !self.solver.is_lone(name) {
+                if row.record.provider_priority() == 0 && !concrete && !self.solver.is_lone(name) {
                     state = VIRTUAL_ONLY;
                 }
                 if self.packages[package] & state != 0 {

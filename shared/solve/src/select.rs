@@ -7,12 +7,12 @@ use crate::solver::{DEFAULT_PIN, Solver};
 use crate::state::Flags;
 use crate::universe::Provider;
 
-impl<'a> Solver<'_, 'a> {
+impl Solver<'_, '_> {
     /// Decides `name`: takes its best provider, or nothing.
     pub(crate) fn select(&mut self, name: NameId) {
         let universe = self.universe;
         let requirers = self.names[name].requirers;
-        let mut best: Option<&Provider<'a>> = None;
+        let mut best: Option<&Provider> = None;
         if requirers > 0 || self.names[name].has_install_if {
             for provider in universe.providers(name) {
                 let state = &self.packages[provider.package];
@@ -37,23 +37,24 @@ impl<'a> Solver<'_, 'a> {
         if !state.selectable || !state.tag_allowed {
             self.mark_error(package);
         }
-        let row = &universe.packages[package];
-        self.assign(row.name, Some(Provider { package, version: Some(row.version()) }));
-        for link in universe.provides(package) {
-            let version = link.version();
-            self.assign(link.name, Some(Provider { package, version }));
+        if let Some(origins) = &mut self.origins {
+            origins.insert(universe.packages[package].origin());
+        }
+        for (name, provider) in universe.provisions(package) {
+            self.assign(name, Some(provider));
         }
         for link in universe.depends(package) {
             self.apply(Some(package), link, 0);
         }
     }
 
-    fn assign(&mut self, name: NameId, provider: Option<Provider<'a>>) {
+    fn assign(&mut self, name: NameId, provider: Option<Provider>) {
         let universe = self.universe;
-        let version = provider.and_then(|provider| provider.version);
+        let version = provider.and_then(|provider| universe.provided_version(provider));
         if self.names[name].locked {
             let chosen = self.names[name].chosen;
-            let both_virtual = version.is_none() && chosen.is_none_or(|chosen| chosen.version.is_none());
+            let both_virtual =
+                version.is_none() && chosen.is_none_or(|chosen| universe.provided_version(chosen).is_none());
             if !both_virtual {
                 for conflicting in [provider, chosen].into_iter().flatten() {
                     self.mark_error(conflicting.package);
@@ -76,7 +77,7 @@ impl<'a> Solver<'_, 'a> {
         }
         for other in universe.providers(name) {
             let chosen = provider.is_some_and(|provider| provider.package == other.package);
-            let both_virtual = version.is_none() && other.version.is_none();
+            let both_virtual = version.is_none() && universe.provided_version(*other).is_none();
             if !chosen && !both_virtual {
                 self.disqualify(other.package);
             }
@@ -89,9 +90,10 @@ impl<'a> Solver<'_, 'a> {
     }
 
     /// `Greater` when `a` is the better choice.
-    fn compare(&self, a: &Provider<'_>, b: &Provider<'_>) -> Ordering {
+    fn compare(&self, a: &Provider, b: &Provider) -> Ordering {
         let (state_a, state_b) = (&self.packages[a.package], &self.packages[b.package]);
         let (package_a, package_b) = (&self.universe.packages[a.package], &self.universe.packages[b.package]);
+        let (version_a, version_b) = (self.universe.provided_version(*a), self.universe.provided_version(*b));
         let flags = state_a.flags.with(state_b.flags);
         let selectable = state_a.selectable.cmp(&state_b.selectable);
         let tag_allowed = state_a.tag_allowed.cmp(&state_b.tag_allowed);
@@ -110,7 +112,7 @@ impl<'a> Solver<'_, 'a> {
             })
         } else {
             let keep_installed = !flags.has(Flags::REMOVE.with(Flags::UPGRADE))
-                && (package_a.name == package_b.name || a.version.is_some() || b.version.is_some());
+                && (package_a.name == package_b.name || version_a.is_some() || version_b.is_some());
             selectable
                 .then(state_a.depends_used.cmp(&state_b.depends_used))
                 .then(state_b.conflicts.cmp(&state_a.conflicts))
@@ -121,20 +123,20 @@ impl<'a> Solver<'_, 'a> {
                 .then(when(keep_installed, installed))
         };
         by_state
-            .then_with(|| match (a.version, b.version) {
+            .then_with(|| match (version_a, version_b) {
                 (Some(a), Some(b)) => order_versions(a, b),
                 _ => Ordering::Equal,
             })
             .then_with(|| {
                 if package_a.name == package_b.name {
-                    order_versions(package_a.version(), package_b.version())
+                    order_versions(package_a.version, package_b.version)
                 } else {
                     Ordering::Equal
                 }
             })
             .then_with(|| {
-                let priority_a = package_a.entry.provider_priority;
-                priority_a.cmp(&package_b.entry.provider_priority)
+                let priority_a = package_a.record.provider_priority();
+                priority_a.cmp(&package_b.record.provider_priority())
             })
             .then(when(!flags.has(Flags::REMOVE), installed))
             .then(selectable)
@@ -145,6 +147,12 @@ impl<'a> Solver<'_, 'a> {
                     some => some.trailing_zeros() + 1,
                 };
                 first(package_b.repositories).cmp(&first(package_a.repositories))
+            })
+            .then_with(|| {
+                let there = |origin: (&str, &str)| {
+                    !origin.0.is_empty() && self.origins.as_ref().is_some_and(|origins| origins.contains(&origin))
+                };
+                there(package_a.origin()).cmp(&there(package_b.origin()))
             })
     }
 }

@@ -1,9 +1,10 @@
 //! The decision procedure, which is apk-tools' own: discover every name in reach, apply the wants,
 //! then repeat: spread what is already certain, and decide one name. Nothing is taken back.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 
-use crate::arena::{Arena, NameId, PackageId};
+use crate::Task;
+use crate::arena::{NameId, PackageId, Sparse};
 use crate::explain::link_text;
 use crate::state::{Flags, NameState, PackageState, Queue};
 use crate::universe::{Link, Provider, Universe};
@@ -37,8 +38,8 @@ impl Want<'_> {
 
 pub(crate) struct Solver<'s, 'a> {
     pub(crate) universe: &'s Universe<'a>,
-    pub(crate) names: Arena<NameId, NameState<'a>>,
-    pub(crate) packages: Arena<PackageId, PackageState>,
+    pub(crate) names: Sparse<NameId, NameState>,
+    pub(crate) packages: Sparse<PackageId, PackageState>,
     pub(crate) errors: u32,
     dirty: VecDeque<NameId>,
     resolve_now: VecDeque<NameId>,
@@ -47,24 +48,27 @@ pub(crate) struct Solver<'s, 'a> {
     unresolved: BTreeMap<u32, NameId>,
     pub(crate) default_repositories: u64,
     lone_virtuals: bool,
+    /// The origins of what is chosen, in their versions, where the task asks for them.
+    pub(crate) origins: Option<HashSet<(&'a str, &'a str)>>,
     pub(crate) world_flags: Flags,
     pub(crate) latest_order: u32,
 }
 
 impl<'s, 'a> Solver<'s, 'a> {
     /// `names` counts the universe's names and those that only the wants have.
-    pub(crate) fn new(universe: &'s Universe<'a>, names: usize, lone_virtuals: bool) -> Self {
+    pub(crate) fn new(universe: &'s Universe<'a>, names: usize, task: &Task<'_>) -> Self {
         Self {
             universe,
-            names: Arena::with_rows(vec![NameState::default(); names]),
-            packages: Arena::with_rows(vec![PackageState::default(); universe.packages.len()]),
+            names: Sparse::new(names),
+            packages: Sparse::new(universe.packages.len()),
             errors: 0,
             dirty: VecDeque::new(),
             resolve_now: VecDeque::new(),
             selectable: BTreeMap::new(),
             unresolved: BTreeMap::new(),
             default_repositories: universe.opened_by(DEFAULT_PIN),
-            lone_virtuals,
+            lone_virtuals: task.lone_virtuals,
+            origins: task.same_origin.then(HashSet::new),
             world_flags: Flags::default(),
             latest_order: 0,
         }
@@ -286,7 +290,7 @@ impl<'s, 'a> Solver<'s, 'a> {
             let package = provider.package;
             let stays = universe.packages[package].name == name
                 || !self.packages[package].selectable
-                || (skip_virtuals && provider.version.is_none())
+                || (skip_virtuals && universe.provided_version(*provider).is_none())
                 || universe
                     .provides(package)
                     .iter()
@@ -298,17 +302,17 @@ impl<'s, 'a> Solver<'s, 'a> {
     }
 
     /// Whether `provider` may be taken for `name` without being named itself.
-    pub(crate) fn is_auto_selectable(&self, name: NameId, provider: &Provider<'_>) -> bool {
+    pub(crate) fn is_auto_selectable(&self, name: NameId, provider: &Provider) -> bool {
         let package = &self.universe.packages[provider.package];
-        provider.version.is_some()
-            || package.entry.provider_priority != 0
+        self.universe.provided_version(*provider).is_some()
+            || package.record.provider_priority() != 0
             || self.names[package.name].requirers > 0
             || self.is_lone(name)
     }
 
     /// Whether the task takes the only package that provides `name`, as there is no choice.
     pub(crate) fn is_lone(&self, name: NameId) -> bool {
-        let owner = |provider: &Provider<'_>| self.universe.packages[provider.package].name;
+        let owner = |provider: &Provider| self.universe.packages[provider.package].name;
         let providers = self.universe.providers(name);
         self.lone_virtuals && providers.iter().all(|provider| providers.first().map(owner) == Some(owner(provider)))
     }
@@ -349,7 +353,7 @@ impl<'s, 'a> Solver<'s, 'a> {
             }
             self.packages[package].depends_merged = true;
             first.get_or_insert(package);
-            self.merge(package, provider.version.is_none(), options);
+            self.merge(package, universe.provided_version(*provider).is_none(), options);
             not_allowed += usize::from(!self.packages[package].tag_allowed);
             options += 1;
             has_selectable = has_selectable || self.is_auto_selectable(name, provider);

@@ -39,11 +39,11 @@ pub(crate) enum Queue {
 }
 
 #[derive(Clone, Debug, Default)]
-pub(crate) struct NameState<'a> {
+pub(crate) struct NameState {
     pub(crate) seen: bool,
     /// Decided: `chosen` is final.
     pub(crate) locked: bool,
-    pub(crate) chosen: Option<Provider<'a>>,
+    pub(crate) chosen: Option<Provider>,
     /// How many constraints ask for the name.
     pub(crate) requirers: u32,
     pub(crate) order: u32,
@@ -73,7 +73,7 @@ pub(crate) struct PackageState {
     pub(crate) seen: bool,
     /// How many of its provides, from the first, are discovered: the walk comes by once per name that
     /// the package provides.
-    pub(crate) discovered_provides: usize,
+    pub(crate) discovered_provides: u32,
     /// Not to be chosen on this attempt.
     pub(crate) excluded: bool,
     pub(crate) flags: Flags,

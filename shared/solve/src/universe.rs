@@ -1,5 +1,4 @@
 use std::collections::HashSet;
-use std::ops::Range;
 
 use apk::{Architecture, DependencyParts, IndexRecord, Operator};
 
@@ -102,35 +101,57 @@ impl<'a> Link<'a> {
     }
 }
 
-/// A package that has or provides a name, in a version or without one.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Provider<'a> {
+/// A package that has or provides a name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Provider {
     pub(crate) package: PackageId,
-    pub(crate) version: Option<&'a str>,
+    /// Which link says so, by its number in [`Universe::links`]; [`Provider::OWN`] for its own name.
+    link: u32,
+}
+
+impl Provider {
+    const OWN: u32 = u32::MAX;
+
+    /// A package under its own name.
+    pub(crate) fn own(package: PackageId) -> Self {
+        Self { package, link: Self::OWN }
+    }
+
+    /// A package under the name that its link number `link` provides.
+    pub(crate) fn by(package: PackageId, link: u32) -> Self {
+        Self { package, link }
+    }
 }
 
 #[derive(Clone, Debug)]
 pub(crate) struct Package<'a> {
-    pub(crate) entry: IndexRecord<'a>,
-    /// Where that stands: repository and record, from 0. `None` for one that is only installed.
-    pub(crate) place: Option<Place>,
-    pub(crate) name: NameId,
+    pub(crate) record: IndexRecord<'a>,
+    pub(crate) version: &'a str,
     pub(crate) repositories: RepositorySet,
+    pub(crate) name: NameId,
+    /// Which record of the first repository that has it, or of what is installed.
+    pub(crate) position: u32,
+    /// Where its depends, provides and install_if begin among the links, and where the last end.
+    pub(crate) links: [u32; 4],
     /// The tag it was installed by, for one that is installed already.
-    pub(crate) installed: Option<usize>,
+    pub(crate) installed: Option<u8>,
     pub(crate) wrong_architecture: bool,
     /// A dependency of it can't be read.
     pub(crate) broken: bool,
     /// The architecture whose index lacks this version.
     pub(crate) absent: Option<Architecture>,
-    pub(crate) depends: Range<u32>,
-    pub(crate) provides: Range<u32>,
-    pub(crate) install_if: Range<u32>,
 }
 
 impl<'a> Package<'a> {
-    pub(crate) fn version(&self) -> &'a str {
-        self.entry.version
+    /// What it was built from, and in which version; the first is empty where its index does not say.
+    pub(crate) fn origin(&self) -> (&'a str, &'a str) {
+        (self.record.origin(), self.version)
+    }
+
+    /// Where its record stands; `None` for one that is installed already.
+    pub(crate) fn place(&self) -> Option<Place> {
+        let repository = self.repositories.trailing_zeros() as usize;
+        self.installed.is_none().then_some(Place { repository, position: self.position as usize })
     }
 
     pub(crate) fn uninstallable(&self) -> bool {
@@ -148,7 +169,7 @@ pub struct Universe<'a> {
     pub(crate) names: Names<'a>,
     pub(crate) packages: Arena<PackageId, Package<'a>>,
     pub(crate) links: Vec<Link<'a>>,
-    pub(crate) providers: Lists<NameId, Provider<'a>>,
+    pub(crate) providers: Lists<NameId, Provider>,
     pub(crate) dependents: Lists<NameId, NameId>,
     pub(crate) reverse_install_if: Lists<NameId, NameId>,
     pub(crate) installed: Vec<PackageId>,
@@ -176,9 +197,9 @@ impl<'a> Universe<'a> {
         let mut installed_packages = Vec::with_capacity(installed.len());
         for (position, (entry, tag)) in installed.iter().enumerate() {
             let tag = builder.tag(*tag);
-            let package = builder.add("installed", position, *entry, 0)?;
-            if let Some(package) = package {
-                builder.packages[package].installed = Some(tag);
+            if let Some(package) = builder.add("installed", position, *entry, 0)? {
+                // There are no more tags than `MAXIMUM_TAGS`, or an error is due.
+                builder.packages[package].installed = Some(u8::try_from(tag).unwrap_or(u8::MAX));
                 installed_packages.push(package);
             }
         }
@@ -189,9 +210,7 @@ impl<'a> Universe<'a> {
                 tag.repositories |= bit;
             }
             for (position, entry) in repository.records.iter().enumerate() {
-                if let Some(package) = builder.add(&repository.name, position, *entry, bit)? {
-                    builder.packages[package].place = Some(Place { repository: number, position });
-                }
+                builder.add(&repository.name, position, *entry, bit)?;
             }
         }
         if builder.tags.len() > MAXIMUM_TAGS {
@@ -224,7 +243,7 @@ impl<'a> Universe<'a> {
             .iter()
             .map(|provider| &self.packages[provider.package])
             .filter(|package| package.name == id)
-            .map(|package| package.entry)
+            .map(|package| package.record)
             .collect()
     }
 
@@ -237,12 +256,12 @@ impl<'a> Universe<'a> {
             .rows()
             .iter()
             .filter(|package| !package.wrong_architecture)
-            .map(|package| (package.entry.name, package.entry.version))
+            .map(|package| (package.record.name(), package.version))
             .collect();
         let packages = self.packages.len();
         for number in 0..packages {
             let package = &mut self.packages[PackageId(u32::try_from(number).unwrap_or(u32::MAX))];
-            if !there.contains(&(package.entry.name, package.entry.version)) {
+            if !there.contains(&(package.record.name(), package.version)) {
                 package.absent = Some(other.architecture);
             }
         }
@@ -256,7 +275,7 @@ impl<'a> Universe<'a> {
             providers.iter().filter_map(move |provider| {
                 let package = &self.packages[provider.package];
                 let absent = package.absent.filter(|_| package.name == id && !package.wrong_architecture);
-                absent.map(|architecture| (package.version(), architecture))
+                absent.map(|architecture| (package.version, architecture))
             })
         })
     }
@@ -278,8 +297,25 @@ impl<'a> Universe<'a> {
         self.names.text(id)
     }
 
-    pub(crate) fn providers(&self, name: NameId) -> &[Provider<'a>] {
+    pub(crate) fn providers(&self, name: NameId) -> &[Provider] {
         self.providers.of(name)
+    }
+
+    /// In which version a provider has the name; `None`: without one.
+    pub(crate) fn provided_version(&self, provider: Provider) -> Option<&'a str> {
+        match provider.link {
+            Provider::OWN => Some(self.packages[provider.package].version),
+            link => self.links.get(link as usize).and_then(Link::version),
+        }
+    }
+
+    /// A package as a provider of its own name and of each name that it provides, in that order.
+    pub(crate) fn provisions(&self, package: PackageId) -> impl Iterator<Item = (NameId, Provider)> + use<'_, 'a> {
+        let row = &self.packages[package];
+        let [_, first, ..] = row.links;
+        let provided = (first..).zip(self.provides(package));
+        let own = std::iter::once((row.name, Provider::own(package)));
+        own.chain(provided.map(move |(number, link)| (link.name, Provider::by(package, number))))
     }
 
     /// Names that have a provider which depends on `name`.
@@ -297,19 +333,22 @@ impl<'a> Universe<'a> {
     }
 
     pub(crate) fn depends(&self, package: PackageId) -> &[Link<'a>] {
-        self.links(&self.packages[package].depends)
+        let [start, end, ..] = self.packages[package].links;
+        self.links_between(start, end)
     }
 
     pub(crate) fn provides(&self, package: PackageId) -> &[Link<'a>] {
-        self.links(&self.packages[package].provides)
+        let [_, start, end, _] = self.packages[package].links;
+        self.links_between(start, end)
     }
 
     pub(crate) fn install_if(&self, package: PackageId) -> &[Link<'a>] {
-        self.links(&self.packages[package].install_if)
+        let [.., start, end] = self.packages[package].links;
+        self.links_between(start, end)
     }
 
-    fn links(&self, range: &Range<u32>) -> &[Link<'a>] {
-        self.links.get(range.start as usize..range.end as usize).unwrap_or_default()
+    fn links_between(&self, start: u32, end: u32) -> &[Link<'a>] {
+        self.links.get(start as usize..end as usize).unwrap_or_default()
     }
 
     /// The repositories that the tags in `pins` (one bit per tag) open.
@@ -324,13 +363,14 @@ impl<'a> Universe<'a> {
     /// The repositories of a package, and those of the tag it was installed by.
     pub(crate) fn repositories_of(&self, package: PackageId) -> RepositorySet {
         let package = &self.packages[package];
-        let pinned = package.installed.and_then(|tag| self.tags.get(tag)).map_or(0, |tag| tag.repositories);
+        let pinned =
+            package.installed.and_then(|tag| self.tags.get(usize::from(tag))).map_or(0, |tag| tag.repositories);
         package.repositories | pinned
     }
 
     /// Whether `provider` (`None`: nothing is installed for the name) does what `link` of the
     /// package `asker` says.
-    pub(crate) fn satisfies(&self, asker: Option<PackageId>, link: &Link<'_>, provider: Option<Provider<'_>>) -> bool {
+    pub(crate) fn satisfies(&self, asker: Option<PackageId>, link: &Link<'_>, provider: Option<Provider>) -> bool {
         let Some(provider) = provider else {
             return link.conflict;
         };
@@ -340,10 +380,12 @@ impl<'a> Universe<'a> {
         let matches = match link.operator {
             None => true,
             Some(Operator::Checksum) => {
-                let checksum = self.packages[provider.package].entry.checksum;
+                let checksum = self.packages[provider.package].record.checksum();
                 identity(checksum) == identity(link.version)
             }
-            Some(operator) => provider.version.is_some_and(|version| operator.accepts(version, link.version)),
+            Some(operator) => {
+                self.provided_version(provider).is_some_and(|version| operator.accepts(version, link.version))
+            }
         };
         matches != link.conflict
     }

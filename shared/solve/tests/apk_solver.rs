@@ -124,7 +124,7 @@ fn size_text(bytes: u64) -> String {
 }
 
 fn verb(change: &Change<'_>, reinstall: bool) -> Option<(&'static str, String)> {
-    let version = |entry: IndexRecord<'_>| entry.version.to_owned();
+    let version = |entry: IndexRecord<'_>| entry.version().to_owned();
     Some(match (change.old, &change.new) {
         (None, Some(new)) => ("Installing", version(new.entry)),
         (Some(old), None) => ("Purging", version(old)),
@@ -161,12 +161,12 @@ fn solution_text(solution: &Solution<'_>, reinstall: bool) -> String {
     let mut text = String::new();
     for (number, (change, verb, version)) in (1..).zip(&changes) {
         let (name, tag) = match &change.new {
-            Some(new) => (new.entry.name, new.tag.as_ref().map_or(String::new(), |tag| format!("@{tag}"))),
-            None => (change.old.unwrap().name, String::new()),
+            Some(new) => (new.entry.name(), new.tag.as_ref().map_or(String::new(), |tag| format!("@{tag}"))),
+            None => (change.old.unwrap().name(), String::new()),
         };
         writeln!(text, "({number:width$}/{total}) {verb} {name}{tag} ({version})").unwrap();
     }
-    let size: u64 = solution.packages().map(|selected| selected.entry.installed_size).sum();
+    let size: u64 = solution.packages().map(|selected| selected.entry.installed_size()).sum();
     let count = solution.packages().count();
     writeln!(text, "OK: {} in {count} packages", size_text(size)).unwrap();
     text
@@ -257,6 +257,7 @@ fn run(case: &Case) -> Result<String, String> {
     task.world = &world;
     task.drop_broken = command.force_broken;
     task.lone_virtuals = false;
+    task.same_origin = false;
     Ok(match solve(&universe, &task) {
         Ok(solution) => solution_text(&solution, command.preference.reinstall),
         Err(failure) => failure_text(&failure),

@@ -4,7 +4,7 @@
 mod support;
 
 use apk::{Architecture, Dependency, IndexEntry, IndexRecord};
-use solve::{Error, Failure, Repository, Solution, Task, Universe, solve};
+use solve::{Change, Error, Failure, Repository, Solution, Task, Universe, solve};
 use support::{package, records};
 
 fn wants(texts: &[&str]) -> Vec<Dependency> {
@@ -20,7 +20,7 @@ fn universe(entries: &[IndexEntry]) -> Universe<'_> {
 }
 
 fn names(solution: &Solution<'_>) -> Vec<String> {
-    let name = |entry: IndexRecord<'_>| format!("{}={}", entry.name, entry.version);
+    let name = |entry: IndexRecord<'_>| format!("{}={}", entry.name(), entry.version());
     solution.packages().map(|selected| name(selected.entry)).collect()
 }
 
@@ -89,6 +89,31 @@ fn the_only_provider_of_a_virtual_name_is_taken_where_the_task_allows() {
     let strict = Task { lone_virtuals: false, ..Task::new("image", &wants) };
     let failure = solve(&universe(&entries), &strict).unwrap_err().to_string();
     assert!(failure.contains("want one of its providers: busybox"), "{failure}");
+}
+
+#[test]
+fn of_equal_providers_the_one_of_an_origin_that_is_there_is_taken() {
+    let mut entries = [
+        package("one-client", "1", [&[], &["client=1"], &[]]),
+        package("two-client", "1", [&[], &["client=1"], &[]]),
+        package("two-server", "1", [&[], &[], &[]]),
+        package("three-client", "1", [&[], &["client=1"], &[]]),
+        package("three-server", "2", [&[], &[], &[]]),
+    ];
+    for entry in &mut entries {
+        let (origin, _) = entry.information.name.split_once('-').unwrap();
+        entry.information.origin = origin.to_owned();
+    }
+    let both = ["client", "two-server"];
+    assert_eq!(try_solve(&entries, &both).unwrap(), ["two-client=1", "two-server=1"]);
+    // apk-tools does not look at origins, and another version of an origin is none that is there.
+    let wanted = wants(&both);
+    let strict = Task { same_origin: false, ..Task::new("image", &wanted) };
+    assert_eq!(names(&solve(&universe(&entries), &strict).unwrap()), ["one-client=1", "two-server=1"]);
+    assert_eq!(try_solve(&entries, &["client", "three-server"]).unwrap(), ["one-client=1", "three-server=2"]);
+    // What apk-tools prefers for a reason stays preferred.
+    entries[3].information.provider_priority = 1;
+    assert_eq!(try_solve(&entries, &both).unwrap(), ["three-client=1", "two-server=1"]);
 }
 
 #[test]
@@ -184,8 +209,24 @@ fn what_is_installed_stays_unless_an_upgrade_is_wanted() {
     let upgraded = solve(&universe, &task).unwrap();
     assert_eq!(names(&upgraded), ["b=1", "a=2"]);
     let exchanged = upgraded.changes.iter().find(|change| change.old.is_some() && change.new.is_some()).unwrap();
-    assert_eq!(exchanged.old.unwrap().version, "1");
+    assert_eq!(exchanged.old.unwrap().version(), "1");
     assert!(upgraded.changes.iter().any(|change| change.new.is_none() && change.old == Some(IndexRecord::from(&gone))));
+}
+
+#[test]
+fn a_provider_that_is_installed_stays_although_another_is_listed_first() {
+    let entries =
+        [package("first", "2", [&[], &["cmd:tool=1"], &[]]), package("second", "1", [&[], &["cmd:tool=1"], &[]])];
+    let listed = records(&entries);
+    let installed = [(listed[1], None)];
+    let fresh = universe(&entries);
+    let kept = Universe::with_installed(Architecture::X86_64, &installed, &[repository(None, &listed)]).unwrap();
+    let any = wants(&["cmd:tool"]);
+    let task = Task::new("image", &any);
+    assert_eq!(names(&solve(&fresh, &task).unwrap()), ["first=2"]);
+    let solution = solve(&kept, &task).unwrap();
+    assert_eq!(names(&solution), ["second=1"]);
+    assert!(solution.changes.iter().all(Change::is_nothing), "{:?}", solution.changes);
 }
 
 #[test]

@@ -99,7 +99,7 @@ fn choose_in(
         solve::solve(universe, &Task::new(subject, wants)).map_err(|failure| StageError::Rejected(chain(&failure)))?;
     let resolved = solution.packages().map(|chosen| {
         let entry = chosen.place.and_then(|place| entries.get(place.position)).ok_or_else(|| {
-            StageError::Rejected(format!("the solver chose `{}`, which is in no repository", chosen.entry.name))
+            StageError::Rejected(format!("the solver chose `{}`, which is in no repository", chosen.entry.name()))
         })?;
         Ok(Resolved { entry: entry.entry.clone(), blob: entry.blob })
     });

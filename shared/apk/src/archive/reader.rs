@@ -248,10 +248,15 @@ impl<'f, R: Read> TarReader<'f, R> {
         Ok(content)
     }
 
-    /// Where the content of the current entry stands in the stream.
-    pub(crate) fn content_range(&self) -> std::ops::Range<usize> {
-        let start = usize::try_from(self.read).unwrap_or(usize::MAX);
-        start..start.saturating_add(usize::try_from(self.content_left).unwrap_or(usize::MAX))
+    /// Reads some of the content of the current entry; 0 bytes at its end.
+    pub(crate) fn read_content(&mut self, into: &mut [u8]) -> Result<usize> {
+        let want = usize::try_from(self.content_left).unwrap_or(usize::MAX).min(into.len());
+        let got = self.fill(into.get_mut(..want).unwrap_or_default())?;
+        if got < want {
+            return Err(self.damaged("truncated tar stream: part of an entry"));
+        }
+        self.content_left -= got as u64;
+        Ok(got)
     }
 
     /// Applies the records `LENGTH KEY=VALUE\n` of a pax header. A value is binary.
