@@ -178,7 +178,7 @@ fn tools_without_a_token_stay_as_they_are() {
         let answer = build.succeed(&plan(&format!("pipeline: [{{uses: {name}}}]\n")));
         assert!(answer.contains("no token file in the workspace"), "{name}: {answer}");
     }
-    for name in ["auth/github", "auth/guarded-repo"] {
+    for name in ["auth/github", "auth/guarded-repo", "ecosystems/auth"] {
         let text = format!("pipeline: [{{uses: {name}, with: {{repo: org/x}}, environment: {{GITHUB_TOKEN: ''}}}}]\n");
         assert!(build.succeed(&plan(&text)).contains("no token for org/x"));
     }
