@@ -342,9 +342,18 @@ pipeline:
       mkdir -p legal ${{targets.destdir}}/usr/lib/full
       echo 'you may live here' > legal/HOUSE
       touch ${{targets.destdir}}/usr/lib/full/file
+subpackages:
+  - name: full-doc
+    pipeline:
+      - runs: mkdir -p ${{targets.contextdir}}/usr/share/doc/full
 ",
     );
+    factory.write("install-if/full.yaml", "full-doc: ['full=${{package.full-version}}', docs]\n");
     factory.cycle().expect_code(0);
+    let documentation = apk::Package::open(&factory.home().join("apk/x86_64/full-doc-1.0-r0.apk")).unwrap();
+    assert_eq!(documentation.information().install_if, ["full=1.0-r0", "docs"]);
+    let record = index_record(&factory, "full-doc");
+    assert!(record.lines().any(|found| found == "i:full=1.0-r0 docs"), "{record}");
     let file = factory.home().join("apk/x86_64/full-1.0-r0.apk");
     let mut package = apk::Package::open(&file).unwrap();
     let information = package.information().clone();
@@ -377,6 +386,11 @@ pipeline:
     assert_eq!(text(&house["extractedText"]), "you may live here\n", "{document:#}");
     assert_eq!(text(&document["packages"][0]["licenseDeclared"]), "MIT AND LicenseRef-house");
 
+    factory.write("install-if/full.yaml", "full-docs: [docs]\n");
+    let cycle = factory.cycle();
+    let held = cycle.json.to_string() + &cycle.stderr;
+    assert!(held.contains("install-if/full.yaml:1:1") && held.contains("no package of this name"), "{held}");
+    factory.write("install-if/full.yaml", "full-doc: ['full=${{package.full-version}}', docs]\n");
     factory.edit("packages/full.yaml", "license-path: legal/HOUSE", "license-path: legal/GONE");
     let cycle = factory.cycle();
     cycle.expect_code(1);
@@ -569,4 +583,72 @@ fn a_package_is_built_again_in_other_surroundings_and_differences_are_explained(
 
     let unknown = factory.run(&["package", "build", "nothing", "--check-reproducible"]);
     unknown.expect_code(2);
+}
+
+/// Commits all of a factory's catalog.
+fn commit(factory: &Factory) -> String {
+    let git = |arguments: &[&str]| {
+        let mut git = std::process::Command::new("git");
+        git.arg("-C").arg(factory.folder()).args(["-c", "user.name=Test", "-c", "user.email=test@example.invalid"]);
+        let output = git.args(arguments).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    };
+    git(&["init", "--quiet"]);
+    git(&["add", "catalog", "greeter"]);
+    git(&["commit", "--quiet", "--message", "more"]);
+    git(&["rev-parse", "HEAD"])
+}
+
+#[test]
+fn a_package_of_the_catalogs_own_repository_follows_what_is_committed() {
+    let factory = Factory::new(MILL);
+    fs::create_dir(factory.folder().join("greeter")).unwrap();
+    let source = factory.folder().join("greeter/text");
+    fs::write(&source, "good morning\n").unwrap();
+    let definition = "package:\n  name: greeter\n  version: 1.0\n  epoch: 0\n  description: greets\n  copyright:\n    - license: Apache-2.0\nupdate:\n  enabled: false\npipeline:\n  - uses: git-archive\n    with:\n      path: greeter\n  - runs: install -D -m 0644 greeter/text ${{targets.destdir}}/usr/share/greeter/text\n";
+    factory.write("packages/greeter.yaml", definition);
+    let outside = factory.cycle();
+    outside.expect_code(1);
+    let told = outside.json.to_string() + &outside.stderr;
+    assert!(told.contains("it lies in no git repository"), "{told}");
+
+    let first = commit(&factory);
+    factory.cycle().expect_code(0);
+    let version = &versions(&factory, "greeter")[0];
+    assert_eq!(text(&version["version"]), "1.0-r0");
+    assert_eq!(text(&version["sources"][0]["evidence"]["commit"]), first, "{version:#}");
+    assert_eq!(text(&version["sources"][0]["uri"]), "own:greeter");
+
+    // A commit beside the folder changes nothing; one in it gives the next revision.
+    factory.write("README", "a catalog");
+    commit(&factory);
+    fs::write(&source, "not committed\n").unwrap();
+    let cycle = factory.cycle();
+    cycle.expect_code(0);
+    assert_eq!(cycle.count("package-build", "done"), 0, "{:#}", cycle.json);
+    fs::write(&source, "good evening\n").unwrap();
+    let second = commit(&factory);
+    factory.cycle().expect_code(0);
+    let mut package = apk::Package::open(&factory.home().join("apk/x86_64/greeter-1.0-r1.apk")).unwrap();
+    let mut found = String::new();
+    package
+        .visit::<apk::Error>(|entry, content| {
+            if entry.path == "usr/share/greeter/text" {
+                std::io::Read::read_to_string(content, &mut found).unwrap();
+            }
+            Ok(())
+        })
+        .unwrap();
+    assert_eq!(found, "good evening\n");
+
+    // A stated commit must be the one that is found.
+    factory.edit("packages/greeter.yaml", "path: greeter", &format!("path: greeter\n      expected-commit: {first}"));
+    let cycle = factory.cycle();
+    cycle.expect_code(1);
+    let told = cycle.json.to_string() + &cycle.stderr;
+    assert!(told.contains(&format!("`HEAD` is commit `{second}`")), "{told}");
+    factory.edit("packages/greeter.yaml", "path: greeter", &format!("path: greeter\n      ref: {first}"));
+    factory.cycle().expect_code(0);
+    assert_eq!(text(&versions(&factory, "greeter").last().unwrap()["version"]), "1.0-r2");
 }

@@ -3,7 +3,7 @@ use std::path::{Path, PathBuf};
 use apk::Architecture;
 use recipe::lint::{Finding, Severity};
 use recipe::{
-    BuildPlan, Graph, ImageConfiguration, ImageDefinition, Location, MissingPipelines, Node, Options,
+    BuildPlan, Graph, ImageConfiguration, ImageDefinition, InstallIf, Location, MissingPipelines, Node, Options,
     PackageDefinition, Pipelines, UnknownKey, evaluate,
 };
 use serde::Serialize;
@@ -135,9 +135,28 @@ fn plan(path: &Path, options: &Options<'_>) -> Result<(PackageDefinition, BuildP
         line: None,
         error: format!("read: {error}"),
     })?;
+    let beside = install_if(path)?;
+    let options = Options { install_if: beside.as_ref(), ..options.clone() };
     PackageDefinition::parse(&text, &label)
-        .and_then(|definition| evaluate(&definition, options).map(|plan| (definition, plan)))
+        .and_then(|definition| evaluate(&definition, &options).map(|plan| (definition, plan)))
         .map_err(|error| Problem::of(path, &error))
+}
+
+/// What `install-if/NAME.yaml` says, in the folder beside that of the definitions.
+fn install_if(definition: &Path) -> Result<Option<InstallIf>, Problem> {
+    let (Some(folder), Some(name)) = (definition.parent().and_then(Path::parent), definition.file_name()) else {
+        return Ok(None);
+    };
+    let path = folder.join("install-if").join(name);
+    let text = match std::fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => {
+            let file = path.display().to_string();
+            return Err(Problem { file, line: None, error: format!("read: {error}") });
+        }
+    };
+    InstallIf::parse(&text, &path.display().to_string()).map(Some).map_err(|error| Problem::of(&path, &error))
 }
 
 /// A file `NAME.yaml`; hidden ones are settings of editors and tools.

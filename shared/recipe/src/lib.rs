@@ -33,6 +33,7 @@ mod error;
 mod evaluate;
 mod graph;
 mod image;
+mod install_if;
 pub mod lint;
 mod package;
 mod pipelines;
@@ -54,6 +55,7 @@ pub use image::{
     Accounts, BaseImage, Certificates, Contents, Entrypoint, Group, ImageConfiguration, Layering, LoadedImage,
     NamedContent, OsRelease, PathKind, PathMutation, User,
 };
+pub use install_if::InstallIf;
 pub use package::*;
 pub use pipelines::{Pipeline, Pipelines, UnknownKey};
 pub use plan::*;

@@ -28,6 +28,8 @@ pub(crate) enum SourceKind {
     File,
     /// A git tree of the input `repository`.
     Git,
+    /// The folder `path` of the repository that the definition is kept in.
+    Own,
 }
 
 /// One named pipeline.
@@ -94,6 +96,7 @@ built_in![
     "fetch",
     "fonts/gftools-build",
     "git-am",
+    "git-archive",
     "git-checkout",
     "git/gnulib-bootstrap",
     "glibc/ld-so-conf",
@@ -328,6 +331,7 @@ fn source_kind(text: &Text) -> Option<SourceKind> {
     match text.as_str() {
         "file" => Some(SourceKind::File),
         "git" => Some(SourceKind::Git),
+        "own" => Some(SourceKind::Own),
         _ => None,
     }
 }

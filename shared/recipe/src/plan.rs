@@ -28,8 +28,8 @@ pub struct BuildPlan {
     pub full_version: String,
     /// What is built for.
     pub architecture: Architecture,
-    /// Hex SHA-256 of the definition's text and of every pipeline it uses: a changed recipe has
-    /// another one.
+    /// Hex SHA-256 of the definition's text, of every pipeline it uses and of its `install-if`: a
+    /// changed recipe has another one.
     pub recipe_digest: String,
     /// What must be fetched before the build, in the order of use, without repeats.
     pub sources: Vec<Source>,
@@ -143,7 +143,7 @@ pub struct PlannedResources {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Source {
     /// Where it comes from: `https://...`, or a package URL such as `pkg:cargo/ripgrep@14.1.1`. For git,
-    /// the repository.
+    /// the repository; for a folder of the definition's own one, `own:PATH`.
     pub uri: String,
     /// What it must be.
     pub expected: Expected,
@@ -152,12 +152,25 @@ pub struct Source {
     pub file: String,
     /// More about a git source. Its file is an uncompressed tar of the tree, without a leading folder.
     pub git: Option<GitSource>,
+    /// Which folder of the definition's own repository, where that is the source. Its file is an
+    /// uncompressed tar, the folder below its path.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub own: Option<OwnFolder>,
     /// Name for the source's package URL in SBOMs.
     pub purl_name: Option<String>,
     /// Version for the source's package URL in SBOMs.
     pub purl_version: Option<String>,
     /// Where the step stands.
     pub location: Location,
+}
+
+/// A folder of the git repository that a definition is kept in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OwnFolder {
+    /// Its path in the repository.
+    pub path: String,
+    /// Branch, tag or commit; the commit that is checked out where none is given.
+    pub reference: Option<String>,
 }
 
 /// Which tree of a git repository.
@@ -255,6 +268,9 @@ pub struct OutputDependencies {
     pub provides: Vec<String>,
     /// Packages whose files this one may overwrite.
     pub replaces: Vec<String>,
+    /// What it installs itself beside; from `install-if/NAME.yaml`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub install_if: Vec<String>,
     /// Priority among providers of a name; 0 when not said.
     pub provider_priority: u64,
     /// Priority of `replaces`; 0 when not said.

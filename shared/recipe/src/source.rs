@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 use crate::error::Error;
 use crate::package::Step;
 use crate::pipelines::SourceKind;
-use crate::plan::{Expected, GitSource, Source};
+use crate::plan::{Expected, GitSource, OwnFolder, Source};
 use crate::substitute::Origin;
 use crate::text::Location;
 
@@ -62,6 +62,7 @@ pub(crate) fn read(
                 expected,
                 file,
                 git: None,
+                own: None,
                 purl_name: owned("purl-name"),
                 purl_version: owned("purl-version"),
                 location,
@@ -125,7 +126,26 @@ pub(crate) fn read(
                     )
                 }
             };
-            Ok(Source { uri, expected, file, git: Some(git), purl_name: None, purl_version: None, location })
+            Ok(Source { uri, expected, file, git: Some(git), own: None, purl_name: None, purl_version: None, location })
+        }
+        SourceKind::Own => {
+            let path = owned("path").ok_or_else(|| missing("path"))?;
+            let own = OwnFolder { path: path.trim_matches('/').to_owned(), reference: owned("ref") };
+            let (expected, commit) = match digest("expected-commit", 40)? {
+                Some(commit) => (Expected::Commit(commit.clone()), commit),
+                None => (Expected::None, String::new()),
+            };
+            let name = identity(&["own", &own.path, own.reference.as_deref().unwrap_or_default(), &commit]);
+            Ok(Source {
+                uri: format!("own:{}", own.path),
+                expected,
+                file: format!("uri:{name}"),
+                git: None,
+                own: Some(own),
+                purl_name: None,
+                purl_version: None,
+                location,
+            })
         }
     }
 }

@@ -2,7 +2,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use apk::Architecture;
-use recipe::{BuildPlan, Expected, LibraryC, MissingPipelines, Options, PackageDefinition, Pipelines, evaluate};
+use recipe::{
+    BuildPlan, Expected, InstallIf, LibraryC, MissingPipelines, Options, PackageDefinition, Pipelines, evaluate,
+};
 
 fn plan_with(text: &str, change: impl FnOnce(&mut Options<'_>)) -> Result<BuildPlan, String> {
     let pipelines = Pipelines::built_in().unwrap();
@@ -493,4 +495,41 @@ fn a_step_that_may_fail_by_chance_is_retried() {
     expect("{attempts: 4, backoff: linear, initial-delay: 500ms}", "0.500 1 1.500");
     expect("{attempts: 3, backoff: constant, initial-delay: 90s, max-delay: 1s}", "90 90");
     expect("{attempts: 4, initial-delay: 10s, max-delay: 15s}", "10 15 15");
+}
+
+#[test]
+fn packages_that_install_themselves_are_named_beside_the_definition() {
+    let text =
+        format!("{HEAD}subpackages:\n  - name: ${{{{package.name}}}}-doc\n  - {{name: gone, if: \"'a' == 'b'\"}}\n");
+    let with = |beside: &str| {
+        let file = InstallIf::parse(beside, "install-if/hello.yaml").map_err(|error| error.to_string())?;
+        let pipelines = Pipelines::built_in().unwrap();
+        let definition = PackageDefinition::parse(&text, "p.yaml").unwrap();
+        let options = Options { install_if: Some(&file), ..Options::new(Architecture::X86_64, &pipelines) };
+        evaluate(&definition, &options).map_err(|error| error.to_string())
+    };
+    let beside = "hello-doc: ['hello=${{package.full-version}}', docs]\ngone: [x]\n";
+    let named = with(beside).unwrap();
+    let wants = |index: usize| named.outputs[index].dependencies.install_if.clone();
+    assert_eq!((wants(0), wants(1)), (vec![], vec!["hello=1.10-r2".to_owned(), "docs".to_owned()]));
+    assert_ne!(named.recipe_digest, plan(&text).recipe_digest);
+    assert_ne!(named.recipe_digest, with(&format!("{beside}# more\n")).unwrap().recipe_digest);
+    let unknown = with("hello-docs: [x]\n").unwrap_err();
+    assert!(unknown.starts_with("install-if/hello.yaml:1:1") && unknown.contains("`hello-docs`"), "{unknown}");
+    assert!(with("hello-doc: []\n").unwrap_err().contains("hello-doc"));
+    assert!(with("hello-doc: ['${{package.nam}}']\n").unwrap_err().contains("did you mean `package.name`"));
+}
+
+#[test]
+fn a_folder_of_the_definitions_own_repository_is_a_source() {
+    let step = |with: &str| format!("{HEAD}pipeline: [{{uses: git-archive, with: {{{with}}}}}]\n");
+    let commit = "a".repeat(40);
+    let stated = plan(&step(&format!("path: tools/greet, expected-commit: {commit}")));
+    let source = &stated.sources[0];
+    assert_eq!((source.uri.as_str(), &source.expected), ("own:tools/greet", &Expected::Commit(commit)));
+    let newest = plan(&step("path: tools/greet"));
+    assert_eq!(newest.sources[0].expected, Expected::None);
+    assert_ne!(newest.sources[0].file, source.file);
+    assert!(error(&step("path: x, expected-commit: abc")).contains("40 hexadecimal digits"));
+    assert!(error(&step("ref: main")).contains("path"));
 }

@@ -1,5 +1,5 @@
 //! The pipelines of tool chains that are here, and the test pipelines, run for real.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::indexing_slicing)]
 
 mod support;
 
@@ -30,6 +30,29 @@ fn git_checkout_unpacks_the_tree() {
     );
     build.succeed(&plan(&text));
     assert_eq!(build.files("src"), set(&["README"]));
+}
+
+#[test]
+fn git_archive_unpacks_its_folder_alone() {
+    let build = Build::new();
+    let plan = plan("pipeline: [{uses: git-archive, with: {path: /tools/greet/, ref: v1}}]\n");
+    let source = &plan.sources[0];
+    assert_eq!(
+        (source.uri.as_str(), source.own.as_ref().unwrap().reference.as_deref()),
+        ("own:tools/greet", Some("v1"))
+    );
+    let tree = tempfile::tempdir().unwrap();
+    for file in ["README", "tools/greet/main.c", "tools/other/main.c"] {
+        fs::create_dir_all(tree.path().join(file).parent().unwrap()).unwrap();
+        fs::write(tree.path().join(file), "x").unwrap();
+    }
+    let archive = build.root.path().join("sources").join(&source.file);
+    let mut pack = Command::new("tar");
+    pack.args(["-c", "--force-local", "-f"]).arg(&archive).arg("-C").arg(tree.path()).args(["README", "tools"]);
+    assert!(pack.status().unwrap().success());
+    build.succeed(&plan);
+    assert_eq!(build.files("tools"), set(&["greet/main.c"]));
+    assert!(!build.workspace().join("README").exists());
 }
 
 #[test]

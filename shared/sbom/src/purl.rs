@@ -49,13 +49,9 @@ pub fn git_source(url: &str, version: &str, commit: &str) -> String {
 /// The package URL of a file at an address: `pkg:generic/NAME@VERSION` with its SHA-256.
 #[must_use]
 pub fn file_source(name: &str, version: &str, url: &str, sha256: &str) -> String {
-    format!(
-        "pkg:generic/{}@{}?checksum={}&download_url={}",
-        encoded(name),
-        encoded(version),
-        encoded(&format!("sha256:{sha256}")),
-        encoded(url)
-    )
+    let checksum = encoded(&format!("sha256:{sha256}"));
+    let place = if url.is_empty() { String::new() } else { format!("&download_url={}", encoded(url)) };
+    format!("pkg:generic/{}@{}?checksum={checksum}{place}", encoded(name), encoded(version))
 }
 
 /// Percent-encodes what a package URL doesn't hold as it is; `:` is left as the specification says.

@@ -2,11 +2,11 @@
 
 use std::path::PathBuf;
 
-use recipe::{BuildPlan, Expected, GitSource, Source};
-use upstream::{CherryPick, Fetched, GitCheckout, GitDepth, GitReference};
+use recipe::{BuildPlan, Expected, GitSource, OwnFolder, Source};
+use upstream::{CherryPick, Fetched, GitCheckout, GitDepth, GitReference, OwnTree};
 
 use crate::package_build::SourceEvidence;
-use crate::{Context, StageError, authenticity, chain, watch};
+use crate::{Catalog, Context, StageError, authenticity, chain, watch};
 
 /// All sources of one build.
 #[derive(Debug, Default)]
@@ -63,6 +63,10 @@ pub async fn fetch(context: &Context, package: &str, plan: &BuildPlan) -> Result
 }
 
 async fn fetch_one(context: &Context, source: &Source) -> Result<Fetched, StageError> {
+    if let Some(own) = &source.own {
+        let tree = own_tree(&context.catalog, source, own).map_err(StageError::Rejected)?;
+        return context.upstreams.take_own_tree(&tree).await.map_err(|error| placed(source, &error));
+    }
     let fetched = match (&source.expected, &source.git) {
         (Expected::Sha256(digest) | Expected::Sha512(digest), _) => {
             context.upstreams.fetch(&watch::parse(source)?, Some(digest)).await
@@ -84,6 +88,32 @@ async fn fetch_one(context: &Context, source: &Source) -> Result<Fetched, StageE
         StageError::Rejected(_) => placed(source, &error),
         other => other,
     })
+}
+
+/// The folder that a `git-archive` step asks for, in the repository that the catalog lies in; or what is
+/// wrong with it, with its place in the definition.
+pub(crate) fn own_tree(catalog: &Catalog, source: &Source, own: &OwnFolder) -> Result<OwnTree, String> {
+    let tree = OwnTree::find(catalog.root(), own.reference.as_deref(), &own.path);
+    let tree = tree.map_err(|error| format!("{}: {}", source.location, chain(&error)))?;
+    match &source.expected {
+        Expected::Commit(commit) if commit != tree.commit() => Err(format!(
+            "{}: `{}` is commit `{}`, and `expected-commit` is `{commit}`; change either",
+            source.location,
+            own.reference.as_deref().unwrap_or("HEAD"),
+            tree.commit()
+        )),
+        _ => Ok(tree),
+    }
+}
+
+/// What a definition takes from the repository that it lies in, which changes without it.
+pub(crate) fn own_trees(catalog: &Catalog, sources: &[Source]) -> Result<String, String> {
+    let mut lines = String::new();
+    for (source, own) in sources.iter().filter_map(|source| Some((source, source.own.as_ref()?))) {
+        let tree = own_tree(catalog, source, own)?;
+        lines.push_str(&format!("\nown {} {}", tree.tree(), own.path));
+    }
+    Ok(lines)
 }
 
 fn placed(source: &Source, error: &upstream::Error) -> StageError {
@@ -133,6 +163,7 @@ fn origin(source: &Source, plan: &BuildPlan, sha256: &str) -> sbom::Source {
             (sbom::git_source(&source.uri, version, commit), format!("git+{}@{commit}", source.uri))
         }
         _ if source.uri.starts_with("pkg:") => (source.uri.clone(), String::new()),
+        _ if source.own.is_some() => (sbom::file_source(&plan.name, &plan.version, "", sha256), String::new()),
         _ => {
             let name = source.purl_name.as_deref().unwrap_or(&plan.name);
             let version = source.purl_version.as_deref().unwrap_or(&plan.version);

@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 
 use apk::Architecture;
 use ports::Digest;
-use recipe::{AuthenticityPolicy, ImageDefinition, PackageDefinition, Pipelines};
+use recipe::{AuthenticityPolicy, ImageDefinition, InstallIf, PackageDefinition, Pipelines};
 use sandbox::Bootstrap;
 
 use crate::catalog_files::{CatalogFile, MAXIMUM_FOLDER_DEPTH, files, folder_digest};
@@ -14,8 +14,8 @@ use crate::{chain, shared};
 
 const MAXIMUM_DEFINITION_BYTES: u64 = 1 << 20;
 
-/// The definitions that a factory builds: `packages/NAME.yaml`, `watch/NAME.yaml`, `images/NAME/`,
-/// `authenticity/NAME.yaml`, `pipelines/` and `bootstrap/` of one folder.
+/// The definitions that a factory builds: `packages/NAME.yaml`, `watch/NAME.yaml`,
+/// `install-if/NAME.yaml`, `images/NAME/`, `authenticity/NAME.yaml`, `pipelines/` and `bootstrap/` of one folder.
 #[derive(Debug)]
 pub struct Catalog {
     root: PathBuf,
@@ -59,6 +59,8 @@ pub struct PackageSource {
     pub folder_digest: Option<Digest>,
     /// `watch/NAME.yaml`, or what is wrong with it.
     pub watch: Option<Result<WatchFile, String>>,
+    /// `install-if/NAME.yaml`.
+    pub install_if: Option<InstallIf>,
 }
 
 /// An image's folder.
@@ -146,6 +148,11 @@ impl Catalog {
         Ok(catalog)
     }
 
+    /// The catalog's folder, without links on its way.
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
     /// The folder seen as `/opt/minimill` in builds.
     pub fn bootstrap_folder(&self) -> PathBuf {
         self.root.join("bootstrap")
@@ -196,7 +203,14 @@ impl Catalog {
                     let folder_digest = folder.as_deref().map(folder_digest).transpose()?;
                     let name = definition.package.name.value.clone();
                     let watch = self.watch_file(&name)?;
-                    self.packages.insert(name, PackageSource { definition, folder, folder_digest, watch });
+                    match self.install_if(&name)? {
+                        Ok(install_if) => {
+                            let source = PackageSource { definition, folder, folder_digest, watch, install_if };
+                            self.packages.insert(name, source);
+                        }
+                        // It would be made without what its file says.
+                        Err((file, error)) => self.problem(name, file, &error),
+                    }
                 }
                 Err(error) => self.problem(stem(&path), label, &error),
             }
@@ -243,6 +257,16 @@ impl Catalog {
             return Ok(None);
         }
         Ok(Some(WatchFile::parse(&text(&path)?, Path::new(&self.label(&path)))))
+    }
+
+    /// Reads `install-if/NAME.yaml` of a definition; the file's name and what is wrong with it otherwise.
+    fn install_if(&self, name: &str) -> Result<Result<Option<InstallIf>, (String, recipe::Error)>> {
+        let path = self.root.join("install-if").join(format!("{name}.yaml"));
+        if !path.is_file() {
+            return Ok(Ok(None));
+        }
+        let label = self.label(&path);
+        Ok(InstallIf::parse(&text(&path)?, &label).map(Some).map_err(|error| (label, error)))
     }
 
     fn load_images(&mut self, folder: &Path) -> Result<()> {

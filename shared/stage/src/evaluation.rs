@@ -16,7 +16,7 @@ use recipe::{BuildPlan, Graph, Node, Options, PackageDefinition, evaluate};
 use crate::catalog::{Catalog, PackageSource};
 use crate::record::{Rebuild, Upstream};
 use crate::rules::version::{self, Claim};
-use crate::{StageError, chain, shared};
+use crate::{StageError, build_sources, chain, shared};
 
 /// The documents of definitions, by name.
 pub(crate) type Documents = BTreeMap<String, Vec<Document>>;
@@ -228,7 +228,7 @@ impl Outline {
         architecture: Architecture,
     ) -> Result<Self, String> {
         let definition = today(&source.definition, upstream)?;
-        let plan = evaluate(&definition, &Options::new(architecture, &catalog.pipelines));
+        let plan = evaluate(&definition, &options(catalog, source, architecture));
         let plan = plan.map_err(|error| chain(&error))?;
         let epoch = u32::try_from(plan.epoch)
             .map_err(|_| format!("{}: epoch {} is out of range", definition.file, plan.epoch))?;
@@ -239,7 +239,7 @@ impl Outline {
         let others = Architecture::ALL.into_iter().filter(|other| {
             *other != architecture && definition.builds_for(*other) && definition.builds_for(architecture)
         });
-        let options = |other| Options { tests: false, ..Options::new(other, &catalog.pipelines) };
+        let options = |other| Options { tests: false, ..options(catalog, source, other) };
         let others: Vec<BuildPlan> = others.filter_map(|other| evaluate(&definition, &options(other)).ok()).collect();
         let plans = || std::iter::once(&plan).chain(&others);
         let bootstrap: BTreeSet<String> = plans().flat_map(|plan| environment(catalog, plan).0).collect();
@@ -250,10 +250,11 @@ impl Outline {
         let shared: BTreeSet<&String> = wanted.filter_map(|want| shared_outputs.get(plain(want))).collect();
         Ok(Self {
             identity: format!(
-                "{}\n{:?}{}",
+                "{}\n{:?}{}{}",
                 plan.recipe_digest,
                 source.folder_digest,
-                tool_chain(catalog, &bootstrap.into_iter().collect::<Vec<_>>())
+                tool_chain(catalog, &bootstrap.into_iter().collect::<Vec<_>>()),
+                build_sources::own_trees(catalog, &plan.sources)?
             ),
             test_wants: tests.flat_map(|test| &test.environment.packages).map(|want| plain(want).to_owned()).collect(),
             shared: shared.into_iter().filter(|other| *other != name).cloned().collect(),
@@ -262,6 +263,11 @@ impl Outline {
             epoch,
         })
     }
+}
+
+/// How a definition of the catalog is evaluated.
+fn options<'a>(catalog: &'a Catalog, source: &'a PackageSource, architecture: Architecture) -> Options<'a> {
+    Options { install_if: source.install_if.as_ref(), ..Options::new(architecture, &catalog.pipelines) }
 }
 
 /// A name without its constraint.
@@ -303,7 +309,7 @@ pub(crate) fn package(
     let said = Said::read(&source.definition, documents)?;
     let mut definition = today(&source.definition, said.upstream.as_ref()).map_err(StageError::Rejected)?;
     definition.package.epoch = u64::from(claim.revision);
-    let plan = evaluate(&definition, &Options::new(architecture, &catalog.pipelines))
+    let plan = evaluate(&definition, &options(catalog, source, architecture))
         .map_err(|error| StageError::Rejected(chain(&error)))?;
     let (bootstrap, wants) = environment(catalog, &plan);
     Ok(Package { plan, text: definition.source, claim, wants, bootstrap })

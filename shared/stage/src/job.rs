@@ -439,6 +439,7 @@ fn information(job: &BuildJob, output: &Output) -> PackageInformation {
         depends: dependencies.runtime.clone(),
         provides: dependencies.provides.clone(),
         replaces: dependencies.replaces.clone(),
+        install_if: dependencies.install_if.clone(),
         provider_priority: dependencies.provider_priority,
         replaces_priority: dependencies.replaces_priority,
         triggers: output.scriptlets.trigger.as_ref().map(|(paths, _)| paths.clone()).unwrap_or_default(),

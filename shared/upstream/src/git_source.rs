@@ -9,6 +9,7 @@ mod archive;
 mod cherry_pick;
 mod listing;
 mod objects;
+mod own;
 mod pack;
 mod repository;
 mod submodules;
@@ -18,6 +19,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 pub use cherry_pick::CherryPick;
+pub use own::OwnTree;
 
 use crate::error::{Error, Result};
 use crate::fetcher::run_blocking;
@@ -168,14 +170,31 @@ impl GitSources {
                 reason: "others can't fetch from a local folder; serve it over `https`, `http` or `git`".to_owned(),
             });
         }
+        self.take(checkout, self.bounds, url).await
+    }
+
+    /// Takes a folder of a repository on this machine, with the files beside and above it.
+    ///
+    /// # Errors
+    /// [`Error::GitTree`] when the tree can't be a source, [`Error::Git`] when the repository can't be
+    /// read.
+    pub(crate) async fn take_own(&self, own: &OwnTree) -> Result<Obtained> {
+        let checkout = own.checkout()?;
+        checkout.check()?;
+        // Where it lies is no matter of what it holds.
+        let told = "the definition's own repository".to_owned();
+        self.take(&checkout, Bounds { protocols: "file", ..self.bounds }, told).await
+    }
+
+    /// Takes a tree from its repository, which evidence calls `told`.
+    async fn take(&self, checkout: &GitCheckout, bounds: Bounds, told: String) -> Result<Obtained> {
         let folder = self.context.cache.join("git");
         store::make_folder(&folder)?;
         let scratch = tempfile::Builder::new()
             .prefix(".partial-")
             .tempdir_in(&folder)
             .map_err(Error::io("create a folder in", &folder))?;
-        let repository =
-            Repository::create(scratch.path().join("top"), checkout.repository.clone(), self.bounds).await?;
+        let repository = Repository::create(scratch.path().join("top"), checkout.repository.clone(), bounds).await?;
         repository.fetch_commit(checkout).await?;
         let head = cherry_pick::apply(&repository, checkout, scratch.path()).await?;
         let picked = u32::try_from(checkout.cherry_picks.len()).unwrap_or(u32::MAX);
@@ -201,9 +220,10 @@ impl GitSources {
                 None => None,
             };
             let archive = archive::write(&checkout, &top, &modules, scratch.path(), &blobs)?;
-            let name = url.trim_end_matches('/').rsplit('/').next().unwrap_or_default().trim_end_matches(".git");
+            let address = checkout.repository.to_string();
+            let name = address.trim_end_matches('/').rsplit('/').next().unwrap_or_default().trim_end_matches(".git");
             let evidence = Evidence::Git {
-                repository: url.clone(),
+                repository: told,
                 reference: checkout.reference.to_string(),
                 tag: match &checkout.reference {
                     GitReference::Tag(tag) => Some(tag.clone()),

@@ -32,7 +32,7 @@ pub use endpoints::{DebianArchive, EndpointSettings, Endpoints, Surroundings, To
 pub use error::{Error, Result};
 pub use fetcher::{Document, FetchOptions, Fetcher};
 pub use filter::{Candidate, Chosen, Considered, Decision, Rules, Transform, Verdict, choose};
-pub use git_source::{CherryPick, GitCheckout, GitDepth, GitReference};
+pub use git_source::{CherryPick, GitCheckout, GitDepth, GitReference, OwnTree};
 pub use monitor::{
     GitAddress, GitHubListing, GitHubRepository, GitLabListing, GitLabProject, ImageRepository, Monitored, WebPage,
 };

@@ -15,7 +15,7 @@ use crate::endpoints::Endpoints;
 use crate::error::{Error, Result};
 use crate::fetcher::{Expected, FetchOptions, Fetcher, check_digest, run_blocking, stored};
 use crate::filter::{Candidate, Decision, Rules, Verdict, choose};
-use crate::git_source::{GitCheckout, GitSources, LONGEST_SIGNED_OBJECT};
+use crate::git_source::{GitCheckout, GitSources, LONGEST_SIGNED_OBJECT, OwnTree};
 use crate::monitor::{
     Git, GitAddress, GitHub, GitHubListing, GitLab, GitLabListing, GitLabProject, Monitored, Oci, ReleaseMonitor,
     web_page_candidates,
@@ -347,6 +347,16 @@ impl Upstreams {
         let obtained = self.git_sources.fetch(checkout).await?;
         tracing::debug!(source = identity, sha256 = obtained.sha256, "fetched");
         self.remember(&record, identity, obtained, None).await
+    }
+
+    /// Takes a folder of a repository on this machine as a tar, with the files beside and above it.
+    pub async fn take_own_tree(&self, own: &OwnTree) -> Result<Fetched> {
+        let identity = format!("own {own:?}");
+        let record = self.record_path(&identity);
+        match self.recall(&record, &identity, None).await? {
+            Some(taken) => Ok(taken),
+            None => self.remember(&record, identity, self.git_sources.take_own(own).await?, None).await,
+        }
     }
 
     /// The bytes of the tag or commit that a git source's evidence names by its `objectSha256`;

@@ -16,7 +16,7 @@ use tempfile::TempDir;
 use tests::git::GitServer;
 use upstream::{
     CherryPick, EndpointSettings, Endpoints, Error, Evidence, FetchOptions, Fetched, GitCheckout, GitDepth,
-    GitReference, Options, Surroundings, Upstreams,
+    GitReference, Options, OwnTree, Surroundings, Upstreams,
 };
 
 struct Bench {
@@ -34,6 +34,10 @@ impl Bench {
     }
 
     async fn fetch_as(&self, checkout: &GitCheckout, cache: &Path, offline: bool) -> Result<Fetched, Error> {
+        Self::upstreams(cache, offline).fetch_git(checkout).await
+    }
+
+    fn upstreams(cache: &Path, offline: bool) -> Upstreams {
         let surroundings = Surroundings {
             apt_folder: cache.join("apt"),
             debian_keyring: cache.join("none.gpg"),
@@ -43,8 +47,7 @@ impl Bench {
         };
         let endpoints = Endpoints::new(EndpointSettings::default(), surroundings);
         let fetch = FetchOptions { offline, ..FetchOptions::default() };
-        let upstreams = Upstreams::new(endpoints, &cache.join("cache"), Options { fetch, ..Options::default() });
-        upstreams.unwrap().fetch_git(checkout).await
+        Upstreams::new(endpoints, &cache.join("cache"), Options { fetch, ..Options::default() }).unwrap()
     }
 
     fn checkout(&self, name: &str, reference: GitReference, commit: &str) -> GitCheckout {
@@ -336,4 +339,52 @@ async fn what_is_no_commit_or_no_server_is_refused_before_anyone_is_asked() {
     let error = bench.fetch(&checkout).await.unwrap_err();
     assert!(error.to_string().contains("local folder"), "{error}");
     assert_eq!(bench.server.asked(), 0);
+}
+
+#[tokio::test]
+async fn a_folder_of_the_own_repository_is_taken_without_a_network() {
+    let bench = Bench::new();
+    let repository = bench.server.repository("definitions");
+    let first = repository.commit("first", &[("tools/greet/main.c", "one\n"), ("packages/greet.yaml", "a\n")]);
+    let packages = repository.folder().join("packages");
+    let upstreams = Bench::upstreams(bench.cache.path(), true);
+    let own = OwnTree::find(&packages, None, "/tools/greet/").unwrap();
+    assert_eq!(
+        (own.commit(), own.tree()),
+        (first.as_str(), repository.git(&["rev-parse", "HEAD:tools/greet"]).as_str())
+    );
+    let taken = upstreams.take_own_tree(&own).await.unwrap();
+    assert_eq!(Unpacked::new(&taken).read("tools/greet/main.c"), "one\n");
+    let Evidence::Git { repository: told, commit, .. } = &taken.evidence else { panic!("{:?}", taken.evidence) };
+    assert_eq!((told.as_str(), commit), ("the definition's own repository", &first));
+
+    // Another commit without a change of the folder gives the same tree; what is not committed nothing.
+    let second = repository.commit("second", &[("README", "more\n")]);
+    std::fs::write(repository.folder().join("tools/greet/main.c"), "uncommitted\n").unwrap();
+    let later = OwnTree::find(&packages, None, "tools/greet").unwrap();
+    assert_eq!((later.commit(), later.tree()), (second.as_str(), own.tree()));
+    repository.tag("v1");
+    let third = repository.commit("third", &[("tools/greet/main.c", "three\n")]);
+    let newest = OwnTree::find(&packages, None, "tools/greet").unwrap();
+    assert_eq!(newest.commit(), third);
+    assert_eq!(OwnTree::find(&packages, Some("v1"), "tools/greet").unwrap().commit(), second);
+    let old = OwnTree::find(&packages, Some(&first), "tools/greet").unwrap();
+    assert_eq!(upstreams.take_own_tree(&old).await.unwrap().sha256, taken.sha256);
+
+    for (reference, path, problem) in [
+        (None, "tools/none", "has no folder `tools/none`"),
+        (None, "README", "is a file"),
+        (Some("v2"), "tools/greet", "has no commit `v2`"),
+        (Some("--all"), "tools/greet", "a branch, a tag or a commit"),
+        (None, "../etc", "must be a folder"),
+    ] {
+        let error = OwnTree::find(&packages, reference, path).unwrap_err().to_string();
+        assert!(error.contains(problem), "{path}: {error}");
+    }
+    let elsewhere = tempfile::tempdir().unwrap();
+    assert!(OwnTree::find(elsewhere.path(), None, "x").unwrap_err().to_string().contains("no git repository"));
+    // A definition can't name a folder of the machine itself.
+    let mut checkout = bench.checkout("definitions", GitReference::Any, &first);
+    checkout.repository = format!("file://{}", repository.folder().display()).parse().unwrap();
+    assert!(bench.fetch(&checkout).await.unwrap_err().to_string().contains("local folder"));
 }

@@ -1,6 +1,7 @@
 //! From a definition to a build plan.
 
 mod about;
+mod install_if;
 mod licences;
 mod steps;
 
@@ -11,6 +12,7 @@ use sha2::{Digest, Sha256};
 
 use crate::condition;
 use crate::error::{Error, nearest};
+use crate::install_if::InstallIf;
 use crate::package::{Dependencies, INVALID_NAME, PackageDefinition, Subpackage, Test, valid_name};
 use crate::pipelines::{Pipeline, Pipelines};
 use crate::plan::{
@@ -59,6 +61,8 @@ pub struct Options<'a> {
     pub missing_pipelines: MissingPipelines,
     /// Whether to plan the tests too.
     pub tests: bool,
+    /// Which of the definition's packages install themselves.
+    pub install_if: Option<&'a InstallIf>,
 }
 
 impl<'a> Options<'a> {
@@ -72,6 +76,7 @@ impl<'a> Options<'a> {
             enabled_options: Vec::new(),
             missing_pipelines: MissingPipelines::default(),
             tests: true,
+            install_if: None,
         }
     }
 }
@@ -116,6 +121,7 @@ impl<'a> Evaluator<'a> {
         let package = &definition.package;
         let mut build = Flat::default();
         let scope = &self.with_package_folders(scope)?;
+        self.refuse_unknown_install_if(scope)?;
         let directory = format!("{OUTPUT_ROOT}/{}", package.name);
         let mut main = Scope::within(scope);
         main.set("context.name", package.name.as_str());
@@ -166,7 +172,7 @@ impl<'a> Evaluator<'a> {
             commit: self.about(&package.commit, scope),
             licence: self.licence_expression(scope),
             licences: self.licences(scope),
-            dependencies: self.dependencies(&package.dependencies, scope)?,
+            dependencies: self.dependencies(&package.name, &package.dependencies, scope)?,
             options: package.options,
             scriptlets: self.scriptlets(&package.scriptlets, scope),
             capabilities: self.capabilities(&package.setcap, scope),
@@ -281,7 +287,7 @@ impl<'a> Evaluator<'a> {
             commit: self.about(or_main(&subpackage.commit, &package.commit), &inner),
             licence: self.licence_expression(&inner),
             licences: self.licences(&inner),
-            dependencies: self.dependencies(&subpackage.dependencies, &inner)?,
+            dependencies: self.dependencies(&name, &subpackage.dependencies, &inner)?,
             options: subpackage.options,
             scriptlets: self.scriptlets(&subpackage.scriptlets, &inner),
             capabilities: self.capabilities(&subpackage.setcap, &inner),
@@ -325,8 +331,14 @@ impl<'a> Evaluator<'a> {
         Ok(packages)
     }
 
-    fn dependencies(&self, dependencies: &Dependencies, scope: &Scope<'_>) -> Result<OutputDependencies, Error> {
+    fn dependencies(
+        &self,
+        package: &str,
+        dependencies: &Dependencies,
+        scope: &Scope<'_>,
+    ) -> Result<OutputDependencies, Error> {
         Ok(OutputDependencies {
+            install_if: self.install_if(package, scope)?,
             runtime: self.texts(&dependencies.runtime, scope)?,
             provides: self.texts(&dependencies.provides, scope)?,
             replaces: self.texts(&dependencies.replaces, scope)?,
@@ -370,6 +382,9 @@ impl<'a> Evaluator<'a> {
         for (name, pipeline) in &self.used {
             part(name);
             part(&pipeline.text);
+        }
+        if let Some(file) = self.options.install_if {
+            part(&file.source);
         }
         hex::encode(hash.finalize())
     }

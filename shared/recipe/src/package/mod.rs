@@ -131,7 +131,8 @@ pub enum LicenceOperator {
     Or,
 }
 
-/// `dependencies` of a package. The format has no key for apk's `install_if`, and melange writes none.
+/// `dependencies` of a package. The format has no key for apk's `install_if`, and melange writes none; see
+/// [`InstallIf`](crate::InstallIf).
 #[derive(Debug, Clone, Default)]
 pub struct Dependencies {
     /// `runtime`.

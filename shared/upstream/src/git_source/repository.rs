@@ -31,16 +31,19 @@ pub(crate) struct Bounds {
     pub(crate) largest_tree: u64,
     /// Files of a tree.
     pub(crate) most_files: usize,
+    /// What repositories are fetched over, as `GIT_ALLOW_PROTOCOL` has it.
+    pub(crate) protocols: &'static str,
 }
 
 impl Default for Bounds {
-    /// 15 minutes; packs of 4 GiB; trees of 4 GiB and 500,000 files.
+    /// 15 minutes; packs of 4 GiB; trees of 4 GiB and 500,000 files; over the network.
     fn default() -> Self {
         Self {
             longest_run: Duration::from_secs(900),
             largest_file: 4 << 30,
             largest_tree: 4 << 30,
             most_files: 500_000,
+            protocols: PROTOCOLS,
         }
     }
 }
@@ -288,7 +291,7 @@ impl Repository {
             .env("GIT_ATTR_NOSYSTEM", "1")
             .env("GIT_NO_REPLACE_OBJECTS", "1")
             .env("GIT_NO_LAZY_FETCH", "1")
-            .env("GIT_ALLOW_PROTOCOL", PROTOCOLS)
+            .env("GIT_ALLOW_PROTOCOL", self.bounds.protocols)
             .env("GIT_TERMINAL_PROMPT", "0")
             .env("GIT_ASKPASS", "")
             .env("LC_ALL", "C")
