@@ -16,17 +16,8 @@ pub struct CompactIndex {
     signed_by: Option<String>,
     /// The texts of all records, one after the other.
     texts: String,
-    rows: Vec<Row>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Row {
-    start: u32,
-    /// Each text begins where the one before it ends.
-    ends: [u32; TEXTS],
-    size: u64,
-    installed_size: u64,
-    provider_priority: u64,
+    /// Where each text of each record ends; it begins where the one before it ends.
+    ends: Vec<[u32; TEXTS]>,
 }
 
 impl CompactIndex {
@@ -54,24 +45,17 @@ impl CompactIndex {
     fn finish(mut self, archive: IndexArchive) -> Self {
         self.signed_by = archive.signed_by;
         self.texts.shrink_to_fit();
-        self.rows.shrink_to_fit();
+        self.ends.shrink_to_fit();
         self
     }
 
     fn push(&mut self, fields: &RecordFields<'_>) {
-        let start = self.end();
-        let mut ends = [start; TEXTS];
+        let mut ends = [0; TEXTS];
         for (text, end) in fields.texts.iter().zip(&mut ends) {
             self.texts.push_str(text);
             *end = self.end();
         }
-        self.rows.push(Row {
-            start,
-            ends,
-            size: fields.size,
-            installed_size: fields.installed_size,
-            provider_priority: fields.provider_priority,
-        });
+        self.ends.push(ends);
     }
 
     /// How many bytes of texts there are: no more than the bounds of an index let in.
@@ -86,20 +70,18 @@ impl CompactIndex {
 
     /// The packages, in file order.
     pub fn records(&self) -> impl ExactSizeIterator<Item = IndexRecord<'_>> {
-        (0..self.rows.len()).map(|row| IndexRecord::listed(self, row))
+        (0..self.ends.len()).map(|record| IndexRecord::listed(self, record))
     }
 
-    pub(crate) fn text(&self, row: u32, text: usize) -> &str {
-        let Some(row) = self.rows.get(row as usize) else { return "" };
-        let before = text.checked_sub(1).and_then(|before| row.ends.get(before));
-        let start = before.copied().unwrap_or(row.start);
-        let end = row.ends.get(text).copied().unwrap_or(start);
+    pub(crate) fn text(&self, record: u32, text: usize) -> &str {
+        let record = record as usize;
+        let Some(ends) = self.ends.get(record) else { return "" };
+        let start = match text.checked_sub(1) {
+            Some(before) => ends.get(before),
+            None => record.checked_sub(1).and_then(|before| self.ends.get(before)).and_then(|ends| ends.last()),
+        };
+        let (start, end) = (start.copied().unwrap_or(0), ends.get(text).copied().unwrap_or(0));
         self.texts.get(start as usize..end as usize).unwrap_or_default()
-    }
-
-    /// The bytes of the file, those once installed, and the provider priority.
-    pub(crate) fn numbers(&self, row: u32) -> [u64; 3] {
-        self.rows.get(row as usize).map_or([0; 3], |row| [row.size, row.installed_size, row.provider_priority])
     }
 }
 

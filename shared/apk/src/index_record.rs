@@ -7,7 +7,7 @@ use crate::compact_index::CompactIndex;
 use crate::record::{Fields, number, valid_checksum};
 
 /// How many texts are kept of a record.
-pub(crate) const TEXTS: usize = 8;
+pub(crate) const TEXTS: usize = 11;
 
 /// Where each of them stands among its texts.
 mod text {
@@ -19,6 +19,9 @@ mod text {
     pub(super) const DEPENDS: usize = 5;
     pub(super) const PROVIDES: usize = 6;
     pub(super) const INSTALL_IF: usize = 7;
+    pub(super) const SIZE: usize = 8;
+    pub(super) const INSTALLED_SIZE: usize = 9;
+    pub(super) const PROVIDER_PRIORITY: usize = 10;
 }
 
 /// What an index says of a package: a view of two words on what somebody else holds.
@@ -32,13 +35,13 @@ enum Holder<'t> {
 }
 
 impl<'t> IndexRecord<'t> {
-    pub(crate) fn listed(index: &'t CompactIndex, row: usize) -> Self {
-        Self(Holder::Compact(index, u32::try_from(row).unwrap_or(u32::MAX)))
+    pub(crate) fn listed(index: &'t CompactIndex, record: usize) -> Self {
+        Self(Holder::Compact(index, u32::try_from(record).unwrap_or(u32::MAX)))
     }
 
     fn text(self, text: usize, of_entry: impl FnOnce(&'t IndexEntry) -> &'t str) -> &'t str {
         match self.0 {
-            Holder::Compact(index, row) => index.text(row, text),
+            Holder::Compact(index, record) => index.text(record, text),
             Holder::Entry(entry) => of_entry(entry),
         }
     }
@@ -49,16 +52,17 @@ impl<'t> IndexRecord<'t> {
         of_entry: impl FnOnce(&'t IndexEntry) -> &'t [String],
     ) -> impl Iterator<Item = &'t str> {
         let (text, list) = match self.0 {
-            Holder::Compact(index, row) => (index.text(row, text), [].as_slice()),
+            Holder::Compact(index, record) => (index.text(record, text), [].as_slice()),
             Holder::Entry(entry) => ("", of_entry(entry)),
         };
         text.split_ascii_whitespace().chain(list.iter().map(String::as_str))
     }
 
-    fn numbers(self) -> [u64; 3] {
+    /// A number that was looked at when the index was read.
+    fn number(self, text: usize, of_entry: impl FnOnce(&'t IndexEntry) -> u64) -> u64 {
         match self.0 {
-            Holder::Compact(index, row) => index.numbers(row),
-            Holder::Entry(entry) => [entry.size, entry.information.installed_size, entry.information.provider_priority],
+            Holder::Compact(index, record) => index.text(record, text).parse().unwrap_or(0),
+            Holder::Entry(entry) => of_entry(entry),
         }
     }
 
@@ -89,20 +93,17 @@ impl<'t> IndexRecord<'t> {
 
     /// `S:` bytes of the `.apk` file.
     pub fn size(self) -> u64 {
-        let [size, ..] = self.numbers();
-        size
+        self.number(text::SIZE, |entry| entry.size)
     }
 
     /// `I:` bytes once installed.
     pub fn installed_size(self) -> u64 {
-        let [_, installed_size, _] = self.numbers();
-        installed_size
+        self.number(text::INSTALLED_SIZE, |entry| entry.information.installed_size)
     }
 
     /// `k:` the provider priority; 0 when not stated.
     pub fn provider_priority(self) -> u64 {
-        let [.., provider_priority] = self.numbers();
-        provider_priority
+        self.number(text::PROVIDER_PRIORITY, |entry| entry.information.provider_priority)
     }
 
     /// `D:` the words in order.
@@ -140,7 +141,9 @@ impl PartialEq for IndexRecord<'_> {
             && self.checksum() == other.checksum()
             && self.architecture() == other.architecture()
             && self.origin() == other.origin()
-            && self.numbers() == other.numbers()
+            && self.size() == other.size()
+            && self.installed_size() == other.installed_size()
+            && self.provider_priority() == other.provider_priority()
             && self.depends().eq(other.depends())
             && self.provides().eq(other.provides())
             && self.install_if().eq(other.install_if())
@@ -159,18 +162,12 @@ impl fmt::Debug for IndexRecord<'_> {
 #[derive(Default)]
 pub(crate) struct RecordFields<'t> {
     pub(crate) texts: [&'t str; TEXTS],
-    pub(crate) size: u64,
-    pub(crate) installed_size: u64,
-    pub(crate) provider_priority: u64,
 }
 
 impl<'t> Fields<'t> for RecordFields<'t> {
     fn set(&mut self, letter: u8, value: &'t str) -> Result<(), String> {
         let text = match letter {
-            b'C' => {
-                valid_checksum(value)?;
-                text::CHECKSUM
-            }
+            b'C' => text::CHECKSUM,
             b'P' => text::NAME,
             b'V' => text::VERSION,
             b'A' => text::ARCHITECTURE,
@@ -178,20 +175,18 @@ impl<'t> Fields<'t> for RecordFields<'t> {
             b'D' => text::DEPENDS,
             b'p' => text::PROVIDES,
             b'i' => text::INSTALL_IF,
-            b'S' => {
-                self.size = number(letter, value)?;
-                return Ok(());
-            }
-            b'I' => {
-                self.installed_size = number(letter, value)?;
-                return Ok(());
-            }
-            b'k' => {
-                self.provider_priority = number(letter, value)?;
-                return Ok(());
-            }
+            b'S' => text::SIZE,
+            b'I' => text::INSTALLED_SIZE,
+            b'k' => text::PROVIDER_PRIORITY,
             _ => return Ok(()),
         };
+        match letter {
+            b'C' => valid_checksum(value)?,
+            b'S' | b'I' | b'k' => {
+                number::<u64>(letter, value)?;
+            }
+            _ => {}
+        }
         if let Some(kept) = self.texts.get_mut(text) {
             *kept = value;
         }

@@ -1,6 +1,9 @@
-use std::collections::HashMap;
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher as _;
 
 use apk::{Architecture, DependencyParts, IndexRecord};
+use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
 
 use crate::arena::{Arena, Lists, NameId, PackageId};
 use crate::names::Names;
@@ -14,7 +17,8 @@ pub(crate) struct Builder<'a> {
     pub(crate) packages: Arena<PackageId, Package<'a>>,
     links: Vec<Link<'a>>,
     /// Packages by checksum: one that several repositories list is one package.
-    known: HashMap<(&'a str, u8), PackageId>,
+    known: HashTable<PackageId>,
+    hasher: RandomState,
 }
 
 impl<'a> Builder<'a> {
@@ -25,11 +29,12 @@ impl<'a> Builder<'a> {
             names: Names::new(),
             packages: Arena::new(),
             links: Vec::new(),
-            known: HashMap::new(),
+            known: HashTable::new(),
+            hasher: RandomState::new(),
         }
     }
 
-    /// Makes room for records, so that the tables do not grow by doubling.
+    /// Makes room for records before the first is added, so that the tables do not grow by doubling.
     pub(crate) fn reserve<'r>(&mut self, records: impl Iterator<Item = &'r IndexRecord<'a>>)
     where
         'a: 'r,
@@ -42,7 +47,7 @@ impl<'a> Builder<'a> {
         self.packages.reserve(packages);
         self.links.reserve_exact(links);
         self.names.reserve(packages + links);
-        self.known.reserve(packages);
+        self.known = HashTable::with_capacity(packages);
     }
 
     pub(crate) fn tag(&mut self, tag: Option<&str>) -> usize {
@@ -67,12 +72,11 @@ impl<'a> Builder<'a> {
             return Err(Error::NamelessPackage { repository: repository.to_owned(), position });
         }
         let id = PackageId(u32::try_from(self.packages.len()).unwrap_or(u32::MAX));
-        if !record.checksum().is_empty() {
-            let first = *self.known.entry(identity(record.checksum())).or_insert(id);
-            if first != id {
-                self.packages[first].repositories |= bit;
-                return Ok(None);
-            }
+        if !record.checksum().is_empty()
+            && let Some(first) = self.known_as(id, identity(record.checksum()))
+        {
+            self.packages[first].repositories |= bit;
+            return Ok(None);
         }
         let name = self.names.intern(record.name());
         let depends = self.link_count();
@@ -102,6 +106,20 @@ impl<'a> Builder<'a> {
         Ok(Some(id))
     }
 
+    /// The package that was added with the same checksum before; from now on, `id` has it.
+    fn known_as(&mut self, id: PackageId, checksum: (&str, u8)) -> Option<PackageId> {
+        let packages = &self.packages;
+        let of = |&package: &PackageId| identity(packages[package].record.checksum());
+        let hash = self.hasher.hash_one(checksum);
+        match self.known.entry(hash, |package| of(package) == checksum, |package| self.hasher.hash_one(of(package))) {
+            Entry::Occupied(known) => Some(*known.get()),
+            Entry::Vacant(unknown) => {
+                unknown.insert(id);
+                None
+            }
+        }
+    }
+
     fn link_count(&self) -> u32 {
         u32::try_from(self.links.len()).unwrap_or(u32::MAX)
     }
@@ -121,7 +139,7 @@ impl<'a> Builder<'a> {
     }
 
     pub(crate) fn finish(self, repositories: Vec<String>, installed: Vec<PackageId>) -> Universe<'a> {
-        let Self { architecture, tags, names, packages, links, known } = self;
+        let Self { architecture, tags, names, packages, links, known, hasher: _ } = self;
         drop(known);
         let mut universe = Universe {
             architecture,
@@ -155,12 +173,13 @@ fn linking<'a>(
 ) -> Lists<NameId, NameId> {
     let names = universe.names.len();
     Lists::group(names, |add| {
-        // The latest name that linked to each.
-        let mut latest = Arena::with_rows(vec![None; names]);
+        // The latest name that linked to each, counted from 1.
+        let mut latest = Arena::with_rows(vec![0; names]);
         for name in universe.names.in_table_order() {
             for provider in universe.providers(name) {
                 for link in links(universe, provider.package) {
-                    if latest[link.name].replace(name) != Some(name) {
+                    let name_number = name.0 + 1;
+                    if std::mem::replace(&mut latest[link.name], name_number) != name_number {
                         add(link.name, name);
                     }
                 }
