@@ -6,8 +6,9 @@ use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
 
 use crate::arena::{Arena, Lists, NameId, PackageId};
+use crate::links::{Link, LinkTable, Links};
 use crate::names::Names;
-use crate::universe::{Error, Link, Package, RepositorySet, Tag, Universe, identity};
+use crate::universe::{Error, Package, RepositorySet, Tag, Universe, identity};
 
 /// Collects packages for a [`Universe`].
 pub(crate) struct Builder<'a> {
@@ -15,7 +16,7 @@ pub(crate) struct Builder<'a> {
     pub(crate) tags: Vec<Tag>,
     names: Names<'a>,
     pub(crate) packages: Arena<PackageId, Package<'a>>,
-    links: Vec<Link<'a>>,
+    links: LinkTable,
     /// Packages by checksum: one that several repositories list is one package.
     known: HashTable<PackageId>,
     hasher: RandomState,
@@ -28,7 +29,7 @@ impl<'a> Builder<'a> {
             tags: vec![Tag { text: String::new(), repositories: 0 }],
             names: Names::new(),
             packages: Arena::new(),
-            links: Vec::new(),
+            links: LinkTable::default(),
             known: HashTable::new(),
             hasher: RandomState::new(),
         }
@@ -45,7 +46,7 @@ impl<'a> Builder<'a> {
             links += record.provides().count() + record.depends().count() + record.install_if().count();
         }
         self.packages.reserve(packages);
-        self.links.reserve_exact(links);
+        self.links.reserve(links);
         self.names.reserve(packages + links);
         self.known = HashTable::with_capacity(packages);
     }
@@ -79,14 +80,14 @@ impl<'a> Builder<'a> {
             return Ok(None);
         }
         let name = self.names.intern(record.name());
-        let depends = self.link_count();
+        let depends = self.links.len();
         let broken = self.read_links(record.depends());
-        let provides = self.link_count();
+        let provides = self.links.len();
         self.read_links(record.provides());
-        let install_if = self.link_count();
+        let install_if = self.links.len();
         if self.read_links(record.install_if()) {
             // A rule that can't be read as a whole must not fire for the part that can.
-            self.links.truncate(install_if as usize);
+            self.links.truncate(install_if);
         }
         let architecture = record.architecture();
         self.packages.push(Package {
@@ -101,7 +102,7 @@ impl<'a> Builder<'a> {
                 || architecture == self.architecture.apk()),
             broken,
             absent: None,
-            links: [depends, provides, install_if, self.link_count()],
+            links: [depends, provides, install_if, self.links.len()],
         });
         Ok(Some(id))
     }
@@ -120,17 +121,13 @@ impl<'a> Builder<'a> {
         }
     }
 
-    fn link_count(&self) -> u32 {
-        u32::try_from(self.links.len()).unwrap_or(u32::MAX)
-    }
-
     /// Whether one of `texts` can't be read.
     fn read_links(&mut self, texts: impl Iterator<Item = &'a str>) -> bool {
         let mut broken = false;
         for text in texts {
             let link = match DependencyParts::parse(text) {
-                Ok(parts) if parts.tag.is_none() => Link::want(self.names.intern(parts.name), &parts),
-                _ => Link { name: self.names.intern(text), conflict: false, broken: true, operator: None, version: "" },
+                Ok(parts) if parts.tag.is_none() => Link::new(self.names.intern(parts.name), &parts),
+                _ => Link::unreadable(self.names.intern(text)),
             };
             broken |= link.broken;
             self.links.push(link);
@@ -169,7 +166,7 @@ impl<'a> Builder<'a> {
 /// Which names have a provider with a link of some kind to a name, each once.
 fn linking<'a>(
     universe: &Universe<'a>,
-    links: for<'u> fn(&'u Universe<'a>, PackageId) -> &'u [Link<'a>],
+    links: for<'u> fn(&'u Universe<'a>, PackageId) -> Links<'u>,
 ) -> Lists<NameId, NameId> {
     let names = universe.names.len();
     Lists::group(names, |add| {

@@ -78,7 +78,7 @@ impl Solver<'_, '_> {
                         next(visit, VisitStep::ReverseInstallIf);
                         continue;
                     };
-                    if let Some(link) = universe.depends(provider.package).get(visit.inner) {
+                    if let Some(link) = universe.depends(provider.package).nth(visit.inner) {
                         visit.inner += 1;
                         return Some(link.name);
                     }
@@ -115,7 +115,7 @@ impl Solver<'_, '_> {
                 VisitStep::ProvidersProvides => {
                     if let Some(provider) = provider {
                         let discovered = &mut self.packages[provider.package].discovered_provides;
-                        if let Some(link) = universe.provides(provider.package).get(*discovered as usize) {
+                        if let Some(link) = universe.provides(provider.package).nth(*discovered as usize) {
                             *discovered += 1;
                             return Some(link.name);
                         }
@@ -126,7 +126,7 @@ impl Solver<'_, '_> {
                 }
                 VisitStep::InstallIf => {
                     let provider = provider?;
-                    if let Some(link) = universe.install_if(provider.package).get(visit.inner) {
+                    if let Some(link) = universe.install_if(provider.package).nth(visit.inner) {
                         visit.inner += 1;
                         return Some(link.name);
                     }
@@ -163,7 +163,7 @@ impl Solver<'_, '_> {
         state.selectable =
             !state.excluded && !package.uninstallable() && (state.available || made_up || package.installed.is_some());
         state.install_if_failed =
-            universe.install_if(id).is_empty() || (self.world_flags.has(Flags::AVAILABLE) && !state.available);
+            universe.install_if(id).len() == 0 || (self.world_flags.has(Flags::AVAILABLE) && !state.available);
         state.tag_preferred = made_up || repositories & self.default_repositories != 0;
         state.tag_allowed = state.tag_preferred || package.installed.is_some();
     }

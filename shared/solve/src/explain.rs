@@ -2,10 +2,11 @@
 
 use crate::arena::{Arena, NameId, PackageId};
 use crate::failure::{Fact, Problem, Subject};
+use crate::links::Link;
 use crate::order::Change;
 use crate::presence::{BY_INSTALL_IF, MISSING, PRESENT};
 use crate::solver::{DEFAULT_PIN, Solver, Want};
-use crate::universe::{Link, Provider, Universe};
+use crate::universe::{Provider, Universe};
 
 /// How many versions a message lists at most.
 const LISTED_VERSIONS: usize = 8;
@@ -58,7 +59,7 @@ pub(crate) fn problems<'s, 'a: 's>(
         if let Some(package) = change.new {
             analysis.package(package, change.tag);
             for link in universe.depends(package) {
-                analysis.missing(link, universe.name(link.name).unwrap_or_default());
+                analysis.missing(&link, universe.name(link.name).unwrap_or_default());
             }
         }
     }
@@ -127,8 +128,8 @@ impl<'s, 'a: 's> Analysis<'_, 's, 'a> {
                 if !self.marked[package] || std::mem::replace(&mut seen[package], true) {
                     return None;
                 }
-                let link = universe.depends(package).iter().find(|link| link.name == name && !link.conflict)?;
-                Some((Some(package), self.link(link)))
+                let link = universe.depends(package).find(|link| link.name == name && !link.conflict)?;
+                Some((Some(package), self.link(&link)))
             });
             askers.extend(asking);
         }
@@ -248,8 +249,8 @@ impl<'s, 'a: 's> Analysis<'_, 's, 'a> {
             ("provides", self.universe.provides(package)),
             ("install_if", self.universe.install_if(package)),
         ] {
-            let broken = links.iter().filter(|link| link.broken);
-            fact(label, broken.map(|link| self.link(link)).collect());
+            let broken = links.filter(|link| link.broken);
+            fact(label, broken.map(|link| self.link(&link)).collect());
         }
         if let Some(architecture) = row.absent {
             problem.reasons.push(format!(
@@ -260,9 +261,8 @@ impl<'s, 'a: 's> Analysis<'_, 's, 'a> {
             let broken: Vec<String> = self
                 .universe
                 .depends(package)
-                .iter()
                 .filter(|link| link.broken)
-                .map(|link| format!("`{}`", self.link(link)))
+                .map(|link| format!("`{}`", self.link(&link)))
                 .collect();
             problem.reasons.push(format!("`{label}` has dependencies that can't be read: {}", broken.join(", ")));
         }
@@ -313,7 +313,7 @@ impl<'s, 'a: 's> Analysis<'_, 's, 'a> {
                 if provider.package == package && version == link.version() && std::mem::take(&mut itself) {
                     continue;
                 }
-                items.push(format!("{}[{}]", self.label(provider.package), self.link(link)));
+                items.push(format!("{}[{}]", self.label(provider.package), self.link(&link)));
                 problem.reasons.push(self.clash(package, provider.package, link.name));
             }
         }
@@ -329,7 +329,7 @@ impl<'s, 'a: 's> Analysis<'_, 's, 'a> {
                 continue;
             }
             let own = universe.packages[package].name;
-            let provided = universe.provides(package).iter().map(|link| link.name);
+            let provided = universe.provides(package).map(|link| link.name);
             let others: Vec<(PackageId, NameId)> = std::iter::once(own)
                 .chain(provided)
                 .filter_map(|name| Some((self.solver.names[name].chosen?.package, name)))
@@ -382,7 +382,7 @@ impl<'s, 'a: 's> Analysis<'_, 's, 'a> {
         asking.sort_by_key(|(_, link, _)| strength(link));
         let mut seen = std::collections::HashSet::new();
         let mut others = Vec::new();
-        let provided = universe.provides(package).iter().map(|link| link.name);
+        let provided = universe.provides(package).map(|link| link.name);
         for name in std::iter::once(universe.packages[package].name).chain(provided) {
             for &dependent in universe.dependents(name) {
                 for provider in universe.providers(dependent) {
@@ -391,8 +391,8 @@ impl<'s, 'a: 's> Analysis<'_, 's, 'a> {
                         continue;
                     }
                     for link in universe.depends(asker) {
-                        if relation(universe, Some(asker), link, package) == Some(holds) {
-                            others.push((Some(asker), *link, self.link(link)));
+                        if relation(universe, Some(asker), &link, package) == Some(holds) {
+                            others.push((Some(asker), link, self.link(&link)));
                         }
                     }
                 }

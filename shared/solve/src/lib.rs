@@ -10,6 +10,7 @@ mod builder;
 mod discover;
 mod explain;
 mod failure;
+mod links;
 mod names;
 mod order;
 mod presence;
@@ -27,9 +28,9 @@ pub use universe::{Error, MAXIMUM_REPOSITORIES, MAXIMUM_TAGS, Place, Repository,
 
 use arena::{NameId, PackageId};
 use explain::compare_names;
+use links::Link;
 use solver::{Solver, Want};
 use state::Flags;
-use universe::Link;
 
 /// What is wanted.
 #[derive(Clone, Copy, Debug)]
@@ -270,7 +271,7 @@ fn read_wants<'t>(universe: &Universe<'_>, task: &Task<'t>) -> Result<(Vec<Want<
         };
         let tag = parts.tag.map_or(Some(0), |tag| universe.tag(tag));
         let want = Want {
-            link: Link::want(id, &parts),
+            link: Link::new(id, &parts),
             name: &dependency.name,
             tag_text: parts.tag,
             tag: tag.unwrap_or(MAXIMUM_TAGS),

@@ -2,8 +2,8 @@
 //! dependents, what install_if brings in right after the last package it waited for.
 
 use crate::arena::{Arena, NameId, PackageId, Sparse};
+use crate::links::Link;
 use crate::solver::{Solver, Want};
-use crate::universe::Link;
 
 /// One package that comes, stays, is exchanged or goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,7 +132,7 @@ impl<'s, 'a: 's> Ordering<'_, 's, 'a> {
                     self.push_reverse_install_if(old, Step::RemoveByInstallIf);
                 }
                 for link in universe.depends(package) {
-                    self.steps.push(Step::Dependency(Some(package), *link));
+                    self.steps.push(Step::Dependency(Some(package), link));
                 }
                 self.steps.push(Step::Record(old, Some(package)));
                 self.push_reverse_install_if(package, Step::InstallByInstallIf);
@@ -164,10 +164,10 @@ impl<'s, 'a: 's> Ordering<'_, 's, 'a> {
                 if let Some(package) = self.chosen(name)
                     && self.solver.names[name].seen
                     && !self.names[name].processed
-                    && universe.install_if(package).iter().all(|link| {
+                    && universe.install_if(package).all(|link| {
                         let chosen = self.solver.names[link.name].chosen;
                         (link.conflict || self.names[link.name].processed)
-                            && universe.satisfies(Some(package), link, chosen)
+                            && universe.satisfies(Some(package), &link, chosen)
                     })
                 {
                     self.steps.push(Step::Change(name));
@@ -181,7 +181,6 @@ impl<'s, 'a: 's> Ordering<'_, 's, 'a> {
                     && !state.removed
                     && universe
                         .install_if(package)
-                        .iter()
                         .any(|link| self.names[link.name].removed && self.chosen(link.name).is_none())
                 {
                     self.steps.push(Step::RemoveIfOrphan(package));
@@ -216,7 +215,7 @@ impl<'s, 'a: 's> Ordering<'_, 's, 'a> {
     fn push_reverse_install_if(&mut self, package: PackageId, step: fn(NameId) -> Step<'s>) {
         let universe = self.solver.universe;
         let own = universe.packages[package].name;
-        let provided = universe.provides(package).iter().map(|link| link.name);
+        let provided = universe.provides(package).map(|link| link.name);
         for name in std::iter::once(own).chain(provided) {
             for &waiting in universe.reverse_install_if(name) {
                 self.steps.push(step(waiting));
@@ -266,14 +265,14 @@ impl<'s, 'a: 's> Ordering<'_, 's, 'a> {
         }
         self.names[name].removed = true;
         self.in_changes[package] = true;
-        let provided = universe.provides(package).iter().map(|link| link.name);
+        let provided = universe.provides(package).map(|link| link.name);
         for provided in std::iter::once(name).chain(provided) {
             for &dependent in universe.dependents(provided) {
                 for provider in universe.providers(dependent) {
                     let dependent = provider.package;
                     let needs_it = universe.packages[dependent].installed.is_some()
-                        && universe.depends(dependent).iter().any(|link| {
-                            crate::explain::relation(universe, Some(dependent), link, package) == Some(true)
+                        && universe.depends(dependent).any(|link| {
+                            crate::explain::relation(universe, Some(dependent), &link, package) == Some(true)
                         });
                     if needs_it {
                         self.steps.push(Step::Remove(dependent));

@@ -72,7 +72,7 @@ impl<'s, 'a: 's> Analysis<'_, 's, 'a> {
                 }
                 let row = &universe.packages[package];
                 let concrete = row.name == name
-                    || universe.provides(package).iter().any(|link| link.name == name && link.version().is_some());
+                    || universe.provides(package).any(|link| link.name == name && link.version().is_some());
                 if row.record.provider_priority() == 0 && !concrete && !self.solver.is_lone(name) {
                     state = VIRTUAL_ONLY;
                 }
@@ -108,12 +108,13 @@ impl<'s, 'a: 's> Analysis<'_, 's, 'a> {
                 }
             }
             Step::InstallIf(package) => {
-                let rules = universe.install_if(package);
-                let holds = rules.iter().all(|link| {
+                let mut rules = universe.install_if(package);
+                let has_rules = rules.len() > 0;
+                let holds = rules.all(|link| {
                     let there = self.names[link.name] & (PRESENT | BY_INSTALL_IF) != 0;
                     there != link.conflict
                 });
-                if self.marked[package] && !rules.is_empty() && holds {
+                if self.marked[package] && has_rules && holds {
                     let own = universe.packages[package].name;
                     steps.push(Step::Name(own, BY_INSTALL_IF));
                     for link in universe.provides(package) {

@@ -44,7 +44,7 @@ impl Solver<'_, '_> {
             self.assign(name, Some(provider));
         }
         for link in universe.depends(package) {
-            self.apply(Some(package), link, 0);
+            self.apply(Some(package), &link, 0);
         }
     }
 
@@ -71,7 +71,7 @@ impl Solver<'_, '_> {
         {
             for link in universe.install_if(provider.package) {
                 if !self.names[link.name].locked {
-                    self.apply(Some(provider.package), link, 0);
+                    self.apply(Some(provider.package), &link, 0);
                 }
             }
         }

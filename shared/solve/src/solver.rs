@@ -6,8 +6,9 @@ use std::collections::{BTreeMap, HashSet, VecDeque};
 use crate::Task;
 use crate::arena::{NameId, PackageId, Sparse};
 use crate::explain::link_text;
+use crate::links::Link;
 use crate::state::{Flags, NameState, PackageState, Queue};
-use crate::universe::{Link, Provider, Universe};
+use crate::universe::{Provider, Universe};
 
 /// The bit of the untagged repositories.
 pub(crate) const DEFAULT_PIN: u64 = 1;
@@ -293,7 +294,6 @@ impl<'s, 'a> Solver<'s, 'a> {
                 || (skip_virtuals && universe.provided_version(*provider).is_none())
                 || universe
                     .provides(package)
-                    .iter()
                     .any(|link| link.name == name || (skip_virtuals && link.version().is_none()));
             if !stays {
                 self.disqualify(package);
@@ -335,8 +335,7 @@ impl<'s, 'a> Solver<'s, 'a> {
                 continue;
             }
             if reevaluate_depends
-                && let Some(_unsatisfiable) =
-                    universe.depends(package).iter().find(|link| !self.satisfiable(package, link))
+                && let Some(_unsatisfiable) = universe.depends(package).find(|link| !self.satisfiable(package, link))
             {
                 self.disqualify(package);
                 continue;
@@ -380,7 +379,7 @@ impl<'s, 'a> Solver<'s, 'a> {
         let rules = universe.install_if(package);
         if !self.packages[package].install_if_triggered && !self.packages[package].install_if_failed {
             let mut triggered = true;
-            for link in rules {
+            for link in rules.clone() {
                 if !self.names[link.name].locked {
                     if link.conflict {
                         self.names[link.name].install_if_needed = true;
@@ -389,7 +388,7 @@ impl<'s, 'a> Solver<'s, 'a> {
                     triggered = false;
                     break;
                 }
-                if !universe.satisfies(Some(package), link, self.names[link.name].chosen) {
+                if !universe.satisfies(Some(package), &link, self.names[link.name].chosen) {
                     triggered = false;
                     self.packages[package].install_if_failed = true;
                     break;
@@ -441,7 +440,7 @@ impl<'s, 'a> Solver<'s, 'a> {
                 continue;
             }
             if options == 1 {
-                self.apply(Some(first), link, 0);
+                self.apply(Some(first), &link, 0);
             } else if self.names[link.name].requirers == 0 {
                 self.names[link.name].requirers += 1;
                 self.requirers_changed(link.name);
@@ -451,7 +450,7 @@ impl<'s, 'a> Solver<'s, 'a> {
             }
         }
         let own = universe.packages[first].name;
-        let provided = || std::iter::once(own).chain(universe.provides(first).iter().map(|link| link.name));
+        let provided = || std::iter::once(own).chain(universe.provides(first).map(|link| link.name));
         for other in provided() {
             if std::mem::take(&mut self.names[other].merge_provides) == options {
                 let skip_virtuals = self.names[other].has_virtual_provides;

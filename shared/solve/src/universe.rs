@@ -1,9 +1,10 @@
 use std::collections::HashSet;
 
-use apk::{Architecture, DependencyParts, IndexRecord, Operator};
+use apk::{Architecture, IndexRecord, Operator};
 
 use crate::arena::{Arena, Lists, NameId, PackageId};
 use crate::builder::Builder;
+use crate::links::{Link, LinkTable, Links};
 use crate::names::Names;
 
 /// One bit per repository, lowest first.
@@ -70,35 +71,6 @@ pub(crate) struct Tag {
     /// Without `@`; empty for the untagged.
     pub(crate) text: String,
     pub(crate) repositories: RepositorySet,
-}
-
-/// One line of a package's depends, provides or install_if.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Link<'a> {
-    pub(crate) name: NameId,
-    pub(crate) conflict: bool,
-    /// The text is no dependency or states no valid version.
-    pub(crate) broken: bool,
-    pub(crate) operator: Option<Operator>,
-    /// Empty without an operator.
-    pub(crate) version: &'a str,
-}
-
-impl<'a> Link<'a> {
-    pub(crate) fn version(&self) -> Option<&'a str> {
-        self.operator.map(|_| self.version)
-    }
-
-    /// A want given from outside; `name` is looked up by the caller.
-    pub(crate) fn want(name: NameId, parts: &DependencyParts<'a>) -> Self {
-        Self {
-            name,
-            conflict: parts.conflict,
-            broken: !parts.has_valid_version(),
-            operator: parts.constraint.map(|(operator, _)| operator),
-            version: parts.constraint.map_or("", |(_, version)| version),
-        }
-    }
 }
 
 /// A package that has or provides a name.
@@ -168,7 +140,7 @@ pub struct Universe<'a> {
     pub(crate) tags: Vec<Tag>,
     pub(crate) names: Names<'a>,
     pub(crate) packages: Arena<PackageId, Package<'a>>,
-    pub(crate) links: Vec<Link<'a>>,
+    pub(crate) links: LinkTable,
     pub(crate) providers: Lists<NameId, Provider>,
     pub(crate) dependents: Lists<NameId, NameId>,
     pub(crate) reverse_install_if: Lists<NameId, NameId>,
@@ -302,10 +274,10 @@ impl<'a> Universe<'a> {
     }
 
     /// In which version a provider has the name; `None`: without one.
-    pub(crate) fn provided_version(&self, provider: Provider) -> Option<&'a str> {
+    pub(crate) fn provided_version(&self, provider: Provider) -> Option<&str> {
         match provider.link {
             Provider::OWN => Some(self.packages[provider.package].version),
-            link => self.links.get(link as usize).and_then(Link::version),
+            link => self.links.get(link).and_then(|link| link.version()),
         }
     }
 
@@ -332,23 +304,19 @@ impl<'a> Universe<'a> {
         &self.installed
     }
 
-    pub(crate) fn depends(&self, package: PackageId) -> &[Link<'a>] {
+    pub(crate) fn depends(&self, package: PackageId) -> Links<'_> {
         let [start, end, ..] = self.packages[package].links;
-        self.links_between(start, end)
+        self.links.between(start, end)
     }
 
-    pub(crate) fn provides(&self, package: PackageId) -> &[Link<'a>] {
+    pub(crate) fn provides(&self, package: PackageId) -> Links<'_> {
         let [_, start, end, _] = self.packages[package].links;
-        self.links_between(start, end)
+        self.links.between(start, end)
     }
 
-    pub(crate) fn install_if(&self, package: PackageId) -> &[Link<'a>] {
+    pub(crate) fn install_if(&self, package: PackageId) -> Links<'_> {
         let [.., start, end] = self.packages[package].links;
-        self.links_between(start, end)
-    }
-
-    fn links_between(&self, start: u32, end: u32) -> &[Link<'a>] {
-        self.links.get(start as usize..end as usize).unwrap_or_default()
+        self.links.between(start, end)
     }
 
     /// The repositories that the tags in `pins` (one bit per tag) open.
