@@ -85,8 +85,13 @@ pub fn watched(
     let mut watch = Watch::new(monitored);
     watch.current = Some(definition.package.version.value.clone());
     watch.rules = rules(definition, file);
-    let same = sources.iter().flatten().filter(|source| is_same(&watch.monitored, source));
-    watch.seen = same.filter_map(stated).collect();
+    let same: Vec<&Source> = sources.iter().flatten().filter(|source| is_same(&watch.monitored, source)).collect();
+    watch.seen = same.iter().copied().filter_map(stated).collect();
+    // A block with nothing in it means tags such as the definition's own.
+    if watch.rules.strip_prefix.is_none() && watch.rules.version_transform.is_empty() {
+        let version = definition.package.version.value.as_str();
+        watch.rules.strip_prefix = same.iter().find_map(|source| own_prefix(source, version));
+    }
     Ok(Watched { watch, sources })
 }
 
@@ -103,6 +108,14 @@ fn stated(source: &Source) -> Option<(String, String)> {
         return None;
     };
     Some((source.git.as_ref()?.tag.clone()?, commit.to_ascii_lowercase()))
+}
+
+/// What the tag of a source has before the version.
+fn own_prefix(source: &Source, version: &str) -> Option<String> {
+    let prefix = source.git.as_ref()?.tag.as_deref()?.strip_suffix(version)?;
+    // The end of a longer number is no version.
+    let is_whole = !prefix.ends_with(|last: char| last.is_ascii_digit() || last == '.');
+    (is_whole && !prefix.is_empty()).then(|| prefix.to_owned())
 }
 
 /// Whether what is watched is the repository that a source comes from.
