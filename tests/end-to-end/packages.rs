@@ -160,6 +160,28 @@ fn a_package_is_published_only_when_its_own_test_holds() {
     assert!(!factory.package_index().keys().any(|name| name.starts_with("untested") || name == "tested 1.3-r0"));
 }
 
+/// Many servers refuse to be started by root.
+#[test]
+fn a_test_runs_as_the_user_that_it_names() {
+    let factory = Factory::new(MILL);
+    add_shell(&factory);
+    factory.cycle().expect_code(0);
+    let test = "read line < /etc/passwd\n        test \"$line\" = 'app:x:1234:1235:Account created by apko:/home/app:/bin/sh'\n        \
+                while read -r name numbers; do\n          case $name in Uid:) uid=$numbers ;; Gid:) gid=$numbers ;; esac\n        done < /proc/self/status\n        \
+                echo \"$uid $gid\"\n        case \"$uid $gid\" in 1234*1234*1235*1235*) ;; *) exit 4 ;; esac\n        \
+                echo x > /home/app/file\n        mkdir build\n        if mkdir /usr/share/more; then exit 5; fi";
+    add_tested(&factory, "1.0", "shell", test);
+    let accounts = "    accounts:\n      users: [{username: app, uid: 1234, gid: 1235}]\n      groups: [{groupname: app, gid: 1235}]\n      run-as: app\n";
+    factory.edit("packages/tested.yaml", "      packages: [shell]\n", &format!("      packages: [shell]\n{accounts}"));
+    factory.cycle().expect_code(0);
+    assert_eq!(text(&versions(&factory, "tested")[0]["tests"][0]["status"]), "passed");
+    factory.edit("packages/tested.yaml", "run-as: app", "run-as: ghost");
+    let cycle = factory.cycle();
+    cycle.expect_code(1);
+    let failure = cycle.failure("package-build", "tested 1.0-r1");
+    assert!(failure.contains("the test's accounts") && failure.contains("ghost"), "{failure}");
+}
+
 #[test]
 fn what_a_test_wants_is_built_before_the_package_that_it_tests() {
     let factory = Factory::new(MILL);

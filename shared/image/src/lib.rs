@@ -25,6 +25,7 @@ mod loader_cache;
 mod lock;
 mod mutate;
 mod oci;
+mod root_accounts;
 mod services;
 mod settings;
 mod sink;
@@ -48,6 +49,7 @@ pub use lock::{
     configuration_checksum, without_scheme,
 };
 pub use oci::{compose_index, descriptor_of};
+pub use root_accounts::{RootUser, add_accounts};
 pub use settings::{
     Certificate, Distribution, Entrypoint, Group, Key, OsRelease, PathKind, PathMutation, Settings, User,
 };

@@ -305,6 +305,32 @@ pub struct FileCapability {
     pub add: Vec<(String, String)>,
 }
 
+/// A user of a test's root.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TestUser {
+    /// Login name.
+    pub name: String,
+    /// Number.
+    pub uid: u32,
+    /// Number of the primary group.
+    pub gid: u32,
+    /// Shell, where the test says one.
+    pub shell: Option<String>,
+    /// Home directory, where the test says one.
+    pub home: Option<String>,
+}
+
+/// A group of a test's root.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TestGroup {
+    /// Name.
+    pub name: String,
+    /// Number.
+    pub gid: u32,
+    /// Login names.
+    pub members: Vec<String>,
+}
+
 /// How a package is tested.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TestPlan {
@@ -312,6 +338,12 @@ pub struct TestPlan {
     pub environment: Environment,
     /// User to run as, where the test says one.
     pub run_as: Option<String>,
+    /// Users that the test's root gets.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub users: Vec<TestUser>,
+    /// Groups that the test's root gets.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<TestGroup>,
     /// The script, as [`BuildPlan::script`].
     pub script: String,
     /// What each step is called.

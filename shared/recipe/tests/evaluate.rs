@@ -192,7 +192,7 @@ fn tests_are_planned_apart() {
   environment:
     contents: {{packages: [curl]}}
     environment: {{HOME: /tmp}}
-    accounts: {{run-as: nobody}}
+    accounts: {{run-as: nobody, users: [{{username: nobody, uid: 7}}], groups: [{{groupname: g, gid: 8, members: [nobody]}}]}}
   pipeline:
     - runs: hello --version | grep ${{{{package.version}}}}
     - uses: python/import
@@ -203,6 +203,8 @@ fn tests_are_planned_apart() {
     assert_eq!(test.environment.packages, ["hello=1.10-r2", "curl"]);
     assert_eq!(test.environment.variables, [("HOME".to_owned(), "/tmp".to_owned())]);
     assert_eq!(test.run_as.as_deref(), Some("nobody"));
+    assert_eq!((test.users[0].uid, test.users[0].gid), (7, 7));
+    assert_eq!((test.groups[0].gid, test.groups[0].members.as_slice()), (8, ["nobody".to_owned()].as_slice()));
     assert!(test.script.contains("grep 1.10\n"));
     assert_eq!(plan_with(&text, |options| options.tests = false).unwrap().outputs[0].test, None);
 }

@@ -111,7 +111,8 @@ impl Bubblewrap {
     fn arguments(&self, job: &Job, files: &Path) -> Result<Vec<OsString>, Error> {
         let mut arguments = Arguments::default();
         arguments.add(["--unshare-all", "--die-with-parent", "--new-session"]);
-        arguments.add(["--clearenv", "--cap-drop", "ALL", "--uid", "0", "--gid", "0"]);
+        let (user, group) = (job.user.0.to_string(), job.user.1.to_string());
+        arguments.add(["--clearenv", "--cap-drop", "ALL", "--uid", &user, "--gid", &group]);
         arguments.add(["--hostname", &job.hostname, "--proc", "/proc", "--dev", "/dev"]);
         arguments.temporary(Path::new("/dev/shm"), SHARED_MEMORY);
         arguments.temporary(Path::new("/tmp"), DEFAULT_TMP);

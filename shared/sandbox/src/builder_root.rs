@@ -172,6 +172,7 @@ impl BuilderRoot {
             environment,
             working_directory: "/home/build".into(),
             hostname: if self.repeats { "rebuild" } else { "build" }.to_owned(),
+            user: (0, 0),
             limits,
             log,
         })

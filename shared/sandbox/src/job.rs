@@ -77,6 +77,8 @@ pub struct Job {
     pub working_directory: PathBuf,
     /// The machine's name as the job sees it.
     pub hostname: String,
+    /// Numbers of the user and the group that it runs as, which own all that the caller's user owns.
+    pub user: (u32, u32),
     /// What it may use.
     pub limits: Limits,
     /// The file on the host that gets all output; its folder is made, an older file replaced.

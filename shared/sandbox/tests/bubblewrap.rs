@@ -34,6 +34,7 @@ impl Bench {
             environment: BTreeMap::from([("PATH".to_owned(), "/usr/bin:/bin".to_owned())]),
             working_directory: "/".into(),
             hostname: "build".into(),
+            user: (0, 0),
             limits: Limits { wall_time: Duration::from_secs(60), ..Limits::default() },
             log: self.folder.path().join("logs/job.log"),
         }

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use apk::Architecture;
-use image::PackageFile;
+use image::{PackageFile, RootUser};
 use ports::Digest;
 use recipe::{BuildPlan, Output, TestPlan};
 use sandbox::{Bubblewrap, Job, Limits, Mount, Program};
@@ -89,7 +89,9 @@ pub(crate) async fn run_job(sandbox: &Bubblewrap, work: &Path, job: &TestJob) ->
         return Ok(TestRun::NotRun(reason.to_owned()));
     }
     let log = folder.path().join("log");
-    let job = sandbox_job(&root, &job.plan, &log)
+    let user = account(&root, &job.plan)
+        .map_err(|error| BuildError::Failed { reason: format!("the test's accounts: {}", chain(&error)), log: None })?;
+    let job = sandbox_job(&root, &job.plan, &user, &log)
         .map_err(|error| BuildError::Environment(format!("list the test's root: {error}")))?;
     match sandbox.run(&job).await.and_then(sandbox::Outcome::success) {
         Ok(_) => Ok(TestRun::Passed),
@@ -98,10 +100,31 @@ pub(crate) async fn run_job(sandbox: &Bubblewrap, work: &Path, job: &TestJob) ->
     }
 }
 
-fn sandbox_job(root: &Path, plan: &TestPlan, log: &Path) -> std::io::Result<Job> {
+/// Adds the test's users and groups to its root, and finds the one that it runs as.
+fn account(root: &Path, plan: &TestPlan) -> Result<RootUser, image::Error> {
+    let users = plan.users.iter().cloned().map(|user| image::User {
+        name: user.name,
+        uid: user.uid,
+        gid: user.gid,
+        shell: user.shell,
+        home: user.home,
+    });
+    let groups = plan.groups.iter().cloned();
+    let groups = groups.map(|group| image::Group { name: group.name, gid: group.gid, members: group.members });
+    let (users, groups): (Vec<_>, Vec<_>) = (users.collect(), groups.collect());
+    image::add_accounts(root, &users, &groups, plan.run_as.as_deref())
+}
+
+fn sandbox_job(root: &Path, plan: &TestPlan, user: &RootUser, log: &Path) -> std::io::Result<Job> {
     let mut mounts = root_mounts(root)?;
     for inside in ["/tmp", WORKSPACE] {
         mounts.push(Mount::Temporary { inside: inside.into(), size: TEMPORARY_BYTES });
+    }
+    // A user's home that packages bring is read-only, as the rest of the root is.
+    let home = user.home.as_deref().map(Path::new);
+    let home = home.filter(|home| home.strip_prefix("/home").is_ok_and(|name| name.components().count() == 1));
+    if let Some(home) = home.filter(|home| *home != Path::new(WORKSPACE)) {
+        mounts.push(Mount::Temporary { inside: home.to_owned(), size: TEMPORARY_BYTES });
     }
     let path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
     let fixed = [("PATH", path), ("HOME", WORKSPACE), ("TZ", "UTC")];
@@ -114,6 +137,7 @@ fn sandbox_job(root: &Path, plan: &TestPlan, log: &Path) -> std::io::Result<Job>
         environment,
         working_directory: WORKSPACE.into(),
         hostname: "test".to_owned(),
+        user: (user.id, user.group),
         limits: Limits { wall_time: WALL_TIME, ..Limits::default() },
         log: log.to_owned(),
     })

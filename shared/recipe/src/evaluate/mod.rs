@@ -12,12 +12,13 @@ use sha2::{Digest, Sha256};
 
 use crate::condition;
 use crate::error::{Error, nearest};
+use crate::image::{Group, User};
 use crate::install_if::InstallIf;
 use crate::package::{Dependencies, INVALID_NAME, PackageDefinition, Subpackage, Test, valid_name};
 use crate::pipelines::{Pipeline, Pipelines};
 use crate::plan::{
-    BuildPlan, Environment, MissingPipeline, OUTPUT_ROOT, Output, OutputDependencies, Source, TestPlan, UnknownInput,
-    UnknownVariable,
+    BuildPlan, Environment, MissingPipeline, OUTPUT_ROOT, Output, OutputDependencies, Source, TestGroup, TestPlan,
+    TestUser, UnknownInput, UnknownVariable,
 };
 use crate::script::{labels, render};
 use crate::substitute::{Origin, Scope, substitute};
@@ -312,6 +313,8 @@ impl<'a> Evaluator<'a> {
         Ok(Some(TestPlan {
             environment: Environment { packages, variables: self.pairs_about(&test.environment.environment, scope) },
             run_as: test.environment.accounts.run_as.as_ref().map(|user| self.about(user, scope)),
+            users: test.environment.accounts.users.iter().map(test_user).collect(),
+            groups: test.environment.accounts.groups.iter().map(test_group).collect(),
             script: render(&[], &flat.actions),
             steps: labels(&flat.actions),
             pipelines: flat.pipelines,
@@ -388,6 +391,22 @@ impl<'a> Evaluator<'a> {
         }
         hex::encode(hash.finalize())
     }
+}
+
+fn test_user(user: &User) -> TestUser {
+    let text = |text: &Option<Text>| text.as_ref().map(|text| text.value.clone());
+    TestUser {
+        name: user.name.value.clone(),
+        uid: user.uid,
+        gid: user.gid.unwrap_or(user.uid),
+        shell: text(&user.shell),
+        home: text(&user.home),
+    }
+}
+
+fn test_group(group: &Group) -> TestGroup {
+    let members = group.members.iter().map(|member| member.value.clone()).collect();
+    TestGroup { name: group.name.value.clone(), gid: group.gid, members }
 }
 
 fn resolve_pairs(
