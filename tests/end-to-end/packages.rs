@@ -338,6 +338,7 @@ fn what_a_definition_states_reaches_the_package_and_the_index() {
   epoch: 0
   description: everything a package can say
   url: https://example.com/full
+  cpe: {vendor: example, product: Full+}
   copyright:
     - license: MIT AND LicenseRef-house
       license-path: legal/HOUSE
@@ -407,6 +408,9 @@ subpackages:
     let house = extracted.iter().find(|info| text(&info["licenseId"]) == "LicenseRef-house").unwrap();
     assert_eq!(text(&house["extractedText"]), "you may live here\n", "{document:#}");
     assert_eq!(text(&document["packages"][0]["licenseDeclared"]), "MIT AND LicenseRef-house");
+    let references = rows(&document["packages"][0]["externalRefs"]);
+    let cpe = references.iter().find(|reference| reference["referenceType"] == "cpe23Type").unwrap();
+    assert_eq!(text(&cpe["referenceLocator"]), r"cpe:2.3:a:example:full\+:1.0:*:*:*:*:*:*:*");
 
     factory.write("install-if/full.yaml", "full-docs: [docs]\n");
     let cycle = factory.cycle();

@@ -221,6 +221,10 @@ pub struct Output {
     pub licence: String,
     /// Licences, as the definition lists them, those of groups one by one.
     pub licences: Vec<Licence>,
+    /// What vulnerability databases call it (CPE 2.3), where the definition says so; of the main package
+    /// only, since the others hold parts of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpe: Option<String>,
     /// Dependencies that the definition states; the automatic ones are found in the files.
     pub dependencies: OutputDependencies,
     /// Which automatic dependencies not to find.

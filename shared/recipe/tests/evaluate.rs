@@ -535,3 +535,12 @@ fn a_folder_of_the_definitions_own_repository_is_a_source() {
     assert!(error(&step("path: x, expected-commit: abc")).contains("40 hexadecimal digits"));
     assert!(error(&step("ref: main")).contains("path"));
 }
+
+#[test]
+fn a_package_is_named_as_vulnerability_databases_name_it() {
+    let named = |cpe: &str| plan_with(&format!("{HEAD}  cpe: {{{cpe}}}\nsubpackages: [{{name: hello-doc}}]\n"), |_| {});
+    let plan = named("vendor: GNU, product: hello, target_sw: linux").unwrap();
+    assert_eq!(plan.outputs[0].cpe.as_deref(), Some("cpe:2.3:a:gnu:hello:1.10:*:*:*:*:linux:*:*"));
+    assert_eq!(plan.outputs[1].cpe, None);
+    assert!(named("product: hello").unwrap_err().contains("`vendor`"), "{}", named("product: hello").unwrap_err());
+}

@@ -70,6 +70,8 @@ struct Component {
     #[serde(skip_serializing_if = "Option::is_none")]
     copyright: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    cpe: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     purl: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pedigree: Option<Pedigree>,
@@ -183,6 +185,7 @@ fn component(package: &Package) -> Component {
             .collect(),
         licenses: known(&package.license_declared).map(|expression| License { expression }).into_iter().collect(),
         copyright: known(&package.copyright_text),
+        cpe: reference(package, "cpe23Type"),
         purl,
         pedigree: None,
         external_references: known(&package.homepage)
@@ -193,8 +196,13 @@ fn component(package: &Package) -> Component {
 }
 
 fn purl(package: &Package) -> Option<String> {
-    let references = package.external_refs.iter();
-    references.filter(|reference| reference.reference_type == "purl").map(|purl| purl.reference_locator.clone()).next()
+    reference(package, "purl")
+}
+
+/// The first reference of a type.
+fn reference(package: &Package, kind: &str) -> Option<String> {
+    let found = package.external_refs.iter().find(|reference| reference.reference_type == kind);
+    found.map(|reference| reference.reference_locator.clone())
 }
 
 /// The sources that a package was made from.

@@ -133,6 +133,15 @@ impl ExternalReference {
             reference_locator: locator,
         }
     }
+
+    /// The reference that says what vulnerability databases call a package.
+    pub fn cpe(locator: String) -> Self {
+        Self {
+            reference_category: "SECURITY".to_owned(),
+            reference_type: "cpe23Type".to_owned(),
+            reference_locator: locator,
+        }
+    }
 }
 
 #[derive(Serialize)]

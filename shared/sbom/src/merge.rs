@@ -156,6 +156,10 @@ fn complete(element: &mut Package, own: Package) {
     if same && let Some(purl) = own.external_refs.iter().find(is_apk) {
         element.external_refs = vec![purl.clone()];
     }
+    if same {
+        let names = own.external_refs.iter().filter(|reference| reference.reference_type == "cpe23Type");
+        element.external_refs.extend(names.cloned());
+    }
     let stated = |text: &Option<String>| text.as_deref().is_some_and(|text| text != NO_ASSERTION);
     for (field, value) in [
         (&mut element.originator, own.originator),

@@ -22,6 +22,8 @@ pub struct PackageSbom {
     pub copyright: String,
     /// Texts of licences that the sources carry.
     pub licence_texts: Vec<LicenceText>,
+    /// What vulnerability databases call it (CPE 2.3), where that is known.
+    pub cpe: Option<String>,
     /// Who makes the upstream software; empty when not known.
     pub originator: String,
     /// The regular files of the package, without this document.
@@ -99,6 +101,7 @@ pub fn package_document(package: &PackageSbom) -> Result<Vec<u8>, Error> {
     if !package.originator.is_empty() {
         element.originator = Some(format!("Organization: {}", package.originator));
     }
+    element.external_refs.extend(package.cpe.clone().map(ExternalReference::cpe));
     let id = element.id.clone();
     content.relationships.push(Relationship::new(DOCUMENT, "DESCRIBES", &id));
 

@@ -80,6 +80,7 @@ fn memcached() -> PackageSbom {
         distribution: "minimill".to_owned(),
         copyright: "2003 Danga Interactive".to_owned(),
         licence_texts: Vec::new(),
+        cpe: Some("cpe:2.3:a:memcached:memcached:1.6.38:*:*:*:*:*:*:*".to_owned()),
         originator: "memcached".to_owned(),
         files: vec![file("usr/bin/mem_cached", 'b'), file("/usr/bin/mem+cached", 'a')],
         sources: vec![Source {
@@ -335,6 +336,7 @@ fn a_bom_of_an_image_says_what_its_spdx_document_says() {
     let components = bom["components"].as_array().unwrap();
     let find = |name: &str| components.iter().find(|component| component["name"] == name).unwrap();
     assert_eq!(find("zlib")["purl"], "pkg:apk/minimill/zlib@1.3.1-r0?arch=x86_64&distro=minimill");
+    assert_eq!(find("memcached")["cpe"], "cpe:2.3:a:memcached:memcached:1.6.38:*:*:*:*:*:*:*");
     assert_eq!(find("zlib")["licenses"][0]["expression"], "Zlib");
     assert_eq!(find("zlib")["externalReferences"][0]["url"], "https://zlib.example");
     assert_eq!(find("zlib")["hashes"][0]["alg"], "SHA-1");

@@ -367,6 +367,7 @@ fn document(
         information: information.clone(),
         distribution: DISTRIBUTION.to_owned(),
         copyright: attestations.join("\n"),
+        cpe: output.cpe.clone(),
         originator: String::new(),
         licence_texts: texts.to_vec(),
         files,

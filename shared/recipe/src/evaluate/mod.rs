@@ -1,6 +1,7 @@
 //! From a definition to a build plan.
 
 mod about;
+mod cpe;
 mod install_if;
 mod licences;
 mod steps;
@@ -173,6 +174,7 @@ impl<'a> Evaluator<'a> {
             commit: self.about(&package.commit, scope),
             licence: self.licence_expression(scope),
             licences: self.licences(scope),
+            cpe: self.cpe(scope)?,
             dependencies: self.dependencies(&package.name, &package.dependencies, scope)?,
             options: package.options,
             scriptlets: self.scriptlets(&package.scriptlets, scope),
@@ -288,6 +290,7 @@ impl<'a> Evaluator<'a> {
             commit: self.about(or_main(&subpackage.commit, &package.commit), &inner),
             licence: self.licence_expression(&inner),
             licences: self.licences(&inner),
+            cpe: None,
             dependencies: self.dependencies(&name, &subpackage.dependencies, &inner)?,
             options: subpackage.options,
             scriptlets: self.scriptlets(&subpackage.scriptlets, &inner),
