@@ -74,6 +74,25 @@ fn definitions_are_checked_and_ordered_with_what_is_odd_about_them() {
         report["warnings"].as_array().unwrap().iter().map(|warning| warning["rule"].as_str().unwrap()).collect();
     assert_eq!(rules, ["unknown-variable", "unknown-key"], "{report:#}");
 
+    // Without their folder, pipelines that are not found are warnings, apart from errors.
+    std::fs::remove_file(folder.path().join("packages/odd.yaml")).unwrap();
+    write("install-if/program.yaml", "programme: [x]\n");
+    let mut check = mill();
+    check.args(["--format", "json", "catalog", "check", "--packages"]).arg(folder.path().join("packages"));
+    let report: serde_json::Value = serde_json::from_slice(&check.output().unwrap().stdout).unwrap();
+    assert_eq!((report["ok"].as_u64(), report["failed"].as_u64()), (Some(3), Some(1)), "{report:#}");
+    assert!(report["failures"][0]["error"].as_str().unwrap().contains("no package of this name"), "{report:#}");
+    std::fs::remove_file(folder.path().join("install-if/program.yaml")).unwrap();
+    let output = check.output().unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let warnings = report["warnings"].as_array().unwrap();
+    let missing: Vec<_> = warnings.iter().filter(|warning| warning["rule"] == "unknown-pipeline").collect();
+    assert_eq!((missing.len(), report["failed"].as_u64()), (4, Some(0)), "{report:#}");
+    assert!(missing[0]["error"].as_str().unwrap().contains("`own/step` is not found"), "{report:#}");
+    assert_eq!(check.arg("--deny-warnings").output().unwrap().status.code(), Some(1));
+    write("packages/odd.yaml", "package: {name: odd, version: 1, epoch: 0, nmae: odd}\n");
+
     let graph = run("graph");
     assert_eq!(graph["order"], serde_json::json!([["compiler", "library", "twin"], ["program"]]), "{graph:#}");
     let cycle = graph["cycles"][0].as_str().unwrap();

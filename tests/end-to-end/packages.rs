@@ -175,6 +175,10 @@ fn a_test_runs_as_the_user_that_it_names() {
     factory.edit("packages/tested.yaml", "      packages: [shell]\n", &format!("      packages: [shell]\n{accounts}"));
     factory.cycle().expect_code(0);
     assert_eq!(text(&versions(&factory, "tested")[0]["tests"][0]["status"]), "passed");
+    let tested = factory.run(&["package", "test", "tested"]);
+    tested.expect_code(0);
+    assert_eq!(tested.json, serde_json::json!([{ "package": "tested", "status": "passed", "message": "it holds" }]));
+    factory.run(&["package", "test", "nothing"]).expect_code(2);
     factory.edit("packages/tested.yaml", "run-as: app", "run-as: ghost");
     let cycle = factory.cycle();
     cycle.expect_code(1);
