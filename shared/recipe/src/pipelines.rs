@@ -112,6 +112,7 @@ built_in![
     "iamguarded/finalize-compat",
     "iamguarded/test-compat",
     "java/fetch-jar",
+    "java/replace-jar",
     "llvm/covreport",
     "maven/configure-mirror",
     "maven/pombump",

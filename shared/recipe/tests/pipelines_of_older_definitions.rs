@@ -389,3 +389,100 @@ fn cryptography_that_came_along_is_found() {
     assert!(answer.contains("let pass as mysql"), "{answer}");
     assert_eq!(fs::read_to_string(build.workspace().join("tally")).unwrap().replace('\n', ""), "fpwpfwpfwwwp");
 }
+
+const JAR: &str = "
+import sys, zipfile
+path, manifest, *holds = sys.argv[1:]
+with zipfile.ZipFile(path, 'w') as jar:
+    jar.writestr('META-INF/MANIFEST.MF', manifest)
+    for one in holds:
+        group, artifact, version = one.split(':')
+        jar.writestr(f'META-INF/maven/{group}/{artifact}/pom.properties', f'version={version}\\n')
+";
+
+#[test]
+fn archives_are_replaced_by_the_version_that_is_asked_for() {
+    if !have(&["python3", "unzip"]) {
+        return;
+    }
+    let build = Build::new();
+    let jar = |path: &str, manifest: &str, holds: &[&str]| {
+        let path = build.workspace().join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        assert!(
+            Command::new("python3").args(["-c", JAR]).arg(path).arg(manifest).args(holds).status().unwrap().success()
+        );
+    };
+    // Maven's answer to which of two versions is newer, on its third line.
+    play(
+        &build,
+        "java",
+        "for last; do before=$now; now=$last; done\nif [ \"$before\" = \"$now\" ]; then sign===; elif [ \"$(printf '%s\\n' \"$before\" \"$now\" | sort -V | head -n 1)\" = \"$before\" ]; then sign='<'; else sign='>'; fi\nprintf 'a\\nb -> c\\n%s %s %s\\n' \"$before\" \"$sign\" \"$now\"",
+    );
+    let workspace = build.workspace().display().to_string();
+    play(
+        &build,
+        "mvn",
+        &format!(
+            "for last; do case $last in -Dartifact=*) artifact=${{last#*=*:}} ;; -DoutputDirectory=*) out=${{last#*=}} ;; esac; done\ncp {workspace}/fetched.jar \"$out/${{artifact%%:*}}-${{artifact#*:}}.jar\""
+        ),
+    );
+    build.write("maven/maven-artifact-3.jar", "");
+    let run = |with: &str| {
+        let plan = plan(&format!(
+            "pipeline: [{{uses: java/replace-jar, environment: {{PATH: '{}'}}, with: {{group-id: org.a, artifact-id: core, search-dir: {workspace}/app, {with}}}}}]\n",
+            path(&build)
+        ));
+        let script = plan.script.replace("/usr/share/java/maven/lib", &format!("{workspace}/maven"));
+        let output = build.run_script(&script.replace("/tmp/java-replace-jar", &format!("{workspace}/tmp")));
+        let told = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+        (output.status.success(), told)
+    };
+    jar("fetched.jar", "", &["org.a:core:2.0"]);
+    let fill = || {
+        let _ = fs::remove_dir_all(build.workspace().join("app"));
+        jar("app/lib/core-1.0.jar", "", &["org.a:core:1.0"]);
+        jar("app/lib/core-1.0-sources.jar", "", &["org.a:core:1.0"]);
+        jar("app/lib/core-nio-1.0.jar", "", &["org.b:core-nio:1.0"]);
+    };
+    fill();
+    let (done, told) = run("match: 'core-*.jar', version: '2.0'");
+    assert!(done, "{told}");
+    assert_eq!(build.files("app"), set(&["lib/core-2.0.jar", "lib/core-1.0-sources.jar", "lib/core-nio-1.0.jar"]));
+    assert_eq!(
+        fs::read(build.workspace().join("app/lib/core-2.0.jar")).unwrap(),
+        fs::read(build.workspace().join("fetched.jar")).unwrap()
+    );
+
+    // A name that something refers to stays.
+    for refers in ["script", "archive"] {
+        fill();
+        match refers {
+            "script" => build.write("app/bin/run", "java -cp lib/core-1.0.jar Main\n"),
+            _ => jar("app/main.jar", "Manifest-Version: 1.0\nClass-Path: lib/other.jar lib/co\n re-1.0.jar\n", &[]),
+        }
+        let (done, told) = run("match: 'lib/core-*.jar', version: '2.0'");
+        assert!(done && build.files("app").contains("lib/core-1.0.jar"), "{refers}: {told}");
+        assert!(told.contains("is now core-1.0.jar (2.0)"), "{told}");
+    }
+    for (with, problem) in [
+        ("match: 'core-*.jar', version: '0.9'", "1.0 is there, which is newer than 0.9"),
+        ("match: 'none-*.jar', version: '2.0'", "is core"),
+        ("match: 'c*.jar', destination: 'x', version: '2.0'", "not both"),
+        ("destination: 'core-nio-1.0.jar', version: '2.0'", "is org.b core-nio"),
+    ] {
+        fill();
+        let (done, told) = run(with);
+        assert!(!done && told.contains(problem), "{with}: {told}");
+        assert!(build.files("app").contains("lib/core-1.0.jar"));
+    }
+    fill();
+    assert!(run("match: 'core-*.jar', version: '0.9', on-downgrade: skip").0);
+    assert!(build.files("app").contains("lib/core-1.0.jar"));
+    assert!(run("match: 'core-*.jar', version: '0.9', on-downgrade: force").0);
+    assert!(build.files("app").contains("lib/core-0.9.jar"));
+    fill();
+    jar("app/lib/core-extra-1.0.jar", "", &["org.a:core-extra:1.0"]);
+    let (done, told) = run("match: 'core-*.jar', version: '2.0'");
+    assert!(!done && told.contains("core-extra-1.0.jar is core-extra"), "{told}");
+}
