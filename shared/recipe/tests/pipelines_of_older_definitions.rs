@@ -135,12 +135,6 @@ fn wheels_are_built_and_installed_by_other_tools() {
     let called = read(&build, "setup-called");
     assert!(called.starts_with("setup.py install --no-compile --root="), "{called}");
     assert!(called.contains("\n-m compileall -q --invalidation-mode=unchecked-hash"), "{called}");
-    play(&build, "python3", "echo \"$@\" > pip-called");
-    build.succeed(&plan(&format!(
-        "pipeline: [{{uses: python/pipinstall, environment: {{PATH: '{}'}}}}]\n",
-        path(&build)
-    )));
-    assert!(read(&build, "pip-called").starts_with("-m pip install --no-index"), "{}", read(&build, "pip-called"));
     let absent = build.fail(&plan("pipeline: [{uses: py/pip-check, with: {python: python3}}]\n"));
     assert!(absent.contains("pip-zipapp.pyz is not there"), "{absent}");
     play(&build, "ruff", "echo \"$@\" > ruff-called");

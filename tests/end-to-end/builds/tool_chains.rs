@@ -198,6 +198,8 @@ fn python_by_pip() {
     let Some(package) = package("py3-six", "py3-six-1.17.0") else { return };
     let site = site_packages(&package, "six.py");
     package.expect_files(&[&format!("{site}/six-1.17.0.dist-info/METADATA")]);
+    // pip's record of where a package came from, which names a folder of the build.
+    assert!(!package.files.keys().any(|path| path.ends_with("/direct_url.json")));
     assert!(package.files.keys().any(|path| path.starts_with(&format!("{site}/__pycache__/six."))));
 }
 
