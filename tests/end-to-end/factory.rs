@@ -328,7 +328,7 @@ fn streams_published_at_once_agree_on_the_tags_they_share() {
 
 #[test]
 fn a_held_stream_keeps_its_last_good_version_and_says_why() {
-    let factory = Factory::after_first_cycle(MILL);
+    let mut factory = Factory::after_first_cycle(MILL);
     let before = factory.contents();
     factory.add_image("other", "greeting-data", &[("2025", "~2025a"), ("2031", "~2031")]);
     factory.edit("images/hello/apko.yaml", "- hello${version}\n", "- hello${version}\n    - greeting-data=2030-r0\n");
@@ -355,8 +355,22 @@ fn a_held_stream_keeps_its_last_good_version_and_says_why() {
         plans,
         [("hello:1", "held"), ("other:2025", "not due"), ("other:2031", "held")].map(|(a, b)| (a.to_owned(), b)).into()
     );
-    let events = factory.documents("event", "");
-    assert!(events.iter().any(|(_, event)| event["kind"] == "image.held" && event["subject"] == "hello:1"));
+
+    // The event is opened once, and closed when the stream is held no longer.
+    let kinds = |factory: &Factory| -> Vec<String> {
+        let events = factory.documents("event", "");
+        let of_hello = events.iter().filter(|(_, event)| event["subject"] == "hello:1");
+        let kinds = of_hello.map(|(_, event)| text(&event["kind"]).to_owned());
+        kinds.filter(|kind| kind.starts_with("image.held")).collect()
+    };
+    assert_eq!(kinds(&factory), ["image.held"]);
+    factory.at("2026-03-05T06:00:00Z");
+    factory.cycle().expect_code(1);
+    assert_eq!(kinds(&factory), ["image.held"]);
+    factory.edit("images/hello/apko.yaml", "    - greeting-data=2030-r0\n", "");
+    factory.at("2026-03-06T06:00:00Z");
+    factory.cycle().expect_code(1);
+    assert_eq!(kinds(&factory), ["image.held", "image.held-no-longer"]);
 }
 
 #[test]

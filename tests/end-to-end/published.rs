@@ -3,68 +3,29 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::print_stdout)]
 
 use std::fs;
-use std::net::{TcpListener, TcpStream};
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
-use base64::{Engine, engine::general_purpose::STANDARD};
-use serde_json::Value;
-use tests::factory::{Factory, text};
+use axum::extract::{Request, State};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::Response;
+use registry::{Digest, Layouts, Registry, RouterOptions, router};
+use serde_json::{Value, json};
+use tests::factory::{Factory, rows, text};
+use tests::servers::{DockerRegistry, Ministack, free_address};
+use tokio::runtime::Runtime;
 
 const MILL: &str = env!("CARGO_BIN_EXE_mill");
 
-/// A process that ends with the test.
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-fn free_address() -> String {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
-}
-
-/// Starts a server and waits until it listens; none, with `not run`, where it is not installed.
-fn start(mut command: Command, address: &str) -> Option<Running> {
-    let program = command.get_program().to_string_lossy().into_owned();
-    let running = match command.stdout(Stdio::null()).stderr(Stdio::null()).spawn() {
-        Ok(child) => Running(child),
-        Err(error) => {
-            println!("not run: {program}: {error}");
-            return None;
-        }
-    };
-    for _ in 0..600 {
-        if TcpStream::connect(address).is_ok() {
-            return Some(running);
-        }
-        std::thread::sleep(Duration::from_millis(100));
-    }
-    panic!("{program} does not listen on {address}");
-}
-
-fn docker_registry(folder: &Path) -> Option<(Running, String)> {
-    let address = free_address();
-    let config = folder.join("registry.yml");
-    let storage = folder.join("registry-storage");
-    let text = format!(
-        "version: 0.1\nlog: {{level: error}}\nstorage:\n  filesystem: {{rootdirectory: {}}}\n  delete: {{enabled: \
-         true}}\nhttp: {{addr: \"{address}\"}}\n",
-        storage.display()
-    );
-    fs::write(&config, text).unwrap();
-    let mut command = Command::new("docker-registry");
-    command.arg("serve").arg(&config);
-    start(command, &address).map(|running| (running, address))
+fn configure(factory: &Factory, settings: &str) {
+    fs::create_dir_all(factory.home()).unwrap();
+    fs::write(factory.home().join("mill.toml"), settings).unwrap();
 }
 
 fn publish_at(factory: &Factory, place: &str) {
-    fs::create_dir_all(factory.home()).unwrap();
-    fs::write(factory.home().join("mill.toml"), format!("[registry]\npublish = \"{place}\"\n")).unwrap();
+    configure(factory, &format!("[registry]\npublish = \"{place}\"\n"));
 }
 
 /// What skopeo says of an image; none, with `not run`, where it is not installed.
@@ -84,7 +45,8 @@ fn skopeo(arguments: &[&str]) -> Option<(bool, String)> {
 #[test]
 fn a_cycle_publishes_in_debians_registry_and_strangers_and_mill_find_it_there() {
     let factory = Factory::new(MILL);
-    let Some((_running, address)) = docker_registry(factory.folder()) else { return };
+    let Some(registry) = DockerRegistry::start(factory.folder()) else { return };
+    let address = &registry.address;
     publish_at(&factory, &format!("{address}/team/images"));
     let first = factory.cycle();
     first.expect_code(0);
@@ -122,58 +84,121 @@ fn a_cycle_publishes_in_debians_registry_and_strangers_and_mill_find_it_there() 
 #[test]
 fn a_registry_that_is_down_leaves_nothing_half_published_and_the_next_cycle_goes_on() {
     let factory = Factory::new(MILL);
-    let Some((running, address)) = docker_registry(factory.folder()) else { return };
-    publish_at(&factory, &format!("{address}/images"));
-    drop(running);
+    let Some(mut registry) = DockerRegistry::start(factory.folder()) else { return };
+    publish_at(&factory, &format!("{}/images", registry.address));
+    registry.stop();
     let failed = factory.cycle();
     assert_ne!(failed.code, Some(0));
-    let config = factory.folder().join("registry.yml");
-    let mut command = Command::new("docker-registry");
-    command.arg("serve").arg(&config);
-    let _running = start(command, &address).unwrap();
+    assert!(registry.resume());
     factory.cycle().expect_code(0);
     factory.run(&["verify", "hello:1.0.0"]).expect_code(0);
+}
+
+/// Whether pushes of tags are left without an answer, and how many were.
+#[derive(Clone, Default)]
+struct Holding {
+    on: Arc<AtomicBool>,
+    held: Arc<AtomicU32>,
+}
+
+async fn hold_tags(State(holding): State<Holding>, request: Request, next: Next) -> Response {
+    let pushes_tag = request.method() == "PUT"
+        && request.uri().path().split_once("/manifests/").is_some_and(|(_, reference)| !reference.contains(':'));
+    if pushes_tag && holding.on.load(Ordering::SeqCst) {
+        holding.held.fetch_add(1, Ordering::SeqCst);
+        std::future::pending::<()>().await;
+    }
+    next.run(request).await
+}
+
+#[test]
+fn killed_between_push_and_tag_the_old_tag_stays_and_the_next_cycle_moves_it() {
+    let factory = Factory::new(MILL);
+    let runtime = Runtime::new().unwrap();
+    let (address, holding) = (free_address(), Holding::default());
+    let layouts = Layouts::new(factory.folder().join("published"));
+    let options = RouterOptions { push: true, delete: true, ..RouterOptions::default() };
+    let routes = router(layouts.clone(), options).layer(from_fn_with_state(holding.clone(), hold_tags));
+    let listener = runtime.block_on(tokio::net::TcpListener::bind(&address)).unwrap();
+    runtime.spawn(async move { axum::serve(listener, routes).await.unwrap() });
+    let name = "team/hello".parse().unwrap();
+    let tagged = |tag: &str| {
+        let tag: registry::Tag = tag.parse().unwrap();
+        runtime.block_on(layouts.resolve(&name, &tag.into())).unwrap().map(|digest| digest.to_string())
+    };
+    let is_there = |digest: &str| {
+        let digest: Digest = digest.parse().unwrap();
+        runtime.block_on(layouts.resolve(&name, &digest.into())).unwrap().is_some()
+    };
+    publish_at(&factory, &format!("{address}/team"));
+    let first = factory.cycle();
+    first.expect_code(0);
+    let old = text(&first.image("hello", "1")["digest"]).to_owned();
+
+    factory.release("hello-mill", "1.1.0");
+    holding.on.store(true, Ordering::SeqCst);
+    let mut command = factory.command();
+    let mut child = command.arg("cycle").stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let begin = Instant::now();
+    while holding.held.load(Ordering::SeqCst) == 0 {
+        assert!(begin.elapsed() < Duration::from_secs(120), "no tag was pushed");
+        assert!(child.try_wait().unwrap().is_none(), "the cycle ended without pushing a tag");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    for tag in ["1.0.0", "1", "latest"] {
+        assert_eq!(tagged(tag).as_ref(), Some(&old), "{tag}");
+    }
+    assert_eq!(tagged("1.1.0"), None);
+    let pushed: Vec<String> = factory
+        .documents("image#hello", "release#")
+        .into_iter()
+        .filter_map(|(_, release)| (release["complete"] == false).then(|| text(&release["digest"]).to_owned()))
+        .collect();
+    assert!(pushed.len() == 1 && pushed[0] != old && is_there(&pushed[0]), "the new index is there: {pushed:?}");
+
+    holding.on.store(false, Ordering::SeqCst);
+    let next = factory.cycle();
+    next.expect_code(0);
+    assert_eq!(next.image("hello", "1")["digest"], pushed[0].as_str());
+    for tag in ["1.1.0", "1", "latest"] {
+        assert_eq!(tagged(tag).as_ref(), Some(&pushed[0]), "{tag}");
+    }
+    assert_eq!(tagged("1.0.0").as_ref(), Some(&old));
+    let history = factory.run(&["image", "history", "hello", "--tag", "1"]);
+    let moves: Vec<_> = rows(&history.json).iter().map(|moved| (&moved["from"], &moved["to"])).collect();
+    let (old, new) = (json!(old), json!(pushed[0]));
+    assert_eq!(moves, [(&Value::Null, &old), (&old, &new)], "each move once, with its old and new digest");
+    factory.run(&["verify", "hello:1"]).expect_code(0);
 }
 
 #[test]
 fn a_cycle_publishes_in_ecr_as_ministack_plays_it() {
     let factory = Factory::new(MILL);
-    let address = free_address();
-    let mut command = Command::new("ministack");
-    command.env("GATEWAY_PORT", address.rsplit(':').next().unwrap());
-    let Some(_running) = start(command, &address) else { return };
-    let call = |action: &str, body: &str| -> Value {
-        let authorization = "authorization: AWS4-HMAC-SHA256 Credential=test/20260101/eu-central-1/ecr/aws4_request, \
-                             SignedHeaders=host, Signature=0";
-        let output = Command::new("curl")
-            .args(["-sS", "--fail", "--noproxy", "*", &format!("http://{address}/"), "-d", body])
-            .args(["-H", "content-type: application/x-amz-json-1.1", "-H", authorization])
-            .args(["-H", &format!("x-amz-target: AmazonEC2ContainerRegistry_V20150921.{action}")])
-            .output()
-            .unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        serde_json::from_slice(&output.stdout).unwrap()
-    };
-    call("CreateRepository", r#"{"repositoryName":"factory/hello"}"#);
-    let answer = call("GetAuthorizationToken", "{}");
-    let token = text(&answer["authorizationData"][0]["authorizationToken"]);
-    assert!(String::from_utf8(STANDARD.decode(token).unwrap()).unwrap().starts_with("AWS:"));
-    let docker = factory.folder().join("docker");
-    fs::create_dir(&docker).unwrap();
-    let config = serde_json::json!({ "auths": { &address: { "auth": token } } });
-    fs::write(docker.join("config.json"), config.to_string()).unwrap();
-    publish_at(&factory, &format!("{address}/factory"));
-    let run = |arguments: &[&str]| {
-        let mut command = factory.command();
-        command.args(["--format", "json"]).args(arguments).env("DOCKER_CONFIG", &docker);
-        tests::factory::answer(command)
-    };
+    let Some(ministack) = Ministack::start() else { return };
+    let settings = format!("[registry]\npublish = \"{}/factory\"\nservice = \"ecr\"\n", ministack.address);
+    configure(&factory, &settings);
+    let run = |arguments: &[&str]| ministack.run(&factory, arguments);
+    // The repository is made by the first push, with timestamp tags that ECR keeps from moving.
     let cycle = run(&["cycle"]);
     cycle.expect_code(0);
+    let found = ministack.call("ecr", "AmazonEC2ContainerRegistry_V20150921.DescribeRepositories", &json!({}));
+    assert_eq!(found["repositories"][0]["repositoryName"], "factory/hello", "{found:#}");
+    assert_eq!(found["repositories"][0]["imageTagMutability"], "MUTABLE_WITH_EXCLUSION", "{found:#}");
     run(&["verify", "hello:1.0.0"]).expect_code(0);
     let digest = text(&cycle.image("hello", "1")["digest"]).to_owned();
-    let listed = call("ListImages", r#"{"repositoryName":"factory/hello"}"#);
+    let images = json!({"repositoryName": "factory/hello"});
+    let listed = ministack.call("ecr", "AmazonEC2ContainerRegistry_V20150921.ListImages", &images);
     assert!(listed.to_string().contains(&digest), "{listed:#}");
+
+    // A second process finds the repository there; the tags move in it.
+    factory.release("hello-mill", "1.1.0");
+    let cycle = run(&["cycle"]);
+    cycle.expect_code(0);
+    assert_ne!(text(&cycle.image("hello", "1")["digest"]), digest);
+    run(&["verify", "hello:1"]).expect_code(0);
+    run(&["verify", &format!("hello@{digest}")]).expect_code(0);
 }
 
 #[test]

@@ -92,6 +92,10 @@ fn an_older_version_is_frozen_and_its_rebuilds_are_superseded() {
     factory.cycle().expect_code(0);
     assert_eq!(factory.contents().tags["library:1.0.0"], frozen);
     factory.run(&["verify", "library:1.0.0"]).expect_code(0);
+    let reports = factory.run(&["scan", "library"]);
+    reports.expect_code(0);
+    let report = rows(&reports.json).iter().find(|report| report["digest"] == frozen.as_str()).unwrap();
+    assert_eq!(report["status"], "frozen", "{report:#}");
 
     let history = factory.run(&["image", "history", "library", "--tag", "1"]);
     history.expect_code(0);

@@ -4,4 +4,5 @@ pub mod archive;
 pub mod factory;
 pub mod git;
 pub mod layout;
+pub mod servers;
 pub mod tools;

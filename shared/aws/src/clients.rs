@@ -1,7 +1,4 @@
-use aws_config::{BehaviorVersion, SdkConfig};
-use aws_smithy_http_client::Builder;
-use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
-use aws_smithy_runtime_api::client::http::SharedHttpClient;
+use aws_config::SdkConfig;
 
 /// The SDK's clients, made once per process.
 #[derive(Clone, Debug)]
@@ -25,14 +22,4 @@ impl Clients {
             sqs: aws_sdk_sqs::Client::new(config),
         }
     }
-}
-
-/// The configuration from the environment: region, credentials, `AWS_ENDPOINT_URL`, retries.
-pub async fn load() -> SdkConfig {
-    aws_config::defaults(BehaviorVersion::latest()).http_client(http_client()).load().await
-}
-
-/// The HTTP client of all calls. The SDK's own default would bring a second TLS library.
-pub fn http_client() -> SharedHttpClient {
-    Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https()
 }

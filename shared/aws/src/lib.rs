@@ -23,6 +23,7 @@ mod queue;
 mod table;
 
 pub use blobs::S3Blobs;
-pub use clients::{Clients, http_client, load};
+pub use clients::Clients;
+pub use ecr::{Address, Ecr, http_client, load};
 pub use queue::{Begun, Queues, SqsQueue};
 pub use table::Table;

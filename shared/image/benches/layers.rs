@@ -21,6 +21,8 @@ use wait4::Wait4;
 const PACKAGE_BYTES: u64 = 10 << 20;
 const LARGEST_FILE: u64 = 8 << 20;
 const TIME: i64 = 1_750_000_000;
+/// What composing may use for an image of any size.
+const MOST_MEMORY: u64 = 256 << 20;
 
 fn number(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().map_or(default, |text| text.parse().expect("a number"))
@@ -219,8 +221,12 @@ fn main() {
         let ratio = *size as f64 / sizes[0] as f64;
         println!("{name:24} {} {}  {size:>12} {ratio:.3}x  {:>6} MB", times[0], times[1], cost.memory >> 20);
         if name.starts_with("compose") {
-            let (ours, theirs) = (cost.wall.as_secs_f64(), baseline.wall.as_secs_f64());
-            println!("ratio | {name} | {ours:.2} s | {}: {theirs:.2} s | {:.3}", ways[0].0, ours / theirs);
+            let ours = cost.wall.as_secs_f64();
+            for ((other, _), theirs) in ways.iter().zip(&costs).take(2) {
+                let Some(theirs) = theirs.map(|theirs| theirs.wall.as_secs_f64()) else { continue };
+                println!("ratio | {name} | {ours:.2} s | {other}: {theirs:.2} s | {:.3}", ours / theirs);
+            }
+            println!("ratio | {name}: size | {size} | {}: {} | {ratio:.3}", ways[0].0, sizes[0]);
         }
     }
     large(scratch.path());
@@ -239,5 +245,8 @@ fn large(scratch: &Path) {
             cost.wall.as_secs_f64(),
             cost.memory >> 20
         );
+        let (memory, most) = (cost.memory >> 20, MOST_MEMORY >> 20);
+        let ratio = cost.memory as f64 / MOST_MEMORY as f64;
+        println!("ratio | compose, {way}, {megabytes} MB: memory | {memory} MB | at most: {most} MB | {ratio:.3}");
     }
 }

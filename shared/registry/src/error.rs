@@ -170,6 +170,16 @@ pub enum Error {
         /// What went wrong.
         reason: String,
     },
+    /// A registry's provider could not be asked, or refused.
+    #[error("{provider} `{action}`: {reason}")]
+    Provider {
+        /// The provider.
+        provider: &'static str,
+        /// The call.
+        action: &'static str,
+        /// What went wrong.
+        reason: String,
+    },
     /// A registry's answer that breaks the distribution spec.
     #[error("{url}: the registry's answer is wrong: {reason}")]
     Answer {

@@ -6,7 +6,6 @@
 //! under `/v2/` (distribution spec 1.1).
 
 mod attach;
-mod below;
 mod copy;
 mod error;
 mod immutable;
@@ -20,7 +19,6 @@ mod server;
 mod verify;
 
 pub use attach::{attach, attach_simple_signature};
-pub use below::Below;
 pub use copy::{CopyOptions, CopyReport, copy};
 pub use error::{Error, Result};
 pub use immutable::ImmutableTags;
@@ -30,7 +28,7 @@ pub use manifest::{MAX_MANIFEST_BYTES, Manifest, ManifestFacts, canonical_json, 
 pub use name::{Reference, Repository, Tag};
 pub use oci_spec::image::Descriptor;
 pub use registry::{Blob, ByteStream, Registry, bytes_stream};
-pub use remote::{Credentials, DockerConfig, Remote, RemoteOptions, Retry};
+pub use remote::{Credentials, DockerConfig, Provider, Remote, RemoteOptions, Retry};
 pub use server::{RouterOptions, router};
 pub use sign::Digest;
 pub use verify::{ContentCheck, Expectations, Finding, ManifestReport, Outcome, Report, verify_image};

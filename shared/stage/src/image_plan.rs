@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::catalog::ImageSource;
 use crate::record::{self, Event, Published};
+use crate::releases::decoded;
 use crate::repository::{self, Resolved};
 use crate::universes::resolve_for_all;
 use crate::{Context, ImageBuild, Outcome, Stage, StageError, chain};
@@ -32,6 +33,9 @@ pub struct ImagePlanRecord {
     pub time: Timestamp,
     /// Whether a build was asked for.
     pub due: bool,
+    /// Whether the wants can't be met, so that the last good version stays.
+    #[serde(default)]
+    pub held: bool,
     /// Why, or why not.
     pub reason: String,
 }
@@ -127,34 +131,53 @@ impl Stage for ImagePlan {
 
     async fn run(self, context: &Context) -> Result<Outcome, StageError> {
         let time = context.clock.now();
+        let key = Key::new(record::image(&self.image), format!("plan#{}", self.stream));
+        let (last, _) = decoded::<ImagePlanRecord>(context, &key).await?;
         let mut transaction = Transaction::default();
-        let (due, outcome) = match self.decide(context).await? {
+        let mut decided = ImagePlanRecord { time, due: false, held: false, reason: String::new() };
+        let outcome = match self.decide(context).await? {
             Decision::Due(plan) => {
+                decided.due = true;
                 let reason = plan.reason.clone();
                 let plan = context.store(plan.as_ref()).await?;
                 transaction
                     .send(ImageBuild { image: self.image.clone(), stream: self.stream.clone(), plan }.envelope()?);
-                (true, Outcome::Done(format!("due: {reason}")))
+                Outcome::Done(format!("due: {reason}"))
             }
-            Decision::NotDue(reason) => (false, Outcome::Skipped(reason)),
+            Decision::NotDue(reason) => Outcome::Skipped(reason),
             Decision::Held(reason) => {
-                let event =
-                    Event { time, kind: "image.held".to_owned(), subject: self.subject(), text: reason.clone() };
-                transaction.put(event.key(), Condition::Any, &event)?;
-                (false, Outcome::Failed(reason))
+                decided.held = true;
+                Outcome::Failed(reason)
             }
         };
-        let reason = match &outcome {
+        decided.reason = match &outcome {
             Outcome::Done(text) | Outcome::Skipped(text) | Outcome::Failed(text) => text.clone(),
         };
-        let key = Key::new(record::image(&self.image), format!("plan#{}", self.stream));
-        transaction.put(key, Condition::Any, &ImagePlanRecord { time, due, reason })?;
+        if let Some(event) = self.event(last.as_ref(), &decided) {
+            transaction.put(event.key(), Condition::Any, &event)?;
+        }
+        transaction.put(key, Condition::Any, &decided)?;
         context.state.commit(transaction).await?;
         Ok(outcome)
     }
 }
 
 impl ImagePlan {
+    /// What a decision opens or closes: a stream that is held is told once for each reason, and once
+    /// more when it is held no longer.
+    fn event(&self, last: Option<&ImagePlanRecord>, decided: &ImagePlanRecord) -> Option<Event> {
+        let was_held = last.is_some_and(|last| last.held);
+        let same = last.is_some_and(|last| last.reason == decided.reason);
+        let kind = match (was_held, decided.held) {
+            (true, true) if same => return None,
+            (_, true) => "image.held",
+            (true, false) => "image.held-no-longer",
+            (false, false) => return None,
+        };
+        let text = decided.reason.clone();
+        Some(Event { time: decided.time, kind: kind.to_owned(), subject: self.subject(), text })
+    }
+
     /// Decides without changing anything.
     ///
     /// # Errors

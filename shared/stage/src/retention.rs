@@ -138,8 +138,12 @@ async fn purge(context: &Context, images: &[(&String, Vec<Release>)]) -> Result<
             let content = if release.removed.is_some() { &mut gone } else { &mut kept };
             collect(registry, &repository, release, content).await?;
         }
-        for digest in gone.manifests.difference(&kept.manifests) {
-            registry.delete_manifest(&repository, &Reference::Digest(*digest)).await.map_err(failed)?;
+        // Indexes first: registries keep a manifest that another names.
+        let indexes: BTreeSet<Digest> = releases.iter().map(|release| release.digest).collect();
+        let (first, then): (Vec<Digest>, Vec<Digest>) =
+            gone.manifests.difference(&kept.manifests).copied().partition(|digest| indexes.contains(digest));
+        for digest in first.into_iter().chain(then) {
+            registry.delete_manifest(&repository, &Reference::Digest(digest)).await.map_err(failed)?;
         }
         for digest in gone.blobs.difference(&kept.blobs) {
             registry.delete_blob(&repository, *digest).await.map_err(failed)?;

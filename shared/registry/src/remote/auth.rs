@@ -49,9 +49,18 @@ impl Credentials {
     }
 }
 
-/// The `Authorization` that was last good for each scope.
+/// How a registry wants to know who asks.
+#[derive(Clone)]
+pub(super) enum Authorization {
+    /// By user and password.
+    Basic,
+    /// By this token.
+    Bearer(String),
+}
+
+/// What each registry's scope was last asked for.
 #[derive(Default)]
-pub(super) struct Tokens(Mutex<HashMap<String, String>>);
+pub(super) struct Tokens(Mutex<HashMap<String, Authorization>>);
 
 impl fmt::Debug for Tokens {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -60,34 +69,47 @@ impl fmt::Debug for Tokens {
 }
 
 impl Tokens {
-    pub(super) fn get(&self, scope: &str) -> Option<String> {
+    pub(super) fn get(&self, scope: &str) -> Option<Authorization> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).get(scope).cloned()
     }
 
-    fn set(&self, scope: &str, authorization: &str) {
+    fn set(&self, scope: &str, authorization: Authorization) {
         let mut tokens = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        tokens.insert(scope.to_owned(), authorization.to_owned());
+        tokens.insert(scope.to_owned(), authorization);
     }
 }
 
 impl Remote {
-    /// The `Authorization` that a 401 answer asks for, if there can be one.
-    pub(super) async fn authorize(&self, answer: &Answer, scope: &str) -> Result<Option<String>> {
-        let credentials = self.options.credentials.as_ref();
+    /// Notes what a 401 answer asks for; tells whether that can be given.
+    pub(super) async fn authorize(&self, answer: &Answer, scope: &str) -> Result<bool> {
         for challenge in answer.headers("www-authenticate") {
             let authorization = match Challenge::parse(challenge) {
-                Some(Challenge::Basic) => credentials.map(Credentials::basic),
-                Some(Challenge::Bearer { realm, service, scope: asked }) => {
-                    Some(self.token(&realm, service.as_deref(), asked.as_deref(), scope).await?)
-                }
-                None => None,
+                Some(Challenge::Basic) if self.credentials().await?.is_some() => Authorization::Basic,
+                Some(Challenge::Bearer { realm, service, scope: asked }) => Authorization::Bearer(
+                    self.token(&realm, service.as_deref(), asked.as_deref(), scope).await?,
+                ),
+                _ => continue,
             };
-            if let Some(authorization) = authorization {
-                self.tokens.set(scope, &authorization);
-                return Ok(Some(authorization));
-            }
+            self.tokens.set(scope, authorization);
+            return Ok(true);
         }
-        Ok(None)
+        Ok(false)
+    }
+
+    /// The `Authorization` header of a request, where one was asked for in its scope.
+    pub(super) async fn authorization(&self, scope: &str) -> Result<Option<String>> {
+        Ok(match self.tokens.get(scope) {
+            None => None,
+            Some(Authorization::Basic) => self.credentials().await?.as_ref().map(Credentials::basic),
+            Some(Authorization::Bearer(token)) => Some(format!("Bearer {token}")),
+        })
+    }
+
+    async fn credentials(&self) -> Result<Option<Credentials>> {
+        match &self.options.provider {
+            Some(provider) => provider.credentials().await.map(Some),
+            None => Ok(self.options.credentials.clone()),
+        }
     }
 
     async fn token(&self, realm: &str, service: Option<&str>, asked: Option<&str>, scope: &str) -> Result<String> {
@@ -101,13 +123,13 @@ impl Remote {
         check_scheme(&url, self.options.allow_http)?;
         let scope = if scope.is_empty() { asked.unwrap_or_default() } else { scope };
         let scopes = scope.split(' ').filter(|scope| !scope.is_empty());
-        let request = match &self.options.credentials {
+        let request = match self.credentials().await? {
             Some(Credentials { user, password }) if user == TOKEN_USER => {
                 let mut form = url.clone();
                 form.query_pairs_mut()
                     .clear()
                     .append_pair("grant_type", "refresh_token")
-                    .append_pair("refresh_token", password)
+                    .append_pair("refresh_token", &password)
                     .append_pair("client_id", "minimill")
                     .append_pair("scope", scope)
                     .extend_pairs(service.map(|service| ("service", service)));
@@ -132,7 +154,7 @@ impl Remote {
         let token: Token = serde_json::from_slice(&bytes)
             .map_err(|error| Error::Answer { url: shown(&url), reason: error.to_string() })?;
         match token.token.or(token.access_token) {
-            Some(token) => Ok(format!("Bearer {token}")),
+            Some(token) => Ok(token),
             None => Err(Error::Answer { url: shown(&url), reason: "no `token` in it".into() }),
         }
     }

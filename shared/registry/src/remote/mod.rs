@@ -3,6 +3,8 @@
 mod auth;
 mod docker_config;
 mod download;
+mod names;
+mod provider;
 mod request;
 mod upload;
 
@@ -16,6 +18,7 @@ use sign::Digest;
 
 pub use auth::Credentials;
 pub use docker_config::DockerConfig;
+pub use provider::Provider;
 pub use request::Retry;
 
 use crate::{
@@ -38,6 +41,9 @@ const ACCEPT: &str = "application/vnd.oci.image.index.v1+json, \
 pub struct RemoteOptions {
     /// User and password, given only to this registry and to its token service.
     pub credentials: Option<Credentials>,
+    /// Who is asked for credentials and for what the registry does not do, where it has a provider
+    /// with an interface of its own.
+    pub provider: Option<Arc<dyn Provider>>,
     /// Whether plain http is accepted beyond loopback.
     pub allow_http: bool,
     /// Certificates (PEM, any number) of authorities trusted beside the system's.
@@ -57,6 +63,7 @@ impl Default for RemoteOptions {
     fn default() -> Self {
         Self {
             credentials: None,
+            provider: None,
             allow_http: false,
             certificates: Vec::new(),
             piece: 16 << 20,
@@ -72,6 +79,8 @@ impl Default for RemoteOptions {
 pub struct Remote {
     client: reqwest::Client,
     base: Url,
+    /// What the names of all repositories begin with, before a `/`.
+    prefix: Option<Repository>,
     options: RemoteOptions,
     tokens: Arc<auth::Tokens>,
 }
@@ -129,7 +138,7 @@ impl Remote {
             .redirect(redirects)
             .build()
             .map_err(|error| invalid(error.to_string()))?;
-        Ok(Self { client, base, options, tokens: Arc::default() })
+        Ok(Self { client, base, prefix: None, options, tokens: Arc::default() })
     }
 
     /// Whether the registry answers as one, with these credentials.
@@ -141,12 +150,12 @@ impl Remote {
         Ok(())
     }
 
-    fn url(&self, repository: &Repository, rest: &str) -> Result<Url> {
-        self.join(&format!("{repository}/{rest}"))
-    }
-
-    fn join(&self, path: &str) -> Result<Url> {
-        self.base.join(path).map_err(|error| Error::Endpoint { url: path.to_owned(), reason: error.to_string() })
+    /// Makes a repository where its registry wants that before anything is put there.
+    async fn prepare(&self, repository: &Repository) -> Result<()> {
+        match &self.options.provider {
+            Some(provider) => provider.make_repository(&self.name(repository)?).await,
+            None => Ok(()),
+        }
     }
 
     async fn pages<T: for<'de> Deserialize<'de>>(
@@ -216,7 +225,7 @@ impl Remote {
     async fn push_manifest(&self, repository: &Repository, manifest: &Manifest, reference: &Reference) -> Result<bool> {
         let url = self.url(repository, &format!("manifests/{reference}"))?;
         let answer = self
-            .send(Method::PUT, url, &push_scope(repository), |request| {
+            .send(Method::PUT, url, &self.push_scope(repository)?, |request| {
                 request.header(header::CONTENT_TYPE, &manifest.media_type).body(manifest.bytes.clone())
             })
             .await?
@@ -224,18 +233,6 @@ impl Remote {
             .await?;
         Ok(answer.header("oci-subject").is_some())
     }
-}
-
-fn pull_scope(repository: &Repository) -> String {
-    format!("repository:{repository}:pull")
-}
-
-fn push_scope(repository: &Repository) -> String {
-    format!("repository:{repository}:pull,push")
-}
-
-fn delete_scope(repository: &Repository) -> String {
-    format!("repository:{repository}:pull,push,delete")
 }
 
 /// The target of a `Link: <TARGET>; rel="next"` header.
@@ -249,7 +246,7 @@ fn next_link(header: &str) -> Option<&str> {
 impl Registry for Remote {
     async fn blob_size(&self, repository: &Repository, digest: Digest) -> Result<Option<u64>> {
         let url = self.url(repository, &format!("blobs/{digest}"))?;
-        let answer = self.send(Method::HEAD, url, &pull_scope(repository), |request| request).await?;
+        let answer = self.send(Method::HEAD, url, &self.pull_scope(repository)?, |request| request).await?;
         if answer.status() == StatusCode::NOT_FOUND {
             return Ok(None);
         }
@@ -259,7 +256,7 @@ impl Registry for Remote {
 
     async fn blob(&self, repository: &Repository, digest: Digest) -> Result<Option<Blob>> {
         let url = self.url(repository, &format!("blobs/{digest}"))?;
-        let scope = pull_scope(repository);
+        let scope = self.pull_scope(repository)?;
         let answer = self.send(Method::GET, url.clone(), &scope, |request| request).await?;
         if answer.status() == StatusCode::NOT_FOUND {
             return Ok(None);
@@ -273,13 +270,15 @@ impl Registry for Remote {
         if self.blob_size(repository, digest).await?.is_some() {
             return Ok(());
         }
+        self.prepare(repository).await?;
         self.upload(repository, digest, size, stream).await
     }
 
     async fn mount_blob(&self, repository: &Repository, digest: Digest, from: &Repository) -> Result<bool> {
+        self.prepare(repository).await?;
         let mut url = self.url(repository, "blobs/uploads/")?;
-        url.query_pairs_mut().append_pair("mount", &digest.to_string()).append_pair("from", from.as_str());
-        let scope = format!("{} {}", push_scope(repository), pull_scope(from));
+        url.query_pairs_mut().append_pair("mount", &digest.to_string()).append_pair("from", self.name(from)?.as_str());
+        let scope = format!("{} {}", self.push_scope(repository)?, self.pull_scope(from)?);
         let answer = self
             .send(Method::POST, url, &scope, |request| request.header(header::CONTENT_LENGTH, 0))
             .await?
@@ -289,14 +288,14 @@ impl Registry for Remote {
             return Ok(true);
         }
         // An upload was begun instead; the blob is put later, in one of its own.
-        self.cancel(&answer, &push_scope(repository)).await?;
+        self.cancel(&answer, &self.push_scope(repository)?).await?;
         Ok(false)
     }
 
     async fn resolve(&self, repository: &Repository, reference: &Reference) -> Result<Option<Digest>> {
         let url = self.url(repository, &format!("manifests/{reference}"))?;
         let answer = self
-            .send(Method::HEAD, url.clone(), &pull_scope(repository), |request| request.header(header::ACCEPT, ACCEPT))
+            .send(Method::HEAD, url.clone(), &self.pull_scope(repository)?, |request| request.header(header::ACCEPT, ACCEPT))
             .await?;
         if answer.status() == StatusCode::NOT_FOUND {
             return Ok(None);
@@ -317,7 +316,7 @@ impl Registry for Remote {
 
     async fn manifest(&self, repository: &Repository, reference: &Reference) -> Result<Option<Manifest>> {
         let url = self.url(repository, &format!("manifests/{reference}"))?;
-        let scope = pull_scope(repository);
+        let scope = self.pull_scope(repository)?;
         let read = self.read(&url, &scope, MAX_MANIFEST_BYTES, |request| request.header(header::ACCEPT, ACCEPT));
         let Some((bytes, _)) = read.await? else { return Ok(None) };
         let found = Digest::of(&bytes);
@@ -350,6 +349,7 @@ impl Registry for Remote {
                 None => {}
             }
         }
+        self.prepare(repository).await?;
         let noted = self.push_manifest(repository, manifest, &reference).await?;
         match manifest.facts()?.subject_digest() {
             Some(subject) if !noted => self.add_referrer(repository, manifest, subject).await,
@@ -364,7 +364,7 @@ impl Registry for Remote {
         }
         let mut tags = Vec::new();
         let url = self.url(repository, "tags/list")?;
-        self.pages(url, &pull_scope(repository), |page: Page| {
+        self.pages(url, &self.pull_scope(repository)?, |page: Page| {
             tags.extend(page.tags.unwrap_or_default());
         })
         .await?;
@@ -378,15 +378,16 @@ impl Registry for Remote {
         struct Page {
             repositories: Option<Vec<Repository>>,
         }
+        if let Some(provider) = &self.options.provider {
+            return self.named_here(provider.repositories().await?);
+        }
         let mut repositories = Vec::new();
         let url = self.join("_catalog")?;
         self.pages(url, "registry:catalog:*", |page: Page| {
             repositories.extend(page.repositories.unwrap_or_default());
         })
         .await?;
-        repositories.sort();
-        repositories.dedup();
-        Ok(repositories)
+        self.named_here(repositories)
     }
 
     async fn referrers(
@@ -405,7 +406,7 @@ impl Registry for Remote {
         }
         let mut referrers = Vec::new();
         let has_api = self
-            .pages(url, &pull_scope(repository), |page: Page| {
+            .pages(url, &self.pull_scope(repository)?, |page: Page| {
                 referrers.extend(page.manifests.unwrap_or_default());
             })
             .await?;
@@ -423,15 +424,21 @@ impl Registry for Remote {
     }
 
     async fn delete_manifest(&self, repository: &Repository, reference: &Reference) -> Result<bool> {
+        if let Some(provider) = &self.options.provider {
+            return provider.delete_manifest(&self.name(repository)?, reference).await;
+        }
         let url = self.url(repository, &format!("manifests/{reference}"))?;
-        let answer = self.send(Method::DELETE, url, &delete_scope(repository), |request| request).await?;
+        let answer = self.send(Method::DELETE, url, &self.delete_scope(repository)?, |request| request).await?;
         let answer = answer.expect(&[200, 202, 204, 404]).await?;
         Ok(answer.status() != StatusCode::NOT_FOUND)
     }
 
     async fn delete_blob(&self, repository: &Repository, digest: Digest) -> Result<bool> {
+        if self.options.provider.is_some() {
+            return Ok(false);
+        }
         let url = self.url(repository, &format!("blobs/{digest}"))?;
-        let answer = self.send(Method::DELETE, url, &delete_scope(repository), |request| request).await?;
+        let answer = self.send(Method::DELETE, url, &self.delete_scope(repository)?, |request| request).await?;
         let answer = answer.expect(&[200, 202, 204, 404]).await?;
         Ok(answer.status() != StatusCode::NOT_FOUND)
     }

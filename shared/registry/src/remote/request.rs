@@ -152,16 +152,16 @@ impl Remote {
         if url.origin() != self.base.origin() {
             return send(None).await;
         }
-        let answer = send(self.tokens.get(scope)).await?;
+        let answer = send(self.authorization(scope).await?).await?;
         // A place that the registry redirects to may not ask for its credentials.
         let redirected = answer.response.url().origin() != self.base.origin();
         if answer.status() != StatusCode::UNAUTHORIZED || redirected {
             return Ok(answer);
         }
-        match self.authorize(&answer, scope).await? {
-            Some(authorization) => send(Some(authorization)).await,
-            None => Ok(answer),
+        if self.authorize(&answer, scope).await? {
+            return send(self.authorization(scope).await?).await;
         }
+        Ok(answer)
     }
 
     pub(super) async fn sent(&self, request: RequestBuilder, method: &Method, url: &Url) -> Result<Answer> {

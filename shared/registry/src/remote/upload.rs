@@ -7,7 +7,7 @@ use reqwest::{Method, StatusCode, Url, header};
 use sign::Digest;
 
 use super::{
-    Remote, push_scope,
+    Remote,
     request::{Answer, passing},
 };
 use crate::{ByteStream, Error, Registry, Repository, Result};
@@ -107,7 +107,7 @@ impl Remote {
 
     async fn begin(&self, repository: &Repository) -> Result<Session> {
         let url = self.url(repository, "blobs/uploads/")?;
-        let scope = push_scope(repository);
+        let scope = self.push_scope(repository)?;
         let answer = self
             .send(Method::POST, url, &scope, |request| request.header(header::CONTENT_LENGTH, 0))
             .await?
