@@ -19,8 +19,7 @@ impl Address {
             _ => return None,
         };
         let is_account = account.len() == 12 && account.bytes().all(|byte| byte.is_ascii_digit());
-        let is_region =
-            !region.is_empty() && region.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+        let is_region = !region.is_empty() && region.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
         (is_account && is_region).then(|| Self { account: (*account).to_owned(), region: (*region).to_owned() })
     }
 }

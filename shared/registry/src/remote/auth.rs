@@ -85,9 +85,9 @@ impl Remote {
         for challenge in answer.headers("www-authenticate") {
             let authorization = match Challenge::parse(challenge) {
                 Some(Challenge::Basic) if self.credentials().await?.is_some() => Authorization::Basic,
-                Some(Challenge::Bearer { realm, service, scope: asked }) => Authorization::Bearer(
-                    self.token(&realm, service.as_deref(), asked.as_deref(), scope).await?,
-                ),
+                Some(Challenge::Bearer { realm, service, scope: asked }) => {
+                    Authorization::Bearer(self.token(&realm, service.as_deref(), asked.as_deref(), scope).await?)
+                }
                 _ => continue,
             };
             self.tokens.set(scope, authorization);

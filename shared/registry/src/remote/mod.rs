@@ -295,7 +295,9 @@ impl Registry for Remote {
     async fn resolve(&self, repository: &Repository, reference: &Reference) -> Result<Option<Digest>> {
         let url = self.url(repository, &format!("manifests/{reference}"))?;
         let answer = self
-            .send(Method::HEAD, url.clone(), &self.pull_scope(repository)?, |request| request.header(header::ACCEPT, ACCEPT))
+            .send(Method::HEAD, url.clone(), &self.pull_scope(repository)?, |request| {
+                request.header(header::ACCEPT, ACCEPT)
+            })
             .await?;
         if answer.status() == StatusCode::NOT_FOUND {
             return Ok(None);
