@@ -25,6 +25,10 @@ bench() {
 echo
 awk -F ' [|] ' '
     BEGIN { printf "%-58s %12s %60s %8s\n", "what", "here", "baseline", "ratio" }
-    $1 == "ratio" { printf "%-58s %12s %60s %8s\n", $2, $3, $4, $5 }
+    $1 == "ratio" {
+        baseline = $4
+        for (part = 5; part < NF; part++) baseline = baseline " | " $part
+        printf "%-58s %12s %60s %8s\n", $2, $3, baseline, $NF
+    }
     /^not run:/ { print }
 ' "$log"
