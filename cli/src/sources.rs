@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use apk::{Architecture, Keyring, PublicKey};
-use recipe::ImageConfiguration;
+use recipe::{ImageConfiguration, KeyEntry};
 use repositories::{KeySource, Repositories, RepositoryLine, Signatures};
 use upstream::Fetcher;
 
@@ -34,7 +34,10 @@ impl Sources {
         for line in &arguments.repository_append {
             lines.push(parse(&[here], line)?);
         }
-        let keys = contents.keyring.iter().map(|key| KeySource::parse(&key.value, &[beside, here]));
+        let keys = contents.keyring.iter().map(|key| match key {
+            KeyEntry::Location(location) => KeySource::parse(location, &[beside, here]),
+            KeyEntry::Inline(key) => KeySource::Inline { name: key.name.value.clone(), pem: key.content.value.clone() },
+        });
         let more = arguments.keyring_append.iter().map(|key| KeySource::parse(key, &[here]));
         Ok(Self { lines, keys: keys.chain(more).collect(), ignore_signatures: arguments.ignore_signatures })
     }
@@ -110,8 +113,18 @@ pub fn architectures(
     if configuration.architectures.iter().any(|name| name.value == "all") {
         return Ok(Architecture::ALL.to_vec());
     }
-    let named = configuration.architectures.iter().map(|name| name.value.parse::<Architecture>().or_bad());
+    let named = configuration.architectures.iter().filter(|name| name.value != "host").map(|name| {
+        name.value.parse::<Architecture>().map_err(|_| {
+            let line = name.position.line;
+            Failure::bad(format!(
+                "`archs` has `{name}` on line {line}: images are made for x86_64 and aarch64; take it out, or pass --arch"
+            ))
+        })
+    });
     let mut architectures = named.collect::<Result<Vec<_>, _>>()?;
+    if configuration.architectures.iter().any(|name| name.value == "host") {
+        architectures.extend(Architecture::host());
+    }
     architectures.sort();
     architectures.dedup();
     if architectures.is_empty() {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use image::{Lock, LockedConfiguration, LockedContents, LockedKey, LockedPackage, LockedRepository, without_scheme};
-use recipe::{LoadedImage, Text};
+use recipe::{KeyEntry, LoadedImage, Text};
 use serde_json::json;
 use upstream::Fetcher;
 
@@ -36,7 +36,14 @@ pub async fn run(global: &Global, command: &LockImage) -> Result<u8, Failure> {
     let mut keyring: Vec<LockedKey> = contents
         .keyring
         .iter()
-        .map(|key| LockedKey { name: without_scheme(key).to_owned(), url: key.value.clone(), content: String::new() })
+        .map(|key| match key {
+            KeyEntry::Location(at) => {
+                LockedKey { name: without_scheme(at).to_owned(), url: at.value.clone(), content: String::new() }
+            }
+            KeyEntry::Inline(key) => {
+                LockedKey { name: key.name.value.clone(), url: String::new(), content: key.content.value.clone() }
+            }
+        })
         .collect();
     keyring.sort_by(|first, second| first.name.cmp(&second.name));
     let mut locked = Vec::new();

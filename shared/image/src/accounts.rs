@@ -1,8 +1,10 @@
 use std::collections::BTreeMap;
 
+use recipe::rules;
+
 use crate::Error;
 use crate::settings::{Group, Settings, User};
-use crate::tree::{Kind, Node, Owner, Tree, relative};
+use crate::tree::{Kind, Node, Owner, Tree};
 
 /// What apko remarks of the accounts that it adds, byte for byte.
 const REMARK: &str = "Account created by apko";
@@ -24,9 +26,8 @@ pub(crate) fn merge(settings: &Settings, captured: &BTreeMap<String, Vec<u8>>) -
             return Err(wrong(&user.name, "its uid is 0; to run as root, say `run-as: 0`".to_owned()));
         }
         for (what, value) in [("shell", &user.shell), ("home directory", &user.home)] {
-            if value.as_deref().is_some_and(|value| value.contains([':', '\n'])) {
-                return Err(wrong(&user.name, format!("its {what} holds `:` or a line break")));
-            }
+            let verdict = value.as_deref().map_or(Ok(()), rules::account_field);
+            verdict.map_err(|problem| wrong(&user.name, format!("its {what}: {problem}")))?;
         }
         let line = format!(
             "{}:x:{}:{}:{REMARK}:{}:{}",
@@ -84,7 +85,7 @@ pub(crate) fn homes(tree: &mut Tree, accounts: &Accounts, mtime: u64) -> Result<
             continue;
         }
         let problem = |problem: String| wrong(name, format!("its home `{home}`: {problem}"));
-        let inside = relative(home).map_err(|reason| problem(reason.to_owned()))?;
+        let inside = rules::absolute_path(home).map_err(|reason| problem(reason.to_owned()))?;
         let path = tree.follow(inside).map_err(problem)?;
         if tree.is_directory(&path) {
             continue;
@@ -148,13 +149,8 @@ fn joined(lines: &[String]) -> String {
     lines.iter().map(|line| format!("{line}\n")).collect()
 }
 
-/// The names that every C library reads back.
 fn check_name(name: &str) -> Result<(), Error> {
-    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
-    if name.is_empty() || name.len() > 32 || name.starts_with('-') || !name.chars().all(plain) {
-        return Err(wrong(name, "a name has 1 to 32 letters, digits, `_`, `-` or `.`, and no `-` first".to_owned()));
-    }
-    Ok(())
+    rules::account_name(name).map_err(|problem| wrong(name, problem.to_owned()))
 }
 
 fn wrong(account: &str, problem: String) -> Error {

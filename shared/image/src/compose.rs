@@ -10,6 +10,9 @@ use crate::sink::BlobSink;
 use crate::tree::{Kind, Owner};
 use crate::{Error, accounts, certificates, database, layering, loader_cache, mutate, oci, services, system};
 
+/// The time of what no package brings, as in apko: it depends on nothing.
+const NO_TIME: u64 = 0;
+
 /// What an image of one architecture is made of.
 #[derive(Clone, Copy, Debug)]
 pub struct Composition<'a> {
@@ -19,8 +22,8 @@ pub struct Composition<'a> {
     pub settings: &'a Settings,
     /// The architecture of the image.
     pub architecture: Architecture,
-    /// Seconds since 1970-01-01 UTC: the image's time, and that of every file that no package
-    /// brings. See [`created`].
+    /// Seconds since 1970-01-01 UTC: the image's time, and that of its certificates and trust stores.
+    /// What else no package brings has the time 0. See [`created`].
     pub created: i64,
 }
 
@@ -145,30 +148,32 @@ fn compose_with(
     sink: &mut dyn BlobSink,
 ) -> Result<Composed, Error> {
     let Composition { packages, settings, architecture, created } = *composition;
-    let mtime = u64::try_from(created).map_err(|_| Error::Setting {
+    let built = u64::try_from(created).map_err(|_| Error::Setting {
         setting: "created",
         value: created.to_string(),
         problem: "images are not from before 1970".to_owned(),
     })?;
-    let mut installation = install(packages, Some(architecture), system::base(mtime), mtime)?;
+    // The order is apko's: what `paths` asks for comes after the packages and accounts, and before the
+    // certificates.
+    let mut installation = install(packages, Some(architecture), system::base(NO_TIME), NO_TIME)?;
     let tree = &mut installation.tree;
-    system::database_link(tree, mtime)?;
+    database::add(tree, &installation.packages, NO_TIME)?;
+    system::database_link(tree, NO_TIME)?;
     let merged = accounts::merge(settings, &installation.captured)?;
     let user = accounts::run_as(settings, &merged)?;
-    accounts::homes(tree, &merged, mtime)?;
-    system::write(tree, "etc/passwd", merged.passwd.into_bytes(), mtime)?;
+    accounts::homes(tree, &merged, NO_TIME)?;
+    system::write(tree, "etc/passwd", merged.passwd.into_bytes(), NO_TIME)?;
     if !merged.group.is_empty() {
-        system::write(tree, "etc/group", merged.group.into_bytes(), mtime)?;
+        system::write(tree, "etc/group", merged.group.into_bytes(), NO_TIME)?;
     }
-    system::files(tree, settings, architecture, mtime)?;
-    certificates::install(&mut installation, settings, mtime)?;
+    system::files(tree, settings, architecture, NO_TIME)?;
+    mutate::mutate(tree, &settings.paths, NO_TIME)?;
+    certificates::install(&mut installation, settings, built)?;
     let tree = &mut installation.tree;
-    database::add(tree, &installation.packages, mtime)?;
-    mutate::mutate(tree, &settings.paths, mtime)?;
-    services::write(tree, &settings.services, mtime)?;
-    system::busybox_links(tree, &installation.captured, mtime)?;
-    system::devices(tree, mtime)?;
-    loader_cache::add(tree, &mut installation.packages, &installation.captured, mtime)?;
+    services::write(tree, &settings.services, NO_TIME)?;
+    system::busybox_links(tree, &installation.captured, NO_TIME)?;
+    system::devices(tree, NO_TIME)?;
+    loader_cache::add(tree, &mut installation.packages, &installation.captured, NO_TIME)?;
 
     let layers = layering::plan(&installation.packages, settings.layering)?;
     let layers = write_layers(&mut installation, &layers, settings.compression, cache, sink)?;

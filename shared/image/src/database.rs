@@ -24,11 +24,11 @@ pub(crate) fn add(tree: &mut Tree, packages: &[Opened], mtime: u64) -> Result<()
 }
 
 /// The part of the database that a layer of these packages holds, where the whole one is.
-pub(crate) fn of_group<'t>(tree: &'t Tree, packages: &[&Opened], mtime: u64) -> Result<Option<(&'t str, Node)>, Error> {
+pub(crate) fn of_group<'t>(tree: &'t Tree, packages: &[&Opened]) -> Result<Option<(&'t str, Node)>, Error> {
     let place = tree.follow(INSTALLED).unwrap_or_else(|_| INSTALLED.to_owned());
     let Some((path, node)) = tree.entry(&place) else { return Ok(None) };
     let installed: Vec<InstalledPackage> = packages.iter().map(|package| record(package)).collect();
-    let mut part = Node::file(write_installed(&installed)?.into_bytes(), node.mode, mtime);
+    let mut part = Node::file(write_installed(&installed)?.into_bytes(), node.mode, node.mtime);
     (part.uid, part.gid) = (node.uid, node.gid);
     Ok(Some((path, part)))
 }

@@ -15,10 +15,13 @@ impl Settings {
     /// `runtime_repositories`. `include` must have been merged before.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] for a base image, another file system than tar,
+    /// [`Error::Unsupported`] for a base image, packages of ecosystems, another file system than tar,
     /// and an `include` that is still there.
     pub fn from_definition(definition: &ImageConfiguration, keys: Vec<Key>) -> Result<Self, Error> {
         refuse_unsupported(definition)?;
+        let json = definition
+            .to_json()
+            .map_err(|error| Error::Document { document: "apko.json", reason: error.to_string() })?;
         let contents = &definition.contents;
         let mut keys = keys;
         keys.extend(
@@ -37,7 +40,12 @@ impl Settings {
         Ok(Self {
             distribution: Distribution::default(),
             world: texts(&contents.packages),
-            repositories: contents.repositories.iter().chain(&contents.runtime_repositories).map(text).collect(),
+            repositories: contents
+                .repositories
+                .iter()
+                .chain(&contents.runtime_repositories)
+                .map(|line| line.trim_end_matches('/').to_owned())
+                .collect(),
             keys,
             users: definition.accounts.users.iter().map(user).collect(),
             groups: definition
@@ -57,7 +65,11 @@ impl Settings {
                 .collect(),
             certificate_providers: texts(&definition.certificates.providers),
             os_release: definition.os_release.as_ref().map(os_release),
-            layering: definition.layering.as_ref().map(|layering| Layering { budget: layering.budget.unwrap_or(0) }),
+            layering: definition
+                .layering
+                .as_ref()
+                .filter(|layering| layering.strategy.is_some())
+                .map(|layering| Layering { budget: layering.budget.unwrap_or(0) }),
             compression: Compression::default(),
             entrypoint: match (&definition.entrypoint.shell_fragment, &definition.entrypoint.command) {
                 (Some(fragment), _) if !fragment.is_empty() => Entrypoint::ShellFragment(text(fragment)),
@@ -70,6 +82,7 @@ impl Settings {
             volumes: texts(&definition.volumes),
             environment: pairs(&definition.environment),
             annotations,
+            definition: Some(json),
         })
     }
 }
@@ -77,6 +90,11 @@ impl Settings {
 fn refuse_unsupported(definition: &ImageConfiguration) -> Result<(), Error> {
     let refused = [
         (definition.contents.base_image.is_some(), "contents.baseimage", "list the packages under `contents.packages`"),
+        (
+            !definition.contents.ecosystems.is_empty(),
+            "contents.ecosystems",
+            "images hold apk packages only; build these as apk packages, or take them out",
+        ),
         (definition.include.is_some(), "include", "it must be merged before composing"),
         (
             definition.format.as_deref().is_some_and(|format| !matches!(format, "" | "tar")),
@@ -114,7 +132,7 @@ fn user(user: &recipe::User) -> User {
 
 fn mutation(mutation: &recipe::PathMutation) -> PathMutation {
     PathMutation {
-        path: text(&mutation.path),
+        path: from_root(&mutation.path),
         kind: match mutation.kind {
             recipe::PathKind::Directory => PathKind::Directory,
             recipe::PathKind::EmptyFile => PathKind::EmptyFile,
@@ -125,9 +143,17 @@ fn mutation(mutation: &recipe::PathMutation) -> PathMutation {
         uid: mutation.uid,
         gid: mutation.gid,
         permissions: mutation.permissions,
-        source: mutation.source.as_ref().map(text),
+        source: match mutation.kind {
+            recipe::PathKind::HardLink => mutation.source.as_deref().map(from_root),
+            _ => mutation.source.as_ref().map(text),
+        },
         recursive: mutation.recursive,
     }
+}
+
+/// apko takes paths from the root whether they say so or not.
+fn from_root(path: &str) -> String {
+    format!("/{}", path.strip_prefix('/').unwrap_or(path))
 }
 
 fn stated(value: Option<&Text>) -> Option<String> {

@@ -61,7 +61,7 @@ impl Installation {
 
     /// The content of the regular file that a path leads to, if there is one.
     pub fn content(&mut self, path: &str) -> Result<Option<Vec<u8>>, Error> {
-        let place = self.tree.follow(path).map_err(|problem| Error::Path {
+        let place = self.tree.file(path).map_err(|problem| Error::Path {
             setting: "composed file".to_owned(),
             path: format!("/{path}"),
             problem,
@@ -96,12 +96,15 @@ impl Installation {
                 match self.tree.get_mut(&path) {
                     None => {}
                     Some(Node { kind: Kind::Directory, owner: Owner::Implied, .. }) => {}
-                    Some(known @ Node { kind: Kind::Directory, owner: Owner::Composition, .. }) => {
-                        // What every image has keeps its mode, whoever else names it.
-                        (known.owner, known.mtime) = (node.owner, node.mtime);
+                    Some(known @ Node { kind: Kind::Directory, .. }) => {
+                        // As in apko, the mode is the first one's and the time the last one's. What every
+                        // image has keeps its mode, whoever else names it.
+                        known.mtime = node.mtime;
+                        if known.owner == Owner::Composition {
+                            known.owner = node.owner;
+                        }
                         return Ok(Some(path));
                     }
-                    Some(Node { kind: Kind::Directory, .. }) => return Ok(Some(path)),
                     Some(_) => return Err(self.conflict(&path, placing)),
                 }
                 if !path.is_empty() {
@@ -138,13 +141,10 @@ impl Installation {
         Ok(Some(path))
     }
 
-    /// Whether what the package being laid has for a path is what is there, to the last bit: then the
-    /// first keeps it and nothing is lost.
+    /// Whether what the package being laid has for a path is what is there: then the first keeps it, with
+    /// its mode and owner, as in apko.
     fn is_same(&self, path: &str, earlier: usize, node: &Node, entry: &FileEntry) -> bool {
         let Some(known) = self.tree.get(path) else { return false };
-        if (known.mode, known.uid, known.gid, &known.xattrs) != (node.mode, node.uid, node.gid, &node.xattrs) {
-            return false;
-        }
         match (&known.kind, &node.kind) {
             (Kind::Symlink(first), Kind::Symlink(second)) => first == second,
             (Kind::File(Content::Package { entry: number, .. }), Kind::File(_)) => {

@@ -17,7 +17,7 @@ use crate::tar_stream::TarStream;
 use crate::tree::{Content, Kind, Node, Owner, Tree};
 
 /// Raised when the same tree and packages would give other bytes than before.
-const IDENTITY_VERSION: &str = "minimill layer 1";
+const IDENTITY_VERSION: &str = "minimill layer 2";
 
 /// Streams the tree into layers, lowest first.
 ///
@@ -94,7 +94,7 @@ impl<'t> Part<'t> {
                 part.others.push((path, node.clone()));
             }
         }
-        if let Some((path, node)) = database::of_group(tree, &members, mtime)? {
+        if let Some((path, node)) = database::of_group(tree, &members)? {
             above.extend(path.match_indices('/').filter_map(|(at, _)| path.get(..at)));
             part.others.push((path, node));
         }

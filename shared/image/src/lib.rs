@@ -18,6 +18,7 @@ mod digest;
 mod error;
 mod facts;
 mod install;
+mod java_store;
 mod layer;
 mod layering;
 mod layout;

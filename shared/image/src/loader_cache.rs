@@ -3,11 +3,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Seek, SeekFrom};
 
 use apk::{Dynamic, read_dynamic};
+use recipe::rules;
 
 use crate::Error;
 use crate::facts::Opened;
 use crate::system::write;
-use crate::tree::{Content, Kind, Tree, relative};
+use crate::tree::{Content, Kind, Tree};
 
 pub(crate) const CONFIGURATION: &str = "etc/ld.so.conf";
 pub(crate) const CONFIGURATIONS: &str = "etc/ld.so.conf.d/";
@@ -40,7 +41,7 @@ pub(crate) fn add(
     parse(captured, CONFIGURATION, DEPTH, &mut folders);
     let mut candidates = Vec::new();
     for folder in folders {
-        let place = relative(&folder).ok().and_then(|inside| tree.follow(inside).ok());
+        let place = rules::absolute_path(&folder).ok().and_then(|inside| tree.follow(inside).ok());
         let Some(place) = place.filter(|place| tree.is_directory(place)) else { continue };
         for path in tree.below(&place) {
             let Some(name) = path.strip_prefix(&place).map(|name| name.trim_start_matches('/')) else { continue };

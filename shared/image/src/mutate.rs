@@ -1,6 +1,8 @@
+use recipe::rules;
+
 use crate::Error;
 use crate::settings::{PathKind, PathMutation};
-use crate::tree::{Kind, Node, Owner, Tree, relative};
+use crate::tree::{Kind, Node, Owner, Tree};
 
 /// Applies the settings' path mutations in order.
 pub(crate) fn mutate(tree: &mut Tree, mutations: &[PathMutation], mtime: u64) -> Result<(), Error> {
@@ -15,10 +17,8 @@ pub(crate) fn mutate(tree: &mut Tree, mutations: &[PathMutation], mtime: u64) ->
 }
 
 fn apply(tree: &mut Tree, mutation: &PathMutation, mtime: u64) -> Result<(), String> {
-    let inside = relative(&mutation.path)?;
-    if mutation.permissions.is_some_and(|mode| mode > 0o7777) {
-        return Err(format!("permissions {:o} are more than 7777", mutation.permissions.unwrap_or_default()));
-    }
+    let inside = rules::absolute_path(&mutation.path)?;
+    mutation.permissions.map_or(Ok(()), rules::permissions)?;
     match mutation.kind {
         PathKind::Directory => {
             let path = tree.follow(inside)?;
@@ -31,8 +31,7 @@ fn apply(tree: &mut Tree, mutation: &PathMutation, mtime: u64) -> Result<(), Str
                 Some(_) => return Err("it is there and not a directory".to_owned()),
             };
             if new {
-                let node = Node::directory(0o755, mtime, Owner::Composition);
-                tree.insert(path.clone(), node, mtime);
+                make_directories(tree, &path, mutation.permissions.unwrap_or(0o755), mtime);
             }
             permit(tree, &path, mutation)
         }
@@ -50,7 +49,7 @@ fn apply(tree: &mut Tree, mutation: &PathMutation, mtime: u64) -> Result<(), Str
         }
         PathKind::Hardlink => {
             let source = mutation.source.as_deref().unwrap_or_default();
-            let target = tree.follow(relative(source)?)?;
+            let target = tree.follow(rules::absolute_path(source)?)?;
             let target = match tree.get(&target).map(|node| &node.kind) {
                 Some(Kind::File(_)) => target,
                 Some(Kind::Hardlink(first)) => first.clone(),
@@ -86,7 +85,7 @@ fn apply(tree: &mut Tree, mutation: &PathMutation, mtime: u64) -> Result<(), Str
                 Some(_) => return Err("something else is there already".to_owned()),
             }
             let kind = Kind::Symlink(source.to_owned());
-            let mut node = Node::new(kind, 0o777, mtime, Owner::Composition);
+            let mut node = Node::new(kind, 0o777, tree.parent_mtime(&path), Owner::Composition);
             own(&mut node, mutation);
             tree.insert(path, node, mtime);
             Ok(())
@@ -97,6 +96,16 @@ fn apply(tree: &mut Tree, mutation: &PathMutation, mtime: u64) -> Result<(), Str
                 return Err("nothing is there; create it first".to_owned());
             }
             permit(tree, &path, mutation)
+        }
+    }
+}
+
+/// Makes a directory and those above it that are missing; as in apko all have its mode.
+fn make_directories(tree: &mut Tree, path: &str, mode: u32, mtime: u64) {
+    let ends = path.match_indices('/').map(|(at, _)| at).chain([path.len()]);
+    for directory in ends.filter_map(|end| path.get(..end)) {
+        if tree.get(directory).is_none() {
+            tree.insert(directory.to_owned(), Node::directory(mode, mtime, Owner::Composition), mtime);
         }
     }
 }

@@ -7,6 +7,7 @@ use oci_spec::image::{
     Arch, ConfigBuilder, Descriptor, DescriptorBuilder, Digest, HistoryBuilder, ImageConfigurationBuilder,
     ImageIndexBuilder, ImageManifestBuilder, MediaType, Os, PlatformBuilder, RootFsBuilder, SCHEMA_VERSION,
 };
+use recipe::rules;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
@@ -16,7 +17,6 @@ use crate::compress::{Compressed, Compression};
 use crate::digest::sha256_text;
 use crate::settings::{Entrypoint, Settings};
 use crate::sink::BlobSink;
-use crate::tree::relative;
 
 /// The environment that every image has unless its settings say otherwise, as apko sets it.
 const ENVIRONMENT: [(&str, &str); 2] = [
@@ -182,13 +182,9 @@ fn descriptor(media_type: MediaType, digest: &str, size: u64) -> Result<Descript
 fn environment(settings: &Settings) -> Result<Vec<String>, Error> {
     let mut variables: Vec<(&str, &str)> = Vec::new();
     for (name, value) in &settings.environment {
-        if name.is_empty() || name.contains(['=', '\0']) || value.contains('\0') {
-            return Err(Error::Setting {
-                setting: "environment",
-                value: name.clone(),
-                problem: "a name is not empty and has no `=`".to_owned(),
-            });
-        }
+        let verdict =
+            if value.contains('\0') { Err("its value has a zero byte") } else { rules::environment_name(name) };
+        verdict.map_err(|problem| refused("environment", name, problem))?;
         variables.retain(|(known, _)| known != name);
         variables.push((name, value));
     }
@@ -202,18 +198,14 @@ fn environment(settings: &Settings) -> Result<Vec<String>, Error> {
 }
 
 fn split(setting: &'static str, line: &str) -> Result<Vec<String>, Error> {
-    shlex::split(line).ok_or_else(|| Error::Setting {
-        setting,
-        value: line.to_owned(),
-        problem: "its quotes don't pair".to_owned(),
-    })
+    rules::command_line(line).map_err(|problem| refused(setting, line, problem))
 }
 
 fn absolute(setting: &'static str, path: &str) -> Result<String, Error> {
-    relative(path).map_err(|problem| Error::Setting {
-        setting,
-        value: path.to_owned(),
-        problem: problem.to_owned(),
-    })?;
+    rules::absolute_path(path).map_err(|problem| refused(setting, path, problem))?;
     Ok(path.to_owned())
+}
+
+fn refused(setting: &'static str, value: &str, problem: &str) -> Error {
+    Error::Setting { setting, value: value.to_owned(), problem: problem.to_owned() }
 }

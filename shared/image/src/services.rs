@@ -1,3 +1,5 @@
+use recipe::rules;
+
 use crate::Error;
 use crate::system::{make_directory, write_mode};
 use crate::tree::Tree;
@@ -8,14 +10,11 @@ use crate::tree::Tree;
 /// the container runs as.
 pub(crate) fn write(tree: &mut Tree, services: &[(String, String)], mtime: u64) -> Result<(), Error> {
     for (name, command) in services {
-        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-        if name.is_empty() || name.starts_with('.') || !name.chars().all(plain) {
-            return Err(Error::Setting {
-                setting: "entrypoint.services",
-                value: name.clone(),
-                problem: "a service's name is letters, digits, `.`, `_` and `-`, and no `.` first".to_owned(),
-            });
-        }
+        rules::file_name(name).map_err(|problem| Error::Setting {
+            setting: "entrypoint.services",
+            value: name.clone(),
+            problem: problem.to_owned(),
+        })?;
         make_directory(tree, &format!("sv/{name}"), 0o777, mtime)?;
         let script = format!("#!/bin/execlineb\n{command}\n");
         write_mode(tree, &format!("sv/{name}/run"), script.into_bytes(), 0o755, mtime)?;

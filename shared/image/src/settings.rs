@@ -1,3 +1,5 @@
+use recipe::rules;
+
 use crate::Error;
 use crate::compress::Compression;
 use crate::layering::Layering;
@@ -51,6 +53,8 @@ pub struct Settings {
     pub compression: Compression,
     /// Annotations of the manifest, which are also the labels of the configuration.
     pub annotations: Vec<(String, String)>,
+    /// Content of `/etc/apko.json`; `None` for no such file.
+    pub definition: Option<String>,
 }
 
 /// A certificate to trust.
@@ -81,12 +85,6 @@ pub struct OsRelease {
 
 impl OsRelease {
     pub(crate) fn text(&self) -> Result<String, Error> {
-        let plain = |value: &str| value.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'));
-        let refused = |value: &str, problem: &str| Error::Setting {
-            setting: "os-release",
-            value: value.escape_debug().to_string(),
-            problem: problem.to_owned(),
-        };
         let mut text = String::new();
         for (name, value, bare) in [
             ("ID", &self.id, true),
@@ -99,12 +97,11 @@ impl OsRelease {
             if value.is_empty() {
                 continue;
             }
-            if bare && !plain(value) {
-                return Err(refused(value, "letters, digits, `.`, `_` and `-` only"));
-            }
-            if value.contains(['"', '$', '`', '\\']) || value.chars().any(char::is_control) {
-                return Err(refused(value, "no quotes, `$`, backslashes or line breaks"));
-            }
+            rules::os_release(value, bare).map_err(|problem| Error::Setting {
+                setting: "os-release",
+                value: value.escape_debug().to_string(),
+                problem: problem.to_owned(),
+            })?;
             text.push_str(&if bare { format!("{name}={value}\n") } else { format!("{name}=\"{value}\"\n") });
         }
         Ok(text)

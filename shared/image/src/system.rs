@@ -1,10 +1,11 @@
 use std::collections::BTreeMap;
 
 use apk::Architecture;
+use recipe::rules;
 
 use crate::Error;
 use crate::settings::{Distribution, Key, OsRelease, Settings};
-use crate::tree::{Content, Kind, Node, Owner, Tree, relative};
+use crate::tree::{Content, Kind, Node, Owner, Tree};
 
 /// Directories that every image has, and their modes, as apko makes them.
 const DIRECTORIES: [(&str, u32); 16] = [
@@ -74,11 +75,12 @@ pub(crate) fn database_link(tree: &mut Tree, mtime: u64) -> Result<(), Error> {
         }
     }
     let kind = Kind::Symlink(format!("../{new}"));
-    tree.insert(at, Node::new(kind, 0o777, mtime, Owner::Composition), mtime);
+    let node = Node::new(kind, 0o777, tree.parent_mtime(&at), Owner::Composition);
+    tree.insert(at, node, mtime);
     Ok(())
 }
 
-/// Adds `/etc/apk` and, if no package brings one, `/etc/os-release`.
+/// Adds `/etc/apk`, `/etc/apko.json` and, if no package brings one, `/etc/os-release`.
 pub(crate) fn files(tree: &mut Tree, settings: &Settings, architecture: Architecture, mtime: u64) -> Result<(), Error> {
     let mut world = settings.world.clone();
     world.sort();
@@ -107,6 +109,9 @@ pub(crate) fn files(tree: &mut Tree, settings: &Settings, architecture: Architec
             Some(Kind::File(Content::Package { .. })) => return Err(other_key(name)),
             _ => write(tree, &path, content.clone().into_bytes(), mtime)?,
         }
+    }
+    if let Some(definition) = &settings.definition {
+        write_mode(tree, "etc/apko.json", definition.clone().into_bytes(), 0o444, mtime)?;
     }
     let brought = ["etc/os-release", "usr/lib/os-release"].iter().any(|path| tree.get(path).is_some());
     if let Some(release) = &settings.os_release {
@@ -146,33 +151,35 @@ pub(crate) fn busybox_links(tree: &mut Tree, captured: &BTreeMap<String, Vec<u8>
             .ok_or_else(|| composed(list, "it lists busybox applets, but there is no /bin/busybox".to_owned()))?;
         for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
             let path = if line.starts_with('/') { line.to_owned() } else { format!("/{line}") };
-            let place = relative(&path)
+            let place = rules::absolute_path(&path)
                 .map_err(str::to_owned)
                 .and_then(|inside| tree.place(inside))
                 .map_err(|problem| composed(list, format!("its line `{line}`: {problem}")))?;
             if !place.is_empty() && tree.get(&place).is_none() {
                 let kind = Kind::Symlink(format!("/{program}"));
-                tree.insert(place, Node::new(kind, 0o777, mtime, Owner::Composition), mtime);
+                let node = Node::new(kind, 0o777, tree.parent_mtime(&place), Owner::Composition);
+                tree.insert(place, node, mtime);
             }
         }
     }
     Ok(())
 }
 
-/// Writes a file of the composition over whatever regular file is at the path.
+/// Writes a file of the composition over whatever regular file is at the path, which keeps its mode,
+/// owner and time.
 pub(crate) fn write(tree: &mut Tree, path: &str, bytes: Vec<u8>, mtime: u64) -> Result<(), Error> {
     write_mode(tree, path, bytes, 0o644, mtime)
 }
 
 /// As [`write`], with the mode of a file that is not there yet.
 pub(crate) fn write_mode(tree: &mut Tree, path: &str, bytes: Vec<u8>, mode: u32, mtime: u64) -> Result<(), Error> {
-    let place = tree.follow(path).map_err(|problem| composed(path, problem))?;
+    let place = tree.file(path).map_err(|problem| composed(path, problem))?;
     let mut node = Node::file(bytes, mode, mtime);
     match tree.get(&place) {
         None => {}
         Some(known) if matches!(known.kind, Kind::File(_)) => {
             (node.mode, node.uid, node.gid) = (known.mode, known.uid, known.gid);
-            node.owner = known.owner;
+            (node.mtime, node.owner) = (known.mtime, known.owner);
         }
         Some(_) => {
             return Err(composed(path, "a package has no regular file there".to_owned()));

@@ -98,6 +98,20 @@ impl Tree {
         path.is_empty() || self.nodes.get(path).is_some_and(|node| node.kind == Kind::Directory)
     }
 
+    /// The time of the directory that a path is in, which is what apko gives a link that it makes there.
+    pub fn parent_mtime(&self, path: &str) -> u64 {
+        path.rsplit_once('/').and_then(|(parent, _)| self.nodes.get(parent)).map_or(0, |parent| parent.mtime)
+    }
+
+    /// As [`Tree::follow`]; another name of a file leads to the file.
+    pub fn file(&self, path: &str) -> Result<String, String> {
+        let place = self.follow(path)?;
+        match self.nodes.get(&place).map(|node| &node.kind) {
+            Some(Kind::Hardlink(file)) => Ok(file.clone()),
+            _ => Ok(place),
+        }
+    }
+
     /// The paths below a directory, the directory itself left out.
     pub fn below(&self, path: &str) -> impl Iterator<Item = &str> {
         let prefix = if path.is_empty() { String::new() } else { format!("{path}/") };
@@ -184,21 +198,6 @@ fn join(parent: &str, name: &str) -> String {
     if parent.is_empty() { name.to_owned() } else { format!("{parent}/{name}") }
 }
 
-/// Checks a path that a setting names, and returns it relative to the root.
-pub(crate) fn relative(path: &str) -> Result<&str, &'static str> {
-    let Some(inside) = path.strip_prefix('/') else {
-        return Err("it is not absolute");
-    };
-    let inside = inside.trim_end_matches('/');
-    if path.contains('\0') || path.len() > apk::limits::PATH_BYTES {
-        return Err("it is no path");
-    }
-    if inside.split('/').any(|part| matches!(part, "." | "..")) || inside.contains("//") {
-        return Err("it has a component `.`, `..` or nothing between slashes");
-    }
-    Ok(inside)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -240,14 +239,5 @@ mod tests {
         let parent = tree.get("a/b").unwrap();
         assert_eq!((parent.mode, parent.mtime, parent.owner), (0o755, 7, Owner::Implied));
         assert_eq!(tree.below("a").collect::<Vec<_>>(), ["a/b", "a/b/c"]);
-    }
-
-    #[test]
-    fn paths_of_settings_are_absolute_and_plain() {
-        assert_eq!(relative("/a/b/"), Ok("a/b"));
-        assert_eq!(relative("/"), Ok(""));
-        for path in ["a", "/a/../b", "/./a", "/a//b", "/a\0"] {
-            assert!(relative(path).is_err(), "{path}");
-        }
     }
 }

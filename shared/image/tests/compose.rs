@@ -75,23 +75,23 @@ fn an_image_holds_packages_accounts_and_database() {
     assert_eq!(at("var/lib/redis/dump"), "640 65532:65532 1700000000 data");
     assert_eq!(at(&format!("usr/share/{}/ü", "n".repeat(120))), "644 0:0 1700000000 long");
     assert_eq!(at("tmp"), "1777 0:0 1700000000 directory");
-    assert_eq!(at("proc"), "555 0:0 1750000000 directory");
-    assert_eq!(at("data"), "700 65532:65532 1750000000 directory");
+    assert_eq!(at("proc"), "555 0:0 0 directory");
+    assert_eq!(at("data"), "700 65532:65532 0 directory");
     assert_eq!(
         at("etc/passwd"),
-        "644 0:0 1750000000 root:x:0:0:root:/root:/bin/ash\nredis:x:65532:65532:Account created by apko:/data:/bin/sh\n"
+        "644 0:0 1700000000 root:x:0:0:root:/root:/bin/ash\nredis:x:65532:65532:Account created by apko:/data:/bin/sh\n"
     );
-    assert_eq!(at("etc/apk/world"), "644 0:0 1750000000 base\nredis\n");
-    assert_eq!(at("etc/apk/arch"), "644 0:0 1750000000 x86_64\n");
-    assert_eq!(at("etc/apk/repositories"), "644 0:0 1750000000 https://packages.example/os\n");
-    assert_eq!(at("etc/apk/keys/a.rsa.pub"), "644 0:0 1750000000 KEY\n");
+    assert_eq!(at("etc/apk/world"), "644 0:0 0 base\nredis\n");
+    assert_eq!(at("etc/apk/arch"), "644 0:0 0 x86_64\n");
+    assert_eq!(at("etc/apk/repositories"), "644 0:0 0 https://packages.example/os\n");
+    assert_eq!(at("etc/apk/keys/a.rsa.pub"), "644 0:0 0 KEY\n");
     assert!(at("etc/os-release").contains("ID=minimill\n"));
-    assert_eq!(at("usr/lib/apk/db/lock"), "600 0:0 1750000000 ");
-    assert_eq!(at("lib/apk"), "777 0:0 1750000000 -> ../usr/lib/apk");
-    assert_eq!(at("dev/null"), "666 0:0 1750000000 device 1:3");
-    assert_eq!(at("dev/console"), "620 0:0 1750000000 device 5:1");
-    assert_eq!(at("root"), "700 0:0 1750000000 directory");
-    assert_eq!(at("var/cache/misc"), "755 0:0 1750000000 directory");
+    assert_eq!(at("usr/lib/apk/db/lock"), "600 0:0 0 ");
+    assert_eq!(at("lib/apk"), "777 0:0 0 -> ../usr/lib/apk");
+    assert_eq!(at("dev/null"), "666 0:0 0 device 1:3");
+    assert_eq!(at("dev/console"), "620 0:0 0 device 5:1");
+    assert_eq!(at("root"), "700 0:0 0 directory");
+    assert_eq!(at("var/cache/misc"), "755 0:0 0 directory");
     assert!(!files.contains_key("ran"), "package scripts must not run");
     assert!(at("usr/lib/apk/db/scripts.tar").contains("base-1.0-r0.Q1"));
     assert!(at("usr/lib/apk/db/scripts.tar").contains(".post-install"));
@@ -238,7 +238,7 @@ fn one_path_in_two_packages_is_refused() {
         "`/etc/conf` is in both `first-1.0-r0` and `second-1.0-r0`: let one `replaces` the other, or take only one"
     );
     let mode = workshop.build(workshop.package("mode").file("etc/conf", "1", 0o600));
-    assert!(matches!(compose_of(&[first.clone(), mode]), Err(Error::Conflict { .. })));
+    assert_eq!(files_of(&[first.clone(), mode])["etc/conf"], "644 0:0 1700000000 1", "the first one's mode stays");
     let directory = workshop.build(workshop.package("third").file("etc/conf/x", "1", 0o644));
     assert!(matches!(compose_of(&[first.clone(), directory.clone()]), Err(Error::Conflict { .. })));
     assert!(matches!(compose_of(&[directory, first]), Err(Error::Conflict { .. })));
@@ -327,7 +327,7 @@ fn a_merged_usr_is_followed_and_the_database_with_it() {
     assert!(files["usr/lib/libx.so.1"].ends_with(" x"));
     assert!(files["usr/lib/apk/db/installed"].contains("P:library"));
     assert!(!files.keys().any(|path| path.starts_with("lib/")));
-    assert_eq!(files_of(std::slice::from_ref(&library))["lib/apk"], "777 0:0 1750000000 -> ../usr/lib/apk");
+    assert_eq!(files_of(std::slice::from_ref(&library))["lib/apk"], "777 0:0 1700000000 -> ../usr/lib/apk");
     assert!(matches!(compose_of(&[library, base]), Err(Error::Conflict { .. })));
 }
 
@@ -340,8 +340,8 @@ fn busybox_gets_the_links_it_lists() {
         workshop.package("busybox").file("bin/busybox", "bb", 0o755).file("etc/busybox-paths.d/busybox", list, 0o644)
     };
     let files = files_of(&[tools, workshop.build(busybox())]);
-    assert_eq!(files["bin/sh"], "777 0:0 1750000000 -> /bin/busybox");
-    assert_eq!(files["usr/bin/env"], "777 0:0 1750000000 -> /bin/busybox");
+    assert_eq!(files["bin/sh"], "777 0:0 1700000000 -> /bin/busybox");
+    assert_eq!(files["usr/bin/env"], "777 0:0 0 -> /bin/busybox");
     assert!(files["bin/ls"].ends_with(" own"));
 
     let evil = busybox().file("etc/busybox-paths.d/more", "/../../out\n", 0o644);
@@ -392,15 +392,15 @@ fn paths_are_changed_in_order() {
     let out = tempfile::tempdir().unwrap();
     let composed = composed(&[package], &settings, out.path()).unwrap();
     let files = listing(out.path(), &composed);
-    assert_eq!(files["data/x"], "750 7:8 1750000000 directory");
-    assert_eq!(files["data"], "755 0:0 1750000000 directory");
-    assert_eq!(files["data/x/empty"], "644 7:0 1750000000 ");
-    assert_eq!(files["link"], "777 0:0 1750000000 -> /data/x");
+    assert_eq!(files["data/x"], "750 7:8 0 directory");
+    assert_eq!(files["data"], "750 0:0 0 directory", "as in apko, parents have the mode too");
+    assert_eq!(files["data/x/empty"], "644 7:0 0 ");
+    assert_eq!(files["link"], "777 0:0 0 -> /data/x");
     assert_eq!(files["hard"], "700 9:9 1700000000 = srv/www/a");
     assert_eq!(files["srv/www/a"], "700 9:9 1700000000 a");
     assert_eq!(files["srv/www/sub"], "700 9:9 1700000000 directory");
     assert_eq!(files["srv/www/l"], "777 9:9 1700000000 -> a");
-    assert_eq!(files["data/x/inside"], "755 1:0 1750000000 directory");
+    assert_eq!(files["data/x/inside"], "755 1:0 0 directory");
 }
 
 #[test]
@@ -416,7 +416,7 @@ fn paths_that_cannot_be_are_refused_by_name() {
         (mutation("/up/x", PathKind::EmptyFile), "climbs out of the root"),
         (PathMutation { source: Some("/etc".to_owned()), ..mutation("/h", PathKind::Hardlink) }, "not a regular file"),
         (PathMutation { source: Some("/x".to_owned()), ..mutation("/etc", PathKind::Symlink) }, "something else"),
-        (PathMutation { permissions: Some(0o10000), ..mutation("/d", PathKind::Directory) }, "more than 7777"),
+        (PathMutation { permissions: Some(0o10000), ..mutation("/d", PathKind::Directory) }, "at most 0o7777"),
     ] {
         let settings = Settings { paths: vec![change], ..Settings::default() };
         let out = tempfile::tempdir().unwrap();
@@ -458,4 +458,67 @@ fn a_package_that_is_not_the_chosen_one_is_refused() {
     assert!(matches!(compose_of(std::slice::from_ref(&other)), Err(Error::Architecture { .. })));
     package.entry.checksum = other.entry.checksum;
     assert!(matches!(compose_of(&[package]), Err(Error::OtherPackage { .. })));
+}
+
+#[test]
+fn a_directory_has_the_first_mode_and_the_last_time() {
+    let workshop = Workshop::new();
+    let package = |name: &str, mode: u32, time: i64| {
+        let mut recipe = workshop.package(name).directory("srv/data", mode);
+        recipe.spec.source_date_epoch = time as u64;
+        workshop.build(recipe)
+    };
+    let files = files_of(&[package("first", 0o750, 1_600_000_000), package("second", 0o700, 1_500_000_000)]);
+    assert_eq!(files["srv/data"], "750 0:0 1500000000 directory");
+}
+
+/// The list of paths, modes and owners that apko's source gives for the definition of its own golden
+/// test, with the packages of that test.
+#[test]
+fn apkos_golden_definition_gives_its_files() {
+    let Some(corpus) = support::corpus() else { return };
+    let folder = corpus.join("apk/packages/x86_64");
+    let packages: Vec<PackageFile> = ["pretend-baselayout-1.0.0-r0.apk", "replayout-1.0.0-r0.apk"]
+        .iter()
+        .map(|name| support::chosen(&folder.join(name)))
+        .collect();
+    let definition = recipe::ImageConfiguration::parse(
+        "contents: {keyring: [./testdata/melange.rsa.pub], repositories: [./testdata/packages], packages: [replayout]}
+entrypoint: {command: /bin/sh -l}
+paths: [{path: /run/nginx, type: directory, uid: 10000, gid: 10000, permissions: 0o755}]
+archs: [x86_64, aarch64]
+",
+        "apko.yaml",
+    )
+    .unwrap();
+    let settings = Settings::from_definition(&definition, Vec::new()).unwrap();
+    let out = tempfile::tempdir().unwrap();
+    let composed = composed(&packages, &settings, out.path()).unwrap();
+    let files = listing(out.path(), &composed);
+    for (path, line) in [
+        ("dev/console", "620 0:0 0 device 5:1"),
+        ("dev/null", "666 0:0 0 device 1:3"),
+        ("etc/apk/arch", "644 0:0 0 x86_64\n"),
+        ("etc/apk/repositories", "644 0:0 0 ./testdata/packages\n"),
+        ("etc/apk/world", "644 0:0 0 replayout\n"),
+        ("run", "755 0:0 0 directory"),
+        ("run/nginx", "755 10000:10000 0 directory"),
+        ("proc", "555 0:0 0 directory"),
+        ("tmp", "1777 0:0 0 directory"),
+        ("usr/lib/apk/db/lock", "600 0:0 0 "),
+        ("usr/lib/apk/db/triggers", "644 0:0 0 "),
+        ("usr/lib/apk/exec", "755 0:0 0 directory"),
+        ("var/cache/misc", "755 0:0 0 directory"),
+    ] {
+        assert_eq!(files.get(path).map(String::as_str), Some(line), "{path}");
+    }
+    assert!(files["lib/apk"].ends_with(" -> ../usr/lib/apk"));
+    assert_eq!(
+        files["etc/apko.json"],
+        "444 0:0 0 {\"contents\":{\"repositories\":[\"./testdata/packages\"],\
+         \"keyring\":[\"./testdata/melange.rsa.pub\"],\"packages\":[\"replayout\"]},\
+         \"entrypoint\":{\"command\":\"/bin/sh -l\"},\"accounts\":{},\"archs\":[\"amd64\",\"arm64\"],\
+         \"paths\":[{\"path\":\"/run/nginx\",\"type\":\"directory\",\"uid\":10000,\"gid\":10000,\
+         \"permissions\":493}]}\n"
+    );
 }

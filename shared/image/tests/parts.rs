@@ -23,12 +23,12 @@ fn a_service_bundle_is_what_s6_reads() {
     let package = workshop.build(workshop.package("s6").file("bin/s6-svscan", "", 0o755));
     let composed = composed(&[package], &settings(yaml), out.path()).unwrap();
     let files = listing(out.path(), &composed);
-    assert_eq!(files["sv/web/run"], "755 0:0 1750000000 #!/bin/execlineb\n/usr/bin/web --port 80\n");
-    assert_eq!(files["sv/worker"], "777 0:0 1750000000 directory");
+    assert_eq!(files["sv/web/run"], "755 0:0 0 #!/bin/execlineb\n/usr/bin/web --port 80\n");
+    assert_eq!(files["sv/worker"], "777 0:0 0 directory");
     let configuration = support::json(out.path(), composed.configuration.digest().as_ref());
     assert_eq!(configuration["config"]["Entrypoint"], serde_json::json!(["/bin/s6-svscan", "/sv"]));
 
-    let evil = settings("entrypoint: {services: {'../x': a}}");
+    let evil = Settings { services: vec![("../x".to_owned(), "a".to_owned())], ..Settings::default() };
     let package = workshop.build(workshop.package("p").file("x", "", 0o644));
     let error = support::composed(&[package], &evil, out.path()).unwrap_err();
     assert!(error.to_string().contains("entrypoint.services"), "{error}");
@@ -43,11 +43,12 @@ fn os_release_is_written_over_the_packages() {
     let composed = composed(std::slice::from_ref(&package), &settings(yaml), out.path()).unwrap();
     let files = listing(out.path(), &composed);
     let text = "ID=mine\nNAME=\"Mine OS\"\nVERSION_ID=3.1\nHOME_URL=\"https://mine.example\"\n";
-    assert_eq!(files["etc/os-release"], format!("644 0:0 1750000000 {text}"));
-    assert_eq!(files["etc/mine-release"], "644 0:0 1750000000 3.1\n");
-    for bad in ["{id: 'a b'}", "{name: 'a\"$(x)'}"] {
-        let error =
-            support::composed(std::slice::from_ref(&package), &settings(&format!("os-release: {bad}")), out.path());
+    assert_eq!(files["etc/os-release"], format!("644 0:0 1700000000 {text}"));
+    assert_eq!(files["etc/mine-release"], "644 0:0 0 3.1\n");
+    for (id, name) in [("a b", ""), ("a", "a\"$(x)")] {
+        let bad = image::OsRelease { id: id.to_owned(), name: name.to_owned(), ..image::OsRelease::default() };
+        let bad = Settings { os_release: Some(bad), ..Settings::default() };
+        let error = support::composed(std::slice::from_ref(&package), &bad, out.path());
         assert!(error.unwrap_err().to_string().contains("os-release"));
     }
 }
@@ -138,12 +139,44 @@ fn certificates_are_added_to_the_packages_bundle() {
     }
 }
 
+/// A store as Java's `keytool` makes it gets the certificate, and `keytool` lists both.
+#[test]
+fn certificates_are_added_to_javas_trust_store() {
+    let (Some(known), Some(pem)) = (certificate(), certificate()) else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let (file, store) = (folder.path().join("known.pem"), folder.path().join("cacerts"));
+    std::fs::write(&file, &known).unwrap();
+    let (file, store) = (file.to_str().unwrap(), store.to_str().unwrap());
+    let password = ["-storepass", "changeit", "-keystore", store];
+    let import = ["-importcert", "-noprompt", "-alias", "Known", "-storetype", "JKS", "-file", file];
+    let Some(output) = support::tool("keytool", &[import.as_slice(), &password].concat()) else { return };
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    let workshop = Workshop::new();
+    let path = "etc/ssl/certs/java/cacerts";
+    let package = workshop.build(workshop.package("java-cacerts").bytes(path, &std::fs::read(store).unwrap(), 0o444));
+    let settings = Settings {
+        certificates: vec![image::Certificate { name: "Own".to_owned(), content: pem }],
+        ..Settings::default()
+    };
+    let out = tempfile::tempdir().unwrap();
+    let composed = composed(&[package], &settings, out.path()).unwrap();
+    assert!(listing(out.path(), &composed)[path].starts_with("444 0:0 1750000000 "));
+    std::fs::remove_file(store).unwrap();
+    std::fs::write(store, support::content(out.path(), &composed, path).unwrap()).unwrap();
+    let output = support::tool("keytool", &[["-list"].as_slice(), &password].concat()).unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success() && text.contains("2 entries"), "{text}");
+    assert!(text.contains("known,") && text.contains("own-"), "{text}");
+}
+
 #[test]
 fn a_key_does_not_take_the_place_of_a_packages() {
     let workshop = Workshop::new();
     let package = workshop.build(workshop.package("keys").file("etc/apk/keys/os.rsa.pub", "KEY", 0o644));
     let out = tempfile::tempdir().unwrap();
-    let mine = settings("contents: {runtime_keyring: [{name: os.rsa.pub, content: OTHER}]}");
+    let mine = settings(
+        "contents: {runtime_keyring: [{name: os.rsa.pub, content: \"-----BEGIN PUBLIC KEY-----\\nAA\\n-----END PUBLIC KEY-----\"}]}",
+    );
     let error = composed(&[package], &mine, out.path()).unwrap_err();
     assert!(error.to_string().contains("contents.keyring"), "{error}");
 }

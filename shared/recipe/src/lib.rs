@@ -38,6 +38,7 @@ pub mod lint;
 mod package;
 mod pipelines;
 mod plan;
+pub mod rules;
 mod script;
 mod source;
 mod substitute;
@@ -52,8 +53,8 @@ pub use error::Error;
 pub use evaluate::{LibraryC, MissingPipelines, Options, evaluate};
 pub use graph::{Cycle, Duplicate, Graph, Link, LinkKind, Node, NodePackage};
 pub use image::{
-    Accounts, BaseImage, Certificates, Contents, Entrypoint, Group, ImageConfiguration, Layering, LoadedImage,
-    NamedContent, OsRelease, PathKind, PathMutation, User,
+    Accounts, BaseImage, Certificates, Contents, EcosystemPackages, Entrypoint, Group, ImageConfiguration, KeyEntry,
+    Layering, LoadedImage, NamedContent, OsRelease, PathKind, PathMutation, User,
 };
 pub use install_if::InstallIf;
 pub use package::*;

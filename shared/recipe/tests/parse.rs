@@ -148,7 +148,7 @@ fn an_image_configuration_is_read_whole() {
   build_repositories: [a]
   runtime_repositories: [b]
   keyring: [k.rsa.pub]
-  runtime_keyring: [{name: k, content: PEM}]
+  runtime_keyring: [{name: k, content: \"-----BEGIN PUBLIC KEY-----\\nAA\\n-----END PUBLIC KEY-----\"}]
   packages: [redis~8.0, busybox@local]
   baseimage: {image: ./base, apkindex: ./APKINDEX}
 entrypoint: {command: /usr/bin/redis-server, shell-fragment: x, type: service-bundle, services: {a: b}}
@@ -171,7 +171,7 @@ include: other.yaml
 volumes: [/data]
 layering: {strategy: origin, budget: 10}
 format: tar
-certificates: {additional: [{name: c, content: PEM}], providers: [p]}
+certificates: {additional: [{name: c, content: \"-----BEGIN CERTIFICATE-----\\nAA\\n-----END CERTIFICATE-----\"}], providers: [p]}
 ",
         "apko.yaml",
     )

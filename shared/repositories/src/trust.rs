@@ -33,6 +33,13 @@ pub enum KeySource {
     Path(PathBuf),
     /// `http://` or `https://`.
     Url(String),
+    /// The key itself.
+    Inline {
+        /// Its file name.
+        name: String,
+        /// PEM.
+        pem: String,
+    },
 }
 
 impl KeySource {
@@ -51,7 +58,7 @@ impl KeySource {
 
     /// Whether the key is on this machine.
     pub fn is_local(&self) -> bool {
-        matches!(self, Self::Path(_))
+        !matches!(self, Self::Url(_))
     }
 
     /// The key, from this machine.
@@ -62,6 +69,7 @@ impl KeySource {
         match self {
             Self::Path(path) => Ok(PublicKey::open(path)?),
             Self::Url(url) => Err(Error::Remote { url: url.clone() }),
+            Self::Inline { name, pem } => Ok(PublicKey::from_pem(name, pem)?),
         }
     }
 

@@ -1,13 +1,14 @@
 //! Reading the format.
 
+use super::validate::validate;
 use super::{
-    Accounts, BaseImage, Certificates, Contents, Entrypoint, Group, ImageConfiguration, Layering, NamedContent,
-    OsRelease, PathKind, PathMutation, User,
+    Accounts, BaseImage, Certificates, Contents, EcosystemPackages, Entrypoint, Group, ImageConfiguration, KeyEntry,
+    Layering, NamedContent, OsRelease, PathKind, PathMutation, User,
 };
 use crate::decode::{self, Fields};
 use crate::error::Error;
 use crate::text::Text;
-use crate::yaml::{self, Node};
+use crate::yaml::{self, Node, Value};
 
 /// What starts a service bundle, and the package that it is in.
 const SUPERVISOR: &str = "/bin/s6-svscan /sv";
@@ -30,6 +31,7 @@ const KEYS: &[&str] = &[
     "format",
     "certificates",
     "os-release",
+    "options",
 ];
 
 impl ImageConfiguration {
@@ -37,10 +39,12 @@ impl ImageConfiguration {
     ///
     /// # Errors
     ///
-    /// Not YAML, past a bound, an unknown key, a missing key or a value of the wrong type, each with
-    /// its line and column.
+    /// Not YAML, past a bound, an unknown key, a missing key, a value of the wrong type or one that no
+    /// image can be made of, each with its line and column.
     pub fn parse(text: &str, file: &str) -> Result<Self, Error> {
-        Self::decode(&yaml::parse(text, file)?, file, "")
+        let configuration = Self::decode(&yaml::parse(text, file)?, file, "")?;
+        validate(&configuration, file)?;
+        Ok(configuration)
     }
 
     pub(crate) fn decode(node: &Node, file: &str, section: &str) -> Result<Self, Error> {
@@ -82,6 +86,13 @@ impl ImageConfiguration {
                 .node("os-release")
                 .map(|node| os_release(node, file, &fields.path("os-release")))
                 .transpose()?,
+            options: match fields.node("options") {
+                Some(node) => {
+                    let options = Fields::open_any(node, file, &fields.path("options"))?;
+                    options.entries().iter().map(|(name, _)| name.clone()).collect()
+                }
+                None => Vec::new(),
+            },
         };
         if let Some(position) = configuration.entrypoint.kind.as_ref().map(|kind| kind.position) {
             configuration.entrypoint.command = Some(Text { value: SUPERVISOR.to_owned(), position });
@@ -103,6 +114,7 @@ fn contents(node: &Node, file: &str, section: &str) -> Result<Contents, Error> {
         "runtime_keyring",
         "packages",
         "baseimage",
+        "ecosystems",
     ];
     let fields = Fields::open(node, file, section, known)?;
     let base_image = match fields.node("baseimage") {
@@ -116,11 +128,38 @@ fn contents(node: &Node, file: &str, section: &str) -> Result<Contents, Error> {
         build_repositories: fields.texts("build_repositories")?,
         runtime_repositories: fields.texts("runtime_repositories")?,
         repositories: fields.texts("repositories")?,
-        keyring: fields.texts("keyring")?,
+        keyring: fields.list("keyring", |node, path| key_entry(node, file, path))?,
         runtime_keyring: fields.list("runtime_keyring", |node, path| named_content(node, file, path))?,
         packages: fields.texts("packages")?,
         base_image,
+        ecosystems: match fields.node("ecosystems") {
+            Some(node) => ecosystems(node, file, &fields.path("ecosystems"))?,
+            None => Vec::new(),
+        },
     })
+}
+
+fn ecosystems(node: &Node, file: &str, section: &str) -> Result<Vec<EcosystemPackages>, Error> {
+    let fields = Fields::open_any(node, file, section)?;
+    let read = |(name, node): &(Text, Node)| {
+        let known = &["packages", "indexes", "python_version", "venv"];
+        let fields = Fields::open(node, file, &fields.path(name), known)?;
+        Ok(EcosystemPackages {
+            name: name.clone(),
+            packages: fields.texts("packages")?,
+            indexes: fields.texts("indexes")?,
+            python_version: fields.text("python_version")?,
+            venv: fields.text("venv")?,
+        })
+    };
+    fields.entries().iter().map(read).collect()
+}
+
+fn key_entry(node: &Node, file: &str, section: &str) -> Result<KeyEntry, Error> {
+    match node.value {
+        Value::Scalar { .. } => Ok(KeyEntry::Location(decode::text(node, file, section)?)),
+        _ => Ok(KeyEntry::Inline(named_content(node, file, section)?)),
+    }
 }
 
 fn named_content(node: &Node, file: &str, section: &str) -> Result<NamedContent, Error> {
@@ -205,7 +244,11 @@ fn layering(node: &Node, file: &str, section: &str) -> Result<Layering, Error> {
     if let Some(strategy) = strategy.as_ref().filter(|strategy| **strategy != "origin") {
         return Err(fields.invalid("strategy", strategy, "only `origin` exists"));
     }
-    Ok(Layering { strategy, budget: fields.integer("budget")? })
+    let budget = fields.integer("budget")?;
+    if strategy.is_none() && budget.is_some() {
+        return Err(fields.missing("strategy"));
+    }
+    Ok(Layering { strategy, budget })
 }
 
 fn certificates(node: &Node, file: &str, section: &str) -> Result<Certificates, Error> {

@@ -81,8 +81,9 @@ impl ImageConfiguration {
         prepend(&mut self.accounts.groups, included.accounts.groups);
         prepend(&mut self.paths, included.paths);
         prepend(&mut self.volumes, included.volumes);
-        prepend(&mut self.certificates.additional, included.certificates.additional);
-        prepend(&mut self.certificates.providers, included.certificates.providers);
+        if self.certificates.additional.is_empty() && self.certificates.providers.is_empty() {
+            self.certificates = included.certificates;
+        }
         fill_pairs(&mut self.environment, included.environment);
         fill_pairs(&mut self.annotations, included.annotations);
         self.contents.merge(included.contents);
@@ -99,6 +100,7 @@ impl Contents {
         prepend(&mut self.runtime_keyring, included.runtime_keyring);
         prepend(&mut self.packages, included.packages);
         self.base_image = self.base_image.take().or(included.base_image);
+        prepend(&mut self.ecosystems, included.ecosystems);
     }
 }
 

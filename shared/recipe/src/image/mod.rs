@@ -4,6 +4,8 @@
 
 mod decode;
 mod include;
+mod json;
+mod validate;
 
 pub use include::LoadedImage;
 
@@ -43,7 +45,7 @@ pub struct ImageConfiguration {
     pub include: Option<Text>,
     /// `volumes`.
     pub volumes: Vec<Text>,
-    /// `layering`.
+    /// `layering`; an empty one is as good as none.
     pub layering: Option<Layering>,
     /// `format` of the file system: `tar` or `erofs`.
     pub format: Option<Text>,
@@ -51,6 +53,8 @@ pub struct ImageConfiguration {
     pub certificates: Certificates,
     /// `os-release`, of older files: what to write to `/etc/os-release`.
     pub os_release: Option<OsRelease>,
+    /// `options`, of older files: the names of changes that only apko's command line could ask for.
+    pub options: Vec<Text>,
 }
 
 /// `os-release`.
@@ -79,14 +83,40 @@ pub struct Contents {
     pub runtime_repositories: Vec<Text>,
     /// `repositories`: used for both; `@label URL` gives a repository a label.
     pub repositories: Vec<Text>,
-    /// `keyring`: public keys, as paths or URLs.
-    pub keyring: Vec<Text>,
+    /// `keyring`: public keys that verify the repositories, which the image gets too.
+    pub keyring: Vec<KeyEntry>,
     /// `runtime_keyring`: public keys to write into the image.
     pub runtime_keyring: Vec<NamedContent>,
     /// `packages`: wanted packages, `s6` among them for a service bundle, with constraints (`name`, `name=1.2-r0`, `name~1.2`, `name@label`).
     pub packages: Vec<Text>,
     /// `baseimage`.
     pub base_image: Option<BaseImage>,
+    /// `ecosystems`: packages of language registries.
+    pub ecosystems: Vec<EcosystemPackages>,
+}
+
+/// A public key of `contents.keyring`.
+#[derive(Debug, Clone)]
+pub enum KeyEntry {
+    /// A path or URL.
+    Location(Text),
+    /// The key itself, PEM.
+    Inline(NamedContent),
+}
+
+/// An entry of `contents.ecosystems`.
+#[derive(Debug, Clone)]
+pub struct EcosystemPackages {
+    /// The ecosystem, such as `python`.
+    pub name: Text,
+    /// `packages`, with their constraints.
+    pub packages: Vec<Text>,
+    /// `indexes`: where they come from.
+    pub indexes: Vec<Text>,
+    /// `python_version`.
+    pub python_version: Option<Text>,
+    /// `venv`: the folder of a virtual environment.
+    pub venv: Option<Text>,
 }
 
 /// A file given by name and content.

@@ -1,7 +1,7 @@
 //! Rules about the repositories and keys of a build's environment.
 
 use super::{Check, Findings, Rule, Severity};
-use crate::image::Contents;
+use crate::image::{Contents, KeyEntry};
 use crate::package::PackageDefinition;
 use crate::text::Text;
 
@@ -61,7 +61,9 @@ fn forbidden_repository(definition: &PackageDefinition, findings: &mut Findings<
 
 fn forbidden_keyring(definition: &PackageDefinition, findings: &mut Findings<'_>) {
     for key in all_contents(definition).into_iter().flat_map(|contents| &contents.keyring) {
-        if *key == KEY {
+        if let KeyEntry::Location(key) = key
+            && *key == KEY
+        {
             findings.add(key.position, format!("key `{key}` is given by the build; take it out"));
         }
     }

@@ -1,0 +1,217 @@
+//! apko's format: what is read, and that what is refused is refused where it stands.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::print_stdout)]
+
+use recipe::{ImageConfiguration, KeyEntry};
+
+const PUBLIC_KEY: &str = "-----BEGIN PUBLIC KEY-----\\nAAAA\\n-----END PUBLIC KEY-----\\n";
+
+fn parse(yaml: &str) -> ImageConfiguration {
+    ImageConfiguration::parse(yaml, "apko.yaml").unwrap_or_else(|error| panic!("{error}\n{yaml}"))
+}
+
+/// The definitions in apko's format that lie in the corpus, if there are any.
+#[test]
+fn every_file_of_the_corpus_is_read() {
+    let corpus = std::env::var("MINIMILL_CORPUS")
+        .unwrap_or_else(|_| concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/corpus").to_owned());
+    let folder = std::path::Path::new(&corpus).join("apko");
+    let Ok(files) = std::fs::read_dir(&folder) else {
+        println!("not run: no definitions at {}", folder.display());
+        return;
+    };
+    let mut refused = Vec::new();
+    let mut count = 0;
+    for file in files {
+        let path = file.unwrap().path();
+        let text = std::fs::read_to_string(&path).unwrap();
+        count += 1;
+        if let Err(error) = ImageConfiguration::parse(&text, &path.display().to_string()) {
+            refused.push(error.to_string());
+        }
+    }
+    println!("{count} definitions read");
+    assert!(refused.is_empty(), "{refused:#?}");
+}
+
+#[test]
+fn every_key_is_read() {
+    let configuration = parse(&format!(
+        r#"
+contents:
+  build_repositories: [./packages]
+  runtime_repositories: [https://mirror.example/os]
+  repositories: ["@edge https://packages.example/os", https://packages.example/main/]
+  keyring: [./local.rsa.pub, {{name: inline.rsa.pub, content: "{PUBLIC_KEY}"}}]
+  runtime_keyring: [{{name: mirror.rsa.pub, content: "{PUBLIC_KEY}"}}]
+  packages: [app=1.2-r0, lib~3, tool@edge, "!bad"]
+  baseimage: {{image: ./base, apkindex: ./index}}
+  ecosystems: {{python: {{packages: [flask], python_version: "3.12", venv: /app}}}}
+entrypoint: {{command: /usr/bin/app --a "b c"}}
+cmd: serve
+stop-signal: SIGQUIT
+work-dir: /app
+accounts:
+  run-as: app
+  users: [{{username: app, uid: 65532, gid: 0, shell: /bin/false, homedir: /app}}]
+  groups: [{{groupname: app, gid: 65532, members: [app]}}]
+archs: [amd64, arm/v7, 386, riscv64, all]
+environment: {{A: 1, B: null}}
+paths:
+  - {{path: run/app, type: directory, permissions: 0755, recursive: true}}
+  - {{path: /etc/l, type: symlink, source: ../x}}
+  - {{path: /etc/h, type: hardlink, source: etc/hosts}}
+vcs-url: https://code.example/x@abc
+annotations: {{a: b}}
+volumes: [/data]
+layering: {{strategy: origin, budget: 10}}
+format: erofs+zstd,level=3
+certificates: {{providers: [custom-ca-certificates]}}
+options: {{debug: {{contents: {{packages: {{add: [busybox]}}}}}}}}
+"#
+    ));
+    let contents = &configuration.contents;
+    assert!(matches!(&contents.keyring[0], KeyEntry::Location(path) if path.as_str() == "./local.rsa.pub"));
+    assert!(matches!(&contents.keyring[1], KeyEntry::Inline(key) if key.name.as_str() == "inline.rsa.pub"));
+    assert_eq!(contents.ecosystems[0].packages[0].as_str(), "flask");
+    assert_eq!(contents.packages.len(), 4);
+    assert_eq!(configuration.accounts.users[0].gid, Some(0));
+    assert_eq!(configuration.paths[0].permissions, Some(0o755));
+    assert_eq!(configuration.environment[1].1.as_str(), "");
+    assert_eq!(configuration.architectures.len(), 5);
+    assert_eq!(configuration.options[0].as_str(), "debug");
+}
+
+/// Each bad value, and the message that names its file, line, field and what would do.
+#[test]
+fn bad_values_are_refused_where_they_stand() {
+    let key = |label: &str| format!("-----BEGIN {label}-----\\nAAAA\\n-----END {label}-----\\n");
+    for (yaml, expected) in [
+        ("contents:\n  packages: app", "apko.yaml:2:13: `contents.packages` must be a list, found `app`"),
+        ("contents:\n  packages: [a, 'b~=']", "apko.yaml:2:17: `contents.packages[1]` is `b~=`: "),
+        ("contents:\n  package: [a]", "apko.yaml:2:3: unknown key `package` in `contents`; did you mean `packages`?"),
+        (
+            "contents:\n  repositories: {a: b}",
+            "apko.yaml:2:17: `contents.repositories` must be a list, found a mapping",
+        ),
+        ("contents:\n  keyring:\n  - {name: k.rsa.pub}", "apko.yaml:3:5: `contents.keyring[0]` needs `content`"),
+        (
+            &format!("contents:\n  keyring:\n  - {{name: ../k, content: \"{PUBLIC_KEY}\"}}"),
+            "apko.yaml:3:12: `contents.keyring[].name` is `../k`: a name is letters, digits",
+        ),
+        (
+            &format!("contents:\n  keyring:\n  - {{name: k, content: \"{}\"}}", key("PRIVATE KEY")),
+            "apko.yaml:3:24: `contents.keyring[].content` is `the content of `k``: expected a PEM block `PUBLIC KEY`, found `PRIVATE KEY`",
+        ),
+        (
+            &format!(
+                "contents:\n  runtime_keyring:\n  - {{name: k, content: \"{PUBLIC_KEY}\"}}\n  - {{name: k, content: \"{PUBLIC_KEY}\"}}"
+            ),
+            "apko.yaml:4:12: `contents.runtime_keyring[].name` is `k`: it is named twice, first on line 3; keep one",
+        ),
+        (
+            "contents:\n  runtime_keyring: [https://h/k.rsa.pub]",
+            "apko.yaml:2:21: `contents.runtime_keyring[0]` must be a mapping, found `https://h/k.rsa.pub`",
+        ),
+        ("contents:\n  baseimage: {apkindex: x}", "apko.yaml:2:14: `contents.baseimage` needs `image`"),
+        (
+            "contents:\n  ecosystems: {python: {pakages: [a]}}",
+            "apko.yaml:2:25: unknown key `pakages` in `contents.ecosystems.python`; did you mean `packages`?",
+        ),
+        ("entrypoint:\n  type: bundle", "apko.yaml:2:9: `entrypoint.type` is `bundle`: only `service-bundle` exists"),
+        ("entrypoint:\n  command: a \"b", "apko.yaml:2:12: `entrypoint.command` is `a \\\"b`: its quotes don't pair"),
+        ("entrypoint:\n  services: {../x: run}", "apko.yaml:2:14: `entrypoint.services` is `../x`: a name is"),
+        (
+            "entrypoint:\n  shell-fragment: [a]",
+            "apko.yaml:2:19: `entrypoint.shell-fragment` must be text, found a list",
+        ),
+        ("cmd: it's", "apko.yaml:1:6: `cmd` is `it\\'s`: its quotes don't pair"),
+        ("stop-signal: sigterm", "apko.yaml:1:14: `stop-signal` is `sigterm`: a signal is a name such as `SIGTERM`"),
+        ("work-dir: app", "apko.yaml:1:11: `work-dir` is `app`: it is not absolute"),
+        ("volumes:\n- data", "apko.yaml:2:3: `volumes[0]` is `data`: it is not absolute"),
+        ("environment:\n  A=B: c", "apko.yaml:2:3: `environment` is `A=B`: a name is not empty and has no `=`"),
+        ("environment: [A]", "apko.yaml:1:14: `environment` must be a mapping, found a list"),
+        ("annotations:\n  '': x", "apko.yaml:2:3: `annotations` is ``: an annotation has a name"),
+        ("archs:\n- x86-64", "apko.yaml:2:3: `archs` is `x86-64`: no such architecture; did you mean `x86_64`?"),
+        (
+            "accounts:\n  users:\n  - {username: root2, uid: 0}",
+            "apko.yaml:3:16: `accounts.users[0].uid` is `0`: a user's number is 1 or more; to run as root, say `run-as: 0`",
+        ),
+        ("accounts:\n  users:\n  - {uid: 1}", "apko.yaml:3:5: `accounts.users[0]` needs `username`"),
+        (
+            "accounts:\n  users:\n  - {username: a b, uid: 1}",
+            "apko.yaml:3:16: `accounts.users[0].username` is `a b`: a name has",
+        ),
+        (
+            "accounts:\n  users:\n  - {username: a, uid: -1}",
+            "apko.yaml:3:24: `accounts.users[0].uid` must be a whole number",
+        ),
+        (
+            "accounts:\n  users:\n  - {username: a, uid: 1, homedir: home}",
+            "apko.yaml:3:36: `accounts.users[0].homedir` is `home`: it is not absolute",
+        ),
+        (
+            "accounts:\n  users:\n  - {username: a, uid: 1, shell: 'a:b'}",
+            "apko.yaml:3:34: `accounts.users[0].shell` is `a:b`: it holds `:` or a line break",
+        ),
+        (
+            "accounts:\n  users:\n  - {username: a, uid: 1}\n  - {username: a, uid: 2}",
+            "apko.yaml:4:16: `accounts.users[].username` is `a`: it is named twice, first on line 3; keep one",
+        ),
+        ("accounts:\n  groups:\n  - {gid: 1}", "apko.yaml:3:5: `accounts.groups[0]` needs `groupname`"),
+        (
+            "accounts:\n  groups:\n  - {groupname: a, gid: 4294967296}",
+            "apko.yaml:3:25: `accounts.groups[0].gid` must be a number below 4294967296",
+        ),
+        ("accounts:\n  recursive: true", "apko.yaml:2:3: unknown key `recursive` in `accounts`"),
+        (
+            "paths:\n- {path: /a, type: file}",
+            "apko.yaml:2:20: `paths[0].type` is `file`: must be `directory`, `empty-file`",
+        ),
+        ("paths:\n- {type: directory}", "apko.yaml:2:3: `paths[0]` needs `path`"),
+        ("paths:\n- {path: /a, type: symlink}", "apko.yaml:2:3: `paths[0]` needs `source`"),
+        (
+            "paths:\n- {path: /a/../b, type: directory}",
+            "apko.yaml:2:10: `paths[0].path` is `/a/../b`: it has a component",
+        ),
+        (
+            "paths:\n- {path: /a, type: directory, permissions: 10755}",
+            "apko.yaml:2:10: `paths[0].permissions` is `0o25003`: permissions are at most 0o7777; write them in octal",
+        ),
+        (
+            "paths:\n- {path: /a, type: directory, permissions: rwx}",
+            "apko.yaml:2:44: `paths[0].permissions` must be a whole number of 0 or more, found `rwx`",
+        ),
+        (
+            "paths:\n- {path: /a, type: directory, recursive: maybe}",
+            "apko.yaml:2:42: `paths[0].recursive` must be `true` or `false`, found `maybe`",
+        ),
+        ("layering: {strategy: size}", "apko.yaml:1:22: `layering.strategy` is `size`: only `origin` exists"),
+        ("layering: {budget: 3}", "apko.yaml:1:11: `layering` needs `strategy`"),
+        ("layering: {strategy: origin, budget: many}", "apko.yaml:1:38: `layering.budget` must be a whole number"),
+        ("format: squashfs", "apko.yaml:1:9: `format` is `squashfs`: layers are `tar` or `erofs`"),
+        ("format: tar+gzip", "apko.yaml:1:9: `format` is `tar+gzip`: layers are `tar` or `erofs`"),
+        ("vcs-url: [x]", "apko.yaml:1:10: `vcs-url` must be text, found a list"),
+        (
+            &format!("certificates:\n  additional:\n  - {{name: .a, content: \"{}\"}}", key("CERTIFICATE")),
+            "apko.yaml:3:12: `certificates.additional[].name` is `.a`: a name is letters",
+        ),
+        (
+            "certificates:\n  additional:\n  - {name: a, content: none}",
+            "apko.yaml:3:24: `certificates.additional[].content` is `the content of `a``: its content is one PEM block",
+        ),
+        (
+            "certificates:\n  providers: custom",
+            "apko.yaml:2:14: `certificates.providers` must be a list, found `custom`",
+        ),
+        ("os-release:\n  id: 'My OS'", "apko.yaml:2:7: `os-release.id` is `My OS`: letters, digits"),
+        ("os-release:\n  name: 'a\"b'", "apko.yaml:2:9: `os-release.name` is `a\\\"b`: no quotes"),
+        ("include: [a]", "apko.yaml:1:10: `include` must be text, found a list"),
+        ("contens: {}", "apko.yaml:1:1: unknown key `contens` in the definition; did you mean `contents`?"),
+        ("cmd: a\ncmd: b", "apko.yaml:2:1: key `cmd` is given twice (first on line 1); keep one"),
+        ("- a", "apko.yaml:1:1: `the definition` must be a mapping, found a list"),
+        ("cmd: [", "apko.yaml:"),
+    ] {
+        let error = ImageConfiguration::parse(yaml, "apko.yaml").expect_err(yaml).to_string();
+        assert!(error.starts_with(expected), "{yaml}\n  {error}\n  {expected}");
+    }
+}
