@@ -117,7 +117,7 @@ pub fn architectures(
         name.value.parse::<Architecture>().map_err(|_| {
             let line = name.position.line;
             Failure::bad(format!(
-                "`archs` has `{name}` on line {line}: images are made for x86_64 and aarch64; take it out, or pass --arch"
+                "`archs` has `{name}` on line {line}: images are made for x86_64 and aarch64; take it out"
             ))
         })
     });
