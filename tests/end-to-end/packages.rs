@@ -101,6 +101,22 @@ fn add_tested(factory: &Factory, version: &str, wants: &str, test: &str) {
     fs::write(path, format!("{definition}{test}")).unwrap();
 }
 
+/// The place of the attestation of a package's tests.
+fn attestation(factory: &Factory, file: &str) -> std::path::PathBuf {
+    factory.home().join(format!("apk/x86_64/{file}.tests.sigstore.json"))
+}
+
+/// What the tests of a published package are attested to have come to, signed by the factory.
+fn attested(factory: &Factory, file: &str) -> Value {
+    let package = fs::read(factory.home().join("apk/x86_64").join(file)).unwrap();
+    let key = fs::read_to_string(factory.home().join("keys/minimill.pub")).unwrap();
+    let key = sign::PublicKey::from_pem(&key).unwrap();
+    let bundle = fs::read(attestation(factory, file)).unwrap();
+    let subject = sign::Digest::of(&package);
+    let statement = sign::verify_bundle(&bundle, &key, subject, sign::predicate::TEST_RESULT).unwrap();
+    serde_json::to_value(&statement.predicate).unwrap()
+}
+
 #[test]
 fn a_package_is_published_only_when_its_own_test_holds() {
     let factory = Factory::new(MILL);
@@ -113,17 +129,10 @@ fn a_package_is_published_only_when_its_own_test_holds() {
     assert_eq!(tests, serde_json::json!([{ "package": "tested", "status": "passed", "message": "it holds" }]));
 
     // What the test came to is attested beside the package; of what has none, nothing is.
-    let folder = factory.home().join("apk/x86_64");
-    let package = fs::read(folder.join("tested-1.0-r0.apk")).unwrap();
-    let key = fs::read_to_string(factory.home().join("keys/minimill.pub")).unwrap();
-    let key = sign::PublicKey::from_pem(&key).unwrap();
-    let bundle = fs::read(folder.join("tested-1.0-r0.apk.tests.sigstore.json")).unwrap();
-    let subject = sign::Digest::of(&package);
-    let statement = sign::verify_bundle(&bundle, &key, subject, sign::predicate::TEST_RESULT).unwrap();
-    let result = serde_json::to_value(&statement.predicate).unwrap();
+    let result = attested(&factory, "tested-1.0-r0.apk");
     assert_eq!((text(&result["result"]), texts(&result["passedTests"])), ("PASSED", vec!["tested"]));
     assert_eq!(text(&result["configuration"][0]["name"]), "tested.yaml");
-    assert!(!folder.join("greeting-data-2025a-r0.apk.tests.sigstore.json").exists());
+    assert!(!attestation(&factory, "greeting-data-2025a-r0.apk").exists());
 
     // The test runs on the new package, not on the one that is published.
     add_tested(&factory, "1.1", "shell", "echo the reason is here\n        exit 3");
@@ -509,6 +518,7 @@ fn a_test_that_could_not_run_runs_when_what_it_lacked_is_published_and_not_again
     factory.cycle().expect_code(0);
     let status = || text(&versions(&factory, "tested")[0]["tests"][0]["status"]).to_owned();
     assert_eq!(status(), "not-run");
+    assert!(!attestation(&factory, "tested-1.0-r0.apk").exists(), "nothing has run yet");
     add_shell(&factory);
     let cycle = factory.cycle();
     cycle.expect_code(0);
@@ -519,6 +529,8 @@ fn a_test_that_could_not_run_runs_when_what_it_lacked_is_published_and_not_again
     cycle.expect_code(0);
     assert_eq!((status().as_str(), cycle.count("package-test", "done")), ("passed", 1));
     assert_eq!(versions(&factory, "tested").len(), 1, "nothing is built again for its test");
+    let result = attested(&factory, "tested-1.0-r0.apk");
+    assert_eq!((text(&result["result"]), texts(&result["passedTests"])), ("PASSED", vec!["tested"]));
     let cycle = factory.cycle();
     assert_eq!(cycle.count("package-test", "done") + cycle.count("package-test", "skipped"), 0);
 
@@ -530,6 +542,8 @@ fn a_test_that_could_not_run_runs_when_what_it_lacked_is_published_and_not_again
     cycle.expect_code(1);
     assert!(cycle.failure("package-test", "tested 1.1-r0").contains("mill package withdraw"));
     assert_eq!(text(&versions(&factory, "tested")[1]["tests"][0]["status"]), "failed");
+    let result = attested(&factory, "tested-1.1-r0.apk");
+    assert_eq!((text(&result["result"]), texts(&result["failedTests"])), ("FAILED", vec!["tested"]));
     assert_eq!(events(&factory, "package.test-failed").len(), 1);
     factory.cycle().expect_code(0);
 
@@ -544,6 +558,41 @@ fn a_test_that_could_not_run_runs_when_what_it_lacked_is_published_and_not_again
     factory.cycle().expect_code(0);
     factory.add_package("later", "1.1", &[], "mkdir -p ${{targets.destdir}}/usr/share/later1");
     assert_eq!(factory.cycle().count("package-test", "skipped"), 1, "with another package it is");
+}
+
+#[test]
+fn later_tests_are_attested_with_the_earlier_ones_in_the_place_of_the_attestation_before() {
+    let factory = Factory::new(MILL);
+    add_shell(&factory);
+    add_tested(&factory, "1.0", "shell", "read found < /usr/share/tested");
+    let path = factory.catalog().join("packages/tested.yaml");
+    let definition = fs::read_to_string(&path).unwrap();
+    let subpackage = "subpackages:\n  - name: tested-more\n    pipeline:\n      - runs: mkdir -p \
+                      ${{targets.subpkgdir}}/usr/share/more\n    test:\n      environment:\n        contents:\n          \
+                      packages: [shell, later]\n      pipeline:\n        - runs: test -d /usr/share/more\n";
+    fs::write(&path, definition.replace("test:\n  env", &format!("{subpackage}test:\n  env"))).unwrap();
+    factory.cycle().expect_code(0);
+    let files = ["tested-1.0-r0.apk", "tested-more-1.0-r0.apk"];
+    for file in files {
+        let result = attested(&factory, file);
+        let found = (text(&result["result"]), texts(&result["passedTests"]), texts(&result["warnedTests"]));
+        assert_eq!(found, ("WARNED", vec!["tested"], vec!["tested-more"]), "{file}");
+    }
+    let earlier = fs::read(attestation(&factory, files[0])).unwrap();
+
+    factory.add_package("later", "1.0", &[], "mkdir -p ${{targets.destdir}}/usr/share/later");
+    factory.cycle().expect_code(0);
+    for file in files {
+        let result = attested(&factory, file);
+        let found = (text(&result["result"]), texts(&result["passedTests"]), texts(&result["warnedTests"]));
+        assert_eq!(found, ("PASSED", vec!["tested", "tested-more"], Vec::new()), "{file}");
+    }
+    // The one before is kept, and named by what is known of the later tests.
+    let later = &factory.documents("package#tested", "tests#1.0-r0")[0].1;
+    let digest = format!("sha256:{}", tests::archive::sha256_hex(&earlier));
+    assert_eq!(texts(&later["replaced"]), [digest.as_str()]);
+    let (shard, rest) = digest.trim_start_matches("sha256:").split_at(2);
+    assert_eq!(fs::read(factory.home().join("blobs").join(shard).join(rest)).unwrap(), earlier);
 }
 
 #[test]

@@ -3,7 +3,7 @@ use std::collections::BTreeSet;
 use lint::Level;
 use stage::{
     PackageTestReport, PackageTestStatus, PackageVersion, Packages, Reproducibility, Standing, build_due,
-    check_reproducible, package_failures, package_versions, test_package, withdraw,
+    check_reproducible, package_failures, package_refusals, package_versions, test_package, withdraw,
 };
 
 use crate::arguments::{Global, Package};
@@ -206,6 +206,7 @@ async fn show(global: &Global, name: &str) -> Result<u8, Failure> {
     let context = &factory.context;
     let versions = package_versions(context, name).await.map_err(Failure::of_stage)?;
     let failures = package_failures(context, name).await.map_err(Failure::of_stage)?;
+    let refused = package_refusals(context, name).await.map_err(Failure::of_stage)?;
     if versions.is_empty() && failures.is_empty() && !context.catalog.packages.contains_key(name) {
         return Err(Failure::usage(format!("neither the catalog nor the repository has a package `{name}`")));
     }
@@ -215,7 +216,9 @@ async fn show(global: &Global, name: &str) -> Result<u8, Failure> {
                 .iter()
                 .map(|(version, failure)| serde_json::json!({ "version": version, "failure": failure }))
                 .collect();
-            output::json(&serde_json::json!({ "package": name, "versions": versions, "failures": failures }))?;
+            output::json(&serde_json::json!({
+                "package": name, "versions": versions, "failures": failures, "refused": refused,
+            }))?;
         }
         Format::Text => {
             if versions.is_empty() {
@@ -237,6 +240,16 @@ async fn show(global: &Global, name: &str) -> Result<u8, Failure> {
             }
             for (version, failure) in &failures {
                 output::text(format!("{name} {version} failed {}: {}", failure.time, failure.reason))?;
+            }
+            for one in &refused {
+                let (version, verdict) = (&one.version, one.verdict.sentence());
+                output::text(format!("{name} {version}, its source {} {}: {verdict}", one.uri, one.time))?;
+                for (what, digest) in one.verdict.proofs.iter().flat_map(|tried| &tried.files) {
+                    output::text(format!("  kept: {what}, {digest}"))?;
+                }
+                if let Some(digest) = &one.source {
+                    output::text(format!("  kept: the source, {digest}"))?;
+                }
             }
         }
     }

@@ -103,6 +103,13 @@ pub enum Evidence {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         logged: Option<Timestamp>,
     },
+    /// The digest or commit that the package's definition states, and nothing else.
+    Stated {
+        /// `sha256`, `sha512`, or `git` for a commit.
+        algorithm: String,
+        /// The digest or commit, lower-case hexadecimal.
+        digest: String,
+    },
     /// The npm registry's signature of the package's integrity.
     Npm {
         /// Id of the key that signed, such as `SHA256:...`.
@@ -135,10 +142,17 @@ impl Evidence {
                 format!("{} in a checksum file, {}", algorithm.name(), signed_by.summary())
             }
             Self::Sigstore { identity, .. } => format!("sigstore signature by {identity}"),
+            Self::Stated { algorithm, .. } if algorithm == "git" => "the commit that its definition states".to_owned(),
+            Self::Stated { algorithm, .. } => format!("the {} that its definition states", named(algorithm)),
             Self::Npm { key } => format!("signature of the npm registry by {key}"),
             Self::Ecosystem { name } => format!("the proof of its ecosystem (`{name}`)"),
         }
     }
+}
+
+/// A digest's algorithm as people write it.
+fn named(algorithm: &str) -> String {
+    algorithm.replacen("sha", "SHA-", 1)
 }
 
 impl ChecksumAlgorithm {

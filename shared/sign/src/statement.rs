@@ -78,16 +78,19 @@ impl Statement {
     /// # Errors
     /// [`Error::Malformed`] if the predicate is not a JSON object.
     pub fn new(subject: Digest, predicate_type: &str, predicate: &impl Serialize) -> Result<Self> {
+        Self::about(vec![ResourceDescriptor::of(subject)], predicate_type, predicate)
+    }
+
+    /// A statement about several things, each with its digest.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] if the predicate is not a JSON object.
+    pub fn about(subject: Vec<ResourceDescriptor>, predicate_type: &str, predicate: &impl Serialize) -> Result<Self> {
         let predicate = serde_json::to_value(predicate).map_err(|error| Error::malformed("predicate", error))?;
         if !predicate.is_object() {
             return Err(Error::malformed("predicate", "not a JSON object"));
         }
-        Ok(Self {
-            kind: STATEMENT_TYPE.to_owned(),
-            subject: vec![ResourceDescriptor::of(subject)],
-            predicate_type: predicate_type.to_owned(),
-            predicate,
-        })
+        Ok(Self { kind: STATEMENT_TYPE.to_owned(), subject, predicate_type: predicate_type.to_owned(), predicate })
     }
 
     /// Reads a statement and checks its form, not yet its subject and type.

@@ -5,18 +5,19 @@
 //! stops the build whatever the policy; one that is not there stops it where proof is required.
 
 mod judge;
+mod refused;
 
 use std::path::Path;
 
 use authenticity::Evidence;
-use jiff::Timestamp;
-use ports::{Condition, Digest, Document, Key, Transaction};
+use ports::Digest;
 use recipe::{AuthenticityPolicy, Ecosystem};
 use serde::{Deserialize, Serialize};
 
 use self::judge::Judge;
-use crate::record::{self, Event};
-use crate::{Context, StageError};
+use self::refused::Refusal;
+pub use self::refused::{Refused, refused_key};
+use crate::{Context, StageError, watch};
 
 /// What does where a package has no policy of its own.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,9 +30,9 @@ pub enum DefaultPolicy {
     Ecosystem,
 }
 
-/// A fetched source that is to be proved.
+/// A source as a definition names it.
 #[derive(Clone, Copy, Debug)]
-pub struct Subject<'a> {
+pub struct Origin<'a> {
     /// Name of the package definition.
     pub package: &'a str,
     /// Its upstream version.
@@ -40,6 +41,16 @@ pub struct Subject<'a> {
     pub first: bool,
     /// Where it comes from.
     pub uri: &'a str,
+    /// What the definition states of it, as `sha256:HEX`, `sha512:HEX` or `git:COMMIT`; none of a
+    /// version that is new to it.
+    pub expected: Option<&'a str>,
+}
+
+/// A fetched source that is to be proved.
+#[derive(Clone, Copy, Debug)]
+pub struct Subject<'a> {
+    /// What it is fetched as.
+    pub origin: Origin<'a>,
     /// The fetched file.
     pub path: &'a Path,
     /// Its SHA-256 in hexadecimal.
@@ -75,10 +86,20 @@ pub struct Tried {
     /// Why it doesn't hold.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub reason: String,
-    /// The signature files that were judged, by address and digest; they are kept when they are
-    /// wrong.
+    /// The files that were judged, by address and digest; they are kept when they are wrong.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub files: Vec<(String, Digest)>,
+}
+
+impl Tried {
+    fn held(kind: String, evidence: Evidence) -> Self {
+        let (reason, files) = (String::new(), Vec::new());
+        Self { kind, result: TriedResult::Holds, evidence: Some(evidence), reason, files }
+    }
+
+    fn short(kind: String, result: TriedResult, reason: String) -> Self {
+        Self { kind, result, evidence: None, reason, files: Vec::new() }
+    }
 }
 
 /// How a proof went.
@@ -93,32 +114,13 @@ pub enum TriedResult {
     Bad,
 }
 
-/// A source that was refused, as the state keeps it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Refused {
-    /// When.
-    pub time: Timestamp,
-    /// The upstream version.
-    pub version: String,
-    /// Where the source comes from.
-    pub uri: String,
-    /// The source as it was fetched.
-    pub source: Digest,
-    /// What was tried.
-    pub verdict: Verdict,
-}
-
-impl Refused {
-    /// Whether it was refused like this before.
-    fn is(&self, subject: Subject<'_>, verdict: &Verdict) -> bool {
-        self.uri == subject.uri && self.source.hex() == subject.sha256 && self.verdict == *verdict
-    }
-}
-
 impl Verdict {
-    /// Whether one of the proofs holds.
+    /// Whether one of the proofs holds; that it is what its definition states proves nothing of who
+    /// made it.
     pub fn is_proved(&self) -> bool {
-        self.proofs.iter().any(|tried| tried.result == TriedResult::Holds)
+        self.proofs
+            .iter()
+            .any(|tried| matches!(&tried.evidence, Some(proof) if !matches!(proof, Evidence::Stated { .. })))
     }
 
     /// In a few words for people.
@@ -137,11 +139,12 @@ impl Verdict {
 
     /// The same, beginning with whether it is proved.
     pub fn sentence(&self) -> String {
-        let standing = match (self.holds, self.is_proved(), self.proofs.is_empty()) {
+        let short = self.proofs.iter().any(|tried| tried.result != TriedResult::Holds);
+        let standing = match (self.holds, self.is_proved(), short) {
             (false, ..) => "refused",
             (true, true, _) => "proved by",
-            (true, false, true) => "taken by",
-            (true, false, false) => "not proved, which its policy allows",
+            (true, false, false) => "taken by",
+            (true, false, true) => "not proved, which its policy allows",
         };
         let colon = if standing.ends_with("by") { "" } else { ":" };
         format!("{standing}{colon} {}", self.summary())
@@ -155,44 +158,34 @@ impl Verdict {
 /// are kept, and an event tells of it, once for the same. [`StageError::Environment`] when a
 /// signature can't be fetched now.
 pub async fn prove(context: &Context, subject: Subject<'_>) -> Result<Verdict, StageError> {
-    let (verdict, kept) = judge(context, subject).await?;
+    let (verdict, documents) = judge(context, subject).await?;
     if verdict.holds {
         return Ok(verdict);
     }
-    let key = refused_key(subject.package, subject.version);
-    let reason = format!("`{}` is not proved: {}", subject.uri, verdict.summary());
-    let known = context.state.get(&key).await?;
-    let known: Option<Refused> = known.as_ref().map(Document::decode).transpose()?;
-    if known.is_some_and(|known| known.is(subject, &verdict)) {
-        return Err(StageError::Rejected(reason));
-    }
-    for bytes in kept {
-        context.blobs.put(bytes).await?;
-    }
-    let time = context.clock.now();
-    let refused = Refused {
-        time,
-        version: subject.version.to_owned(),
-        uri: subject.uri.to_owned(),
-        source: context.blobs.put_file(subject.path).await?,
-        verdict,
-    };
-    let event = Event {
-        time,
-        kind: "source.unauthentic".to_owned(),
-        subject: subject.package.to_owned(),
-        text: format!("{} {}: {reason}", subject.package, subject.version),
-    };
-    let mut transaction = Transaction::default();
-    transaction.put(key, Condition::Any, &refused)?;
-    transaction.put(event.key(), Condition::Any, &event)?;
-    context.state.commit(transaction).await?;
-    Err(StageError::Rejected(reason))
+    let evidence = serde_json::to_value(subject.evidence).map_err(|error| StageError::Rejected(error.to_string()))?;
+    let source = Some(context.blobs.put_file(subject.path).await?);
+    let refusal = Refusal { origin: subject.origin, source, documents, evidence: Some(evidence), verdict };
+    Err(StageError::Rejected(refusal.record(context).await?))
 }
 
-/// Key of the last refused source of a version.
-pub fn refused_key(package: &str, version: &str) -> Key {
-    Key::new(record::package(package), format!("refused#{version}"))
+/// What fetching a source came to. One that is another than its definition or its ecosystem states
+/// is recorded as [`prove`] records what it refuses.
+///
+/// # Errors
+/// As fetching has it: [`StageError::Rejected`] or [`StageError::Environment`].
+pub(crate) async fn fetched<T>(
+    context: &Context,
+    origin: Origin<'_>,
+    result: upstream::Result<T>,
+) -> Result<T, StageError> {
+    let error = match result {
+        Ok(fetched) => return Ok(fetched),
+        Err(error) => error,
+    };
+    if error.is_unauthentic() {
+        refused::fetch(context, origin, &error).await?;
+    }
+    Err(watch::classify("fetch the source", &error))
 }
 
 /// The policy that a source of a package falls under, if it has one.
@@ -201,7 +194,8 @@ pub fn policy_of<'a>(context: &'a Context, package: &str, first: bool) -> Option
 }
 
 async fn judge(context: &Context, subject: Subject<'_>) -> Result<(Verdict, Vec<Vec<u8>>), StageError> {
-    let Some(policy) = policy_of(context, subject.package, subject.first) else {
+    let Origin { package, first, .. } = subject.origin;
+    let Some(policy) = policy_of(context, package, first) else {
         return Ok((by_default(context, subject), Vec::new()));
     };
     let mut judge = Judge::new(context, subject);
@@ -212,39 +206,49 @@ async fn judge(context: &Context, subject: Subject<'_>) -> Result<(Verdict, Vec<
     let holds = |tried: &Tried| tried.result == TriedResult::Holds;
     let bad = proofs.iter().any(|tried| tried.result == TriedResult::Bad);
     let enough = if policy.all { proofs.iter().all(holds) } else { proofs.iter().any(holds) };
-    let name = if policy.required { "required" } else { "preferred" };
+    let name = policy_name(Some(policy));
     let verdict = Verdict { policy: name.to_owned(), holds: !bad && (enough || !policy.required), proofs };
     Ok((verdict, judge.kept()))
 }
 
+/// How verdicts name a policy, or that there is none.
+fn policy_name(policy: Option<&AuthenticityPolicy>) -> &'static str {
+    match policy {
+        Some(policy) if policy.required => "required",
+        Some(_) => "preferred",
+        None => "default",
+    }
+}
+
 /// The verdict where there is no policy: what fetched the source has proved its digest already.
 fn by_default(context: &Context, subject: Subject<'_>) -> Verdict {
-    let ecosystem = ecosystem_of(subject.evidence);
-    let mut proofs = Vec::new();
-    if let Some(ecosystem) = ecosystem {
-        proofs.push(Tried {
-            kind: ecosystem.name().to_owned(),
-            result: TriedResult::Holds,
-            evidence: Some(Evidence::Ecosystem { name: ecosystem.name().to_owned() }),
-            reason: String::new(),
-            files: Vec::new(),
-        });
-    }
-    let holds = ecosystem.is_some() || context.settings.authenticity == DefaultPolicy::Pinned;
-    if !holds {
-        let reason = format!(
-            "only the digest that the definition states, or the first answer of its address, stands for it; write `authenticity/{}.yaml`",
-            subject.package
-        );
-        proofs.push(Tried {
-            kind: "ecosystem".to_owned(),
-            result: TriedResult::Absent,
-            evidence: None,
-            reason,
-            files: Vec::new(),
-        });
-    }
-    Verdict { policy: "default".to_owned(), holds, proofs }
+    let stated = subject.origin.expected.and_then(|expected| expected.split_once(':'));
+    let proof = match (ecosystem_of(subject.evidence), stated) {
+        (Some(ecosystem), _) => {
+            let name = ecosystem.name().to_owned();
+            Some(Tried::held(name.clone(), Evidence::Ecosystem { name }))
+        }
+        (None, _) if context.settings.authenticity == DefaultPolicy::Ecosystem => {
+            let reason = format!(
+                "only the digest that the definition states, or the first answer of its address, stands for it; write \
+                 `authenticity/{}.yaml`",
+                subject.origin.package
+            );
+            Some(Tried::short("ecosystem".to_owned(), TriedResult::Absent, reason))
+        }
+        (None, Some((algorithm, digest))) => Some(Tried::held(
+            stated_kind(algorithm),
+            Evidence::Stated { algorithm: algorithm.to_owned(), digest: digest.to_owned() },
+        )),
+        (None, None) => None,
+    };
+    let holds = proof.as_ref().is_none_or(|proof| proof.result == TriedResult::Holds);
+    Verdict { policy: policy_name(None).to_owned(), holds, proofs: proof.into_iter().collect() }
+}
+
+/// The kind of the proof that a definition's own statement is, named as melange names it.
+fn stated_kind(algorithm: &str) -> String {
+    format!("expected-{}", if algorithm == "git" { "commit" } else { algorithm })
 }
 
 /// The ecosystem whose proof a source carries.

@@ -30,29 +30,36 @@ pub struct BuildSources {
 pub async fn fetch(context: &Context, package: &str, plan: &BuildPlan) -> Result<BuildSources, StageError> {
     let mut sources = BuildSources::default();
     for (index, source) in plan.sources.iter().enumerate() {
-        let fetched = fetch_one(context, source).await?;
-        let evidence =
-            serde_json::to_value(&fetched.evidence).map_err(|error| StageError::Rejected(error.to_string()))?;
-        let subject = authenticity::Subject {
+        let expected = expected(&source.expected);
+        let origin = authenticity::Origin {
             package,
             version: &plan.version,
             first: index == 0,
             uri: &source.uri,
+            expected: expected.as_deref(),
+        };
+        let placed = |error: StageError| match error {
+            StageError::Rejected(reason) => StageError::Rejected(format!("{}: {reason}", source.location)),
+            other => other,
+        };
+        let result = fetch_one(context, source).await?;
+        let fetched = authenticity::fetched(context, origin, result).await.map_err(placed)?;
+        let evidence =
+            serde_json::to_value(&fetched.evidence).map_err(|error| StageError::Rejected(error.to_string()))?;
+        let subject = authenticity::Subject {
+            origin,
             path: &fetched.path,
             sha256: &fetched.sha256,
             file_name: &fetched.file_name,
             evidence: &fetched.evidence,
         };
-        let verdict = authenticity::prove(context, subject).await.map_err(|error| match error {
-            StageError::Rejected(reason) => StageError::Rejected(format!("{}: {reason}", source.location)),
-            other => other,
-        })?;
-        sources.origins.push(origin(source, plan, &fetched.sha256));
+        let verdict = authenticity::prove(context, subject).await.map_err(placed)?;
+        sources.origins.push(described(source, plan, &fetched.sha256));
         sources.evidence.push(SourceEvidence {
             uri: source.uri.clone(),
             sha256: fetched.sha256.clone(),
             evidence,
-            expected: expected(&source.expected),
+            expected,
             authenticity: Some(verdict),
         });
         sources.files.push((source.file.clone(), fetched.path.clone()));
@@ -62,17 +69,44 @@ pub async fn fetch(context: &Context, package: &str, plan: &BuildPlan) -> Result
     Ok(sources)
 }
 
-async fn fetch_one(context: &Context, source: &Source) -> Result<Fetched, StageError> {
+/// The most different standings that one line tells.
+const TOLD: usize = 4;
+
+/// How the sources of a build stand by their package's policy, in one line for people.
+pub fn standing(sources: &[SourceEvidence]) -> String {
+    let mut counts: Vec<(String, usize)> = Vec::new();
+    for source in sources {
+        let sentence = source.authenticity.as_ref().map_or_else(|| "not judged".to_owned(), |found| found.sentence());
+        match counts.iter_mut().find(|(known, _)| *known == sentence) {
+            Some((_, count)) => *count += 1,
+            None => counts.push((sentence, 1)),
+        }
+    }
+    match counts.as_slice() {
+        [] => "no source".to_owned(),
+        [(sentence, 1)] => format!("its source {sentence}"),
+        [(sentence, count)] => format!("each of {count} sources {sentence}"),
+        several => {
+            let told = several.iter().take(TOLD).map(|(sentence, count)| format!("{count} {sentence}"));
+            let more = several.len().saturating_sub(TOLD);
+            let more = (more > 0).then(|| format!("and {more} more ways"));
+            format!("of {} sources {}", sources.len(), told.chain(more).collect::<Vec<_>>().join("; "))
+        }
+    }
+}
+
+async fn fetch_one(context: &Context, source: &Source) -> Result<upstream::Result<Fetched>, StageError> {
     if let Some(own) = &source.own {
         let tree = own_tree(&context.catalog, source, own).map_err(StageError::Rejected)?;
-        return context.upstreams.take_own_tree(&tree).await.map_err(|error| placed(source, &error));
+        return Ok(context.upstreams.take_own_tree(&tree).await);
     }
-    let fetched = match (&source.expected, &source.git) {
+    Ok(match (&source.expected, &source.git) {
         (Expected::Sha256(digest) | Expected::Sha512(digest), _) => {
             context.upstreams.fetch(&watch::parse(source)?, Some(digest)).await
         }
         (Expected::Commit(commit), Some(git)) => {
-            let checkout = checkout(source, git, commit).map_err(|error| placed(source, &error))?;
+            let checkout = checkout(source, git, commit)
+                .map_err(|error| StageError::Rejected(format!("{}: {}", source.location, chain(&error))))?;
             context.upstreams.fetch_git(&checkout).await
         }
         (Expected::Commit(_), None) | (Expected::None, _) => {
@@ -83,10 +117,6 @@ async fn fetch_one(context: &Context, source: &Source) -> Result<Fetched, StageE
                 source.location, source.uri
             )));
         }
-    };
-    fetched.map_err(|error| match watch::classify("fetch the source", &error) {
-        StageError::Rejected(_) => placed(source, &error),
-        other => other,
     })
 }
 
@@ -114,10 +144,6 @@ pub(crate) fn own_trees(catalog: &Catalog, sources: &[Source]) -> Result<String,
         lines.push_str(&format!("\nown {} {}", tree.tree(), own.path));
     }
     Ok(lines)
-}
-
-fn placed(source: &Source, error: &upstream::Error) -> StageError {
-    StageError::Rejected(format!("{}: {}", source.location, chain(error)))
 }
 
 /// What a `git-checkout` step asks for. History is kept as melange keeps it: all of a branch whose
@@ -156,7 +182,8 @@ fn expected(expected: &Expected) -> Option<String> {
     }
 }
 
-fn origin(source: &Source, plan: &BuildPlan, sha256: &str) -> sbom::Source {
+/// A source as SBOMs name it.
+fn described(source: &Source, plan: &BuildPlan, sha256: &str) -> sbom::Source {
     let (purl, download_location) = match (&source.git, &source.expected) {
         (Some(git), Expected::Commit(commit)) => {
             let version = git.tag.as_deref().unwrap_or(commit);

@@ -49,7 +49,9 @@ mod watch_file;
 mod withdraw;
 mod worker;
 
-pub use crate::authenticity::{DefaultPolicy, Refused, Subject, Tried, TriedResult, Verdict, prove, refused_key};
+pub use crate::authenticity::{
+    DefaultPolicy, Origin, Refused, Subject, Tried, TriedResult, Verdict, prove, refused_key,
+};
 pub use catalog::{Catalog, CatalogError, ImageSource, PackageSource, Problem};
 pub use context::{Context, Settings};
 pub use cycle::{
@@ -84,5 +86,7 @@ pub use upstream_check::{Answer, Checked, Checks, UpstreamCheck, check, check_al
 pub use vulnerability_scan::{Scan, VulnerabilityScan, last_report};
 pub use watch::{Watched, watched};
 pub use watch_file::WatchFile;
-pub use withdraw::{Holding, PackageVersion, Withdrawn, package_failures, package_versions, withdraw};
+pub use withdraw::{
+    Holding, PackageVersion, Withdrawn, package_failures, package_refusals, package_versions, withdraw,
+};
 pub use worker::{Count, Entry, Summary, drain};

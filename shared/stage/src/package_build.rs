@@ -145,11 +145,13 @@ impl Stage for PackageBuild {
             }
         }
         match self.build(context, &package).await {
-            Ok(result) => {
+            Ok((result, sources)) => {
                 let mut transaction = Transaction::default();
                 transaction.put(key, Condition::Any, &Built { definition: self.definition, result })?;
                 self.hand_on(context, transaction, result).await?;
-                Ok(Outcome::Done(format!("{} packages built", package.plan.outputs.len())))
+                let count = package.plan.outputs.len();
+                let packages = if count == 1 { "package" } else { "packages" };
+                Ok(Outcome::Done(format!("{count} {packages} built; {sources}")))
             }
             Err(Halt::Bad { reason, log }) => {
                 let log = match log {
@@ -188,7 +190,8 @@ impl PackageBuild {
         Ok(context.state.commit(transaction).await?)
     }
 
-    async fn build(&self, context: &Context, package: &Package) -> Result<Digest, Halt> {
+    /// The answer is the result's digest, and how the sources stand.
+    async fn build(&self, context: &Context, package: &Package) -> Result<(Digest, String), Halt> {
         let missing = context.catalog.bootstrap.missing(&package.bootstrap, self.architecture.apk());
         if !missing.is_empty() {
             return Err(StageError::Environment {
@@ -217,7 +220,9 @@ impl PackageBuild {
                 StageError::Environment { action: "run the build".to_owned(), reason }.into()
             }
         })?;
-        self.store(context, package, &job, &product, sources.evidence, dependencies).await
+        let standing = build_sources::standing(&sources.evidence);
+        let result = self.store(context, package, &job, &product, sources.evidence, dependencies).await?;
+        Ok((result, standing))
     }
 
     async fn store(

@@ -157,7 +157,10 @@ impl IndexWriter<'_> {
             self.publish(architecture, &name, entry.blob).await?;
             self.publish(architecture, &format!("{name}.sigstore.json"), entry.provenance).await?;
             if let Some(tests) = entry.tests {
-                self.publish(architecture, &format!("{name}.tests.sigstore.json"), tests).await?;
+                // Tests that run later replace it.
+                let path = self.blobs.file(tests).await?;
+                let attestation = format!("{name}.tests.sigstore.json");
+                self.repository.replace_attestation(architecture, &attestation, &path).await?;
             }
         }
         Ok(())
@@ -276,6 +279,10 @@ mod tests {
     impl PackageRepository for Busy<'_> {
         async fn publish_package(&self, _: Architecture, name: &str, _: &Path) -> Result<(), PortError> {
             self.files.lock().unwrap().insert(name.to_owned());
+            Ok(())
+        }
+
+        async fn replace_attestation(&self, _: Architecture, _: &str, _: &Path) -> Result<(), PortError> {
             Ok(())
         }
 

@@ -6,7 +6,7 @@ use apk::{IndexEntry, Package};
 use async_trait::async_trait;
 use ports::{Condition, Digest, Key, Transaction, Write as StateWrite};
 use serde::{Deserialize, Serialize};
-use sign::{Statement, predicate};
+use sign::{ResourceDescriptor, Statement, predicate};
 
 use crate::package_build::{BuildResult, UnsignedPackage};
 use crate::packages::{Retry, send_due};
@@ -114,9 +114,11 @@ impl PackagePublish {
         for unsigned in &result.packages {
             signed.push(sign_package(context, result, unsigned).await?);
         }
-        let provenance = attest(context, &signed, predicate::PROVENANCE, &provenance::of_package(result)).await?;
-        let tests = match package_test::attestation(result) {
-            Some(tested) => Some(attest(context, &signed, predicate::TEST_RESULT, &tested).await?),
+        let subjects: Vec<_> = signed.iter().map(|signed| subject(&signed.entry, signed.blob)).collect();
+        let provenance = provenance::of_package(result);
+        let provenance = attest(context, subjects.clone(), predicate::PROVENANCE, &provenance).await?;
+        let tests = match package_test::attestation(result, &result.tests) {
+            Some(tested) => Some(attest(context, subjects, predicate::TEST_RESULT, &tested).await?),
             None => None,
         };
         let time = context.clock.now();
@@ -237,20 +239,23 @@ fn attach(
     Ok(package.index_entry())
 }
 
-/// Attests something of all the packages of a build.
-async fn attest(
+/// A package as attestations are about it.
+pub(crate) fn subject(entry: &IndexEntry, blob: Digest) -> ResourceDescriptor {
+    ResourceDescriptor::of(blob).named(entry.file_name())
+}
+
+/// Attests something of all the packages of a build. The answer is the sigstore bundle.
+pub(crate) async fn attest(
     context: &Context,
-    signed: &[Signed],
+    subjects: Vec<ResourceDescriptor>,
     predicate_type: &str,
     predicate: &impl Serialize,
 ) -> Result<Digest, StageError> {
     let failed = |error: &sign::Error| StageError::environment("attest the build")(error);
-    let Some(first) = signed.first() else {
+    if subjects.is_empty() {
         return Err(StageError::Rejected("the build made no package".to_owned()));
-    };
-    let mut statement = Statement::new(first.blob, predicate_type, predicate).map_err(|error| failed(&error))?;
-    statement.subject =
-        signed.iter().map(|signed| sign::ResourceDescriptor::of(signed.blob).named(signed.entry.file_name())).collect();
+    }
+    let statement = Statement::about(subjects, predicate_type, predicate).map_err(|error| failed(&error))?;
     let bundle = context.attestor.attest(&statement).await.map_err(|error| failed(&error))?;
     Ok(context.blobs.put(bundle).await?)
 }

@@ -6,13 +6,20 @@
 
 use apk::Architecture;
 use async_trait::async_trait;
-use ports::{Condition, Digest, Key, Transaction, Write};
+use ports::{Condition, Digest, Document, Key, Transaction, Write};
 use recipe::BuildPlan;
 use serde::{Deserialize, Serialize};
+use sign::predicate;
 
+use crate::package_build::BuildResult;
+use crate::package_publish::MAXIMUM_RESULT_BYTES;
 use crate::package_test::{PackageTestReport, PackageTestStatus, run_tests_of};
-use crate::record::{self, Event, LaterTests, RepositoryEntry, Untested};
-use crate::{Context, Outcome, Stage, StageError, load_package, repository, universes};
+use crate::record::{self, Event, LaterTests, PublishedPackage, RepositoryEntry, Unlisted, Untested};
+use crate::standing::published_key;
+use crate::{
+    Context, Outcome, Stage, StageError, load_package, package_index, package_publish, package_test, repository,
+    universes,
+};
 
 /// Runs the tests of a published version that have not run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -61,15 +68,15 @@ impl Stage for PackageTest {
         } else {
             transaction.put(key, condition, &untested)?;
         }
-        let known = context.state.get(&later_key(&self.package, &self.version, self.architecture)).await?;
-        let mut tests: Vec<PackageTestReport> = match &known {
-            Some(known) => known.decode::<LaterTests>()?.tests,
-            None => Vec::new(),
-        };
+        let later = later_key(&self.package, &self.version, self.architecture);
+        let known: Option<LaterTests> = context.state.get(&later).await?.as_ref().map(Document::decode).transpose()?;
+        let LaterTests { mut tests, mut replaced, .. } = known.unwrap_or_default();
         tests.retain(|test| reports.iter().all(|report| report.package != test.package));
         tests.extend(reports.iter().cloned());
-        let later = later_key(&self.package, &self.version, self.architecture);
-        transaction.put(later, Condition::Any, &LaterTests { time, tests })?;
+        if reports.iter().any(|report| report.status != PackageTestStatus::NotRun) {
+            replaced.extend(self.attest(context, &tests, &mut transaction).await?);
+        }
+        transaction.put(later, Condition::Any, &LaterTests { time, tests, replaced })?;
         let told = |report: &PackageTestReport| format!("the test of {}: {}", report.package, report.message);
         let failed: Vec<String> = of(PackageTestStatus::Failed).map(told).collect();
         let outcome = if failed.is_empty() {
@@ -92,6 +99,56 @@ impl Stage for PackageTest {
         context.state.commit(transaction).await?;
         Ok(outcome)
     }
+}
+
+impl PackageTest {
+    /// Attests what all tests of the version have come to by now, those of its build included, and
+    /// adds to the transaction that this is published in the place of the attestation before. The
+    /// answer is that one, if there was one.
+    async fn attest(
+        &self,
+        context: &Context,
+        later: &[PackageTestReport],
+        transaction: &mut Transaction,
+    ) -> Result<Option<Digest>, StageError> {
+        let key = published_key(&self.package, &self.version, self.architecture);
+        let published = context.state.get(&key).await?;
+        let Some(published) = published.as_ref().map(Document::decode::<PublishedPackage>).transpose()? else {
+            return Err(StageError::Rejected(format!("{} {} is not published", self.package, self.version)));
+        };
+        let result: BuildResult = context.load("build result", published.build, MAXIMUM_RESULT_BYTES).await?;
+        let Some(tested) = package_test::attestation(&result, &with_later(result.tests.clone(), later)) else {
+            return Ok(None);
+        };
+        let mut entries = Vec::new();
+        for name in published.packages.keys() {
+            let key = Key::new(record::repository(self.architecture), format!("{name}={}", self.version));
+            if let Some(document) = context.state.get(&key).await? {
+                entries.push((document.key.clone(), document.revision, document.decode::<RepositoryEntry>()?));
+            }
+        }
+        let subjects = entries.iter().map(|(_, _, entry)| package_publish::subject(&entry.entry, entry.blob)).collect();
+        let bundle = package_publish::attest(context, subjects, predicate::TEST_RESULT, &tested).await?;
+        let before = entries.iter().find_map(|(_, _, entry)| entry.tests);
+        for (key, revision, entry) in entries {
+            let entry = RepositoryEntry { tests: Some(bundle), ..entry };
+            transaction.put(key, Condition::Revision(revision), &entry)?;
+        }
+        let packages = published.packages.into_keys().collect();
+        let unlisted = Unlisted { package: self.package.clone(), version: self.version.clone(), packages };
+        package_index::announce(transaction, self.architecture, &unlisted, context.clock.now())?;
+        Ok(before)
+    }
+}
+
+/// The reports of a build, those of later runs in their places.
+pub(crate) fn with_later(mut tests: Vec<PackageTestReport>, later: &[PackageTestReport]) -> Vec<PackageTestReport> {
+    for test in &mut tests {
+        if let Some(later) = later.iter().find(|later| later.package == test.package) {
+            *test = later.clone();
+        }
+    }
+    tests
 }
 
 /// Adds to the transaction that publishes a version that some of its tests have not run.

@@ -241,24 +241,29 @@ async fn run(
     }
 }
 
-/// What the tests of a build came to (in-toto test-result v0.1), unless none has run. Tests are named
-/// by their packages; one that could not run is warned of.
-pub(crate) fn attestation(result: &BuildResult) -> Option<TestResult> {
+/// What the tests of a build's packages came to (in-toto test-result v0.1), unless none has run.
+/// Tests are named by their packages; one that could not run is warned of.
+pub(crate) fn attestation(result: &BuildResult, reports: &[PackageTestReport]) -> Option<TestResult> {
     let of = |status: PackageTestStatus| {
-        let reports = result.tests.iter().filter(|report| report.status == status);
+        let reports = reports.iter().filter(|report| report.status == status);
         reports.map(|report| report.package.clone()).collect::<Vec<_>>()
     };
     let (passed, warned) = (of(PackageTestStatus::Passed), of(PackageTestStatus::NotRun));
-    if passed.is_empty() {
+    let failed = of(PackageTestStatus::Failed);
+    if passed.is_empty() && failed.is_empty() {
         return None;
     }
     Some(TestResult {
-        result: if warned.is_empty() { TestOutcome::Passed } else { TestOutcome::Warned },
+        result: match (failed.is_empty(), warned.is_empty()) {
+            (false, _) => TestOutcome::Failed,
+            (true, false) => TestOutcome::Warned,
+            (true, true) => TestOutcome::Passed,
+        },
         configuration: vec![ResourceDescriptor::of(result.text).named(format!("{}.yaml", result.package))],
         url: None,
         passed_tests: passed,
         warned_tests: warned,
-        failed_tests: of(PackageTestStatus::Failed),
+        failed_tests: failed,
     })
 }
 

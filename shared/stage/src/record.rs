@@ -179,7 +179,8 @@ pub struct RepositoryEntry {
     pub definition: String,
     /// Its provenance: a sigstore bundle.
     pub provenance: Digest,
-    /// What came of its definition's tests: a sigstore bundle, where one has run.
+    /// What came of its definition's tests: a sigstore bundle, where one has run. Tests that run
+    /// later replace it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tests: Option<Digest>,
 }
@@ -210,12 +211,15 @@ pub struct Untested {
 }
 
 /// What came of tests that ran after their version was published.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LaterTests {
     /// When the last of them ran.
     pub time: Timestamp,
     /// One report per package; those of the build hold for the others.
     pub tests: Vec<crate::PackageTestReport>,
+    /// The attestations that theirs has replaced, the newest last; the bytes are kept.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub replaced: Vec<Digest>,
 }
 
 /// That a version was published or withdrawn; the document's revision counts how often.

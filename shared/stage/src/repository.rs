@@ -19,6 +19,15 @@ pub trait PackageRepository: Send + Sync {
     /// Makes a signed package available under its file name. Repeating it is free.
     async fn publish_package(&self, architecture: Architecture, file_name: &str, path: &Path) -> Result<(), PortError>;
 
+    /// Puts a file that is about a package in the place of an older one. Clients see the old or the
+    /// new one.
+    async fn replace_attestation(
+        &self,
+        architecture: Architecture,
+        file_name: &str,
+        path: &Path,
+    ) -> Result<(), PortError>;
+
     /// Replaces the signed index. Clients see the old or the new one.
     async fn publish_index(&self, architecture: Architecture, archive: &[u8]) -> Result<(), PortError>;
 }
@@ -64,6 +73,21 @@ impl PackageRepository for FolderRepository {
                 }
                 other => other.map_err(failed),
             }
+        })
+        .await?
+    }
+
+    async fn replace_attestation(
+        &self,
+        architecture: Architecture,
+        file_name: &str,
+        path: &Path,
+    ) -> Result<(), PortError> {
+        let target = self.folder(architecture)?.join(file_name);
+        let path = path.to_owned();
+        tokio::task::spawn_blocking(move || {
+            let bytes = std::fs::read(&path).map_err(|source| PortError::File { action: "read", path, source })?;
+            write_atomically(&target, &bytes)
         })
         .await?
     }

@@ -11,7 +11,7 @@ use recipe::{
 use serde::{Deserialize, Serialize};
 use upstream::{Chosen, GitAddress, SourceUri};
 
-use crate::authenticity::{DefaultPolicy, Subject, Verdict, policy_of, prove};
+use crate::authenticity::{DefaultPolicy, Origin, Subject, Verdict, fetched, policy_of, prove};
 use crate::record::{Event, FurtherSource, Upstream};
 use crate::rules::releases::{Releases, Republished};
 use crate::upstream_check::{releases_key, upstream_key};
@@ -134,9 +134,8 @@ impl Release<'_> {
         let authenticity = if asks {
             let checkout = build_sources::checkout(self.source, git, &commit);
             let checkout = checkout.map_err(|error| classify("read the source", &error))?;
-            let fetched = self.context.upstreams.fetch_git(&checkout).await;
-            let fetched = fetched.map_err(|error| classify("fetch the source", &error))?;
-            Some(self.prove(&fetched.path, &fetched.sha256, &fetched.file_name, &fetched.evidence).await?)
+            let tree = fetched(self.context, self.origin(), self.context.upstreams.fetch_git(&checkout).await).await?;
+            Some(self.prove(&tree.path, &tree.sha256, &tree.file_name, &tree.evidence).await?)
         } else {
             None
         };
@@ -151,20 +150,18 @@ impl Release<'_> {
 
     /// A package of an ecosystem, which proves it before the policy is asked.
     async fn package(&self) -> Result<Found, StageError> {
-        let fetched = self.context.upstreams.fetch(&watch::parse(self.source)?, None).await;
-        let fetched = fetched.map_err(|error| classify("fetch the source", &error))?;
-        let verdict = self.prove(&fetched.path, &fetched.sha256, &fetched.file_name, &fetched.evidence).await?;
-        let evidence =
-            serde_json::to_value(&fetched.evidence).map_err(|error| StageError::Rejected(error.to_string()))?;
-        let checksum = NewChecksum::Sha256(fetched.sha256);
+        let result = self.context.upstreams.fetch(&watch::parse(self.source)?, None).await;
+        let file = fetched(self.context, self.origin(), result).await?;
+        let verdict = self.prove(&file.path, &file.sha256, &file.file_name, &file.evidence).await?;
+        let evidence = serde_json::to_value(&file.evidence).map_err(|error| StageError::Rejected(error.to_string()))?;
+        let checksum = NewChecksum::Sha256(file.sha256);
         Ok(Found { checksum, basis: Basis::Proved, evidence, authenticity: Some(verdict) })
     }
 
     /// A plain address, of which nothing but the policy says that its bytes are upstream's.
     async fn address(&self) -> Result<Found, StageError> {
         let source: SourceUri = watch::parse(self.source)?;
-        let found = self.context.upstreams.compute(&source).await;
-        let found = found.map_err(|error| classify("fetch the source", &error))?;
+        let found = fetched(self.context, self.origin(), self.context.upstreams.compute(&source).await).await?;
         let url = self.source.uri.clone();
         let declared = upstream::Evidence::Declared { url, sha256: found.sha256.clone(), sha512: None };
         let verdict = self.prove(&found.path, &found.sha256, &found.file_name, &declared).await?;
@@ -188,8 +185,13 @@ impl Release<'_> {
         file_name: &str,
         evidence: &upstream::Evidence,
     ) -> Result<Verdict, StageError> {
-        let Self { context, package, version, source, first } = *self;
-        prove(context, Subject { package, version, first, uri: &source.uri, path, sha256, file_name, evidence }).await
+        prove(self.context, Subject { origin: self.origin(), path, sha256, file_name, evidence }).await
+    }
+
+    /// The source, of whose new version the definition states nothing yet.
+    fn origin(&self) -> Origin<'_> {
+        let Self { package, version, source, first, .. } = *self;
+        Origin { package, version, first, uri: &source.uri, expected: None }
     }
 }
 

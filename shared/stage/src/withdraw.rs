@@ -9,11 +9,11 @@ use serde::Serialize;
 
 use crate::abi::{self, build_result};
 use crate::image_plan::Plan;
-use crate::package_retest::later_key;
+use crate::package_retest::{later_key, with_later};
 use crate::record::{self, Event, Failure, LaterTests, PublishedPackage, Withdrawal};
 use crate::reproducible::reproducible_key;
 use crate::{
-    Context, ImagePlan, PackageTestReport, ReleaseStatus, Reproducibility, SourceEvidence, Stage, StageError,
+    Context, ImagePlan, PackageTestReport, Refused, ReleaseStatus, Reproducibility, SourceEvidence, Stage, StageError,
     package_index, releases, repository,
 };
 
@@ -203,12 +203,7 @@ pub async fn package_versions(context: &Context, package: &str) -> Result<Vec<Pa
         let mut build = build_result(context, one.build).await?;
         let later = later_key(package, &one.version, one.architecture);
         if let Some(document) = context.state.get(&later).await? {
-            for later in document.decode::<LaterTests>()?.tests {
-                let earlier = build.tests.iter_mut().find(|test| test.package == later.package);
-                if let Some(earlier) = earlier {
-                    *earlier = later;
-                }
-            }
+            build.tests = with_later(build.tests, &document.decode::<LaterTests>()?.tests);
         }
         let again = context.state.get(&reproducible_key(package, &one.version, one.architecture)).await?;
         versions.push(PackageVersion {
@@ -239,6 +234,17 @@ pub async fn package_failures(context: &Context, package: &str) -> Result<Vec<(S
         Ok((subject, document.decode()?))
     });
     failures.collect()
+}
+
+/// What is known of a definition's sources that were refused, the last of each version, oldest first.
+///
+/// # Errors
+/// When the state can't be read.
+pub async fn package_refusals(context: &Context, package: &str) -> Result<Vec<Refused>, StageError> {
+    let documents = context.state.list_all(&record::package(package), "refused#").await?;
+    let mut refused = documents.iter().map(ports::Document::decode).collect::<Result<Vec<Refused>, _>>()?;
+    refused.sort_by_key(|one| one.time);
+    Ok(refused)
 }
 
 async fn published(context: &Context, package: &str) -> Result<Vec<PublishedPackage>, StageError> {

@@ -1,6 +1,6 @@
 //! The crate's error type.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::rate_limit::Lifted;
 
@@ -173,6 +173,8 @@ pub enum Error {
         url: String,
         /// What was found instead.
         reason: String,
+        /// Where the bytes lie that were refused, until whoever keeps evidence takes them away.
+        kept: Option<PathBuf>,
     },
     /// No signature on a document is valid by a key of the keyring.
     #[error("{url}: no valid signature by a key of the keyring: {}", reasons.join("; "))]
@@ -181,6 +183,8 @@ pub enum Error {
         url: String,
         /// For each signature, why it doesn't count.
         reasons: Vec<String>,
+        /// Where the bytes lie that were refused, until whoever keeps evidence takes them away.
+        kept: Option<PathBuf>,
     },
     /// A signed release file lacks a field or holds a bad one.
     #[error("{url}: {reason}")]
@@ -213,6 +217,8 @@ pub enum Error {
         expected: String,
         /// Found digest, lower-case hexadecimal.
         found: String,
+        /// Where the bytes lie that were refused, where there were any, until whoever keeps evidence takes them away.
+        kept: Option<PathBuf>,
     },
     /// A file can't be proved by what its registry states of it, or is proved to be another.
     #[error("{what}: not proved: {reason}")]
@@ -221,6 +227,8 @@ pub enum Error {
         what: String,
         /// What is missing or wrong.
         reason: String,
+        /// Where what states it lies, until whoever keeps evidence takes them away.
+        kept: Option<PathBuf>,
     },
     /// Bytes don't have the length that the signed index states.
     #[error("{what}: size mismatch: expected {expected} bytes, found {found}")]
@@ -231,6 +239,8 @@ pub enum Error {
         expected: u64,
         /// Found length in bytes.
         found: u64,
+        /// Where the bytes lie that were refused, until whoever keeps evidence takes them away.
+        kept: Option<PathBuf>,
     },
     /// A package index can't be read.
     #[error("{url}: line {line}: {reason}")]
@@ -297,6 +307,48 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether what was fetched is another than was stated or signed, or its chain of proof is
+    /// broken; not that it can't be had, or was asked for wrongly.
+    pub fn is_unauthentic(&self) -> bool {
+        matches!(
+            self,
+            Self::Digest { .. }
+                | Self::Size { .. }
+                | Self::GitCommit { .. }
+                | Self::Unproved { .. }
+                | Self::Unsigned { .. }
+                | Self::Signature { .. }
+                | Self::Release { .. }
+                | Self::Expired { .. }
+                | Self::TooLarge { .. }
+        )
+    }
+
+    /// The file that was refused, or that states what can't be proved, where it was kept: what it was
+    /// fetched as, and its place.
+    pub fn kept(&self) -> Option<(&str, &Path)> {
+        match self {
+            Self::Digest { what, kept, .. } | Self::Size { what, kept, .. } | Self::Unproved { what, kept, .. } => {
+                Some((what, kept.as_deref()?))
+            }
+            Self::Unsigned { url, kept, .. } | Self::Signature { url, kept, .. } => Some((url, kept.as_deref()?)),
+            _ => None,
+        }
+    }
+
+    /// The same error, with the place of the file that was refused.
+    pub(crate) fn keeping(mut self, path: PathBuf) -> Self {
+        match &mut self {
+            Self::Digest { kept, .. }
+            | Self::Size { kept, .. }
+            | Self::Unproved { kept, .. }
+            | Self::Unsigned { kept, .. }
+            | Self::Signature { kept, .. } => *kept = Some(path),
+            _ => {}
+        }
+        self
+    }
+
     /// The error of a request that several callers shared, for one of them.
     pub(crate) fn shared(&self) -> Self {
         match self {

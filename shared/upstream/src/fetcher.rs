@@ -73,6 +73,17 @@ pub(crate) struct Expected {
     pub(crate) size: Option<u64>,
 }
 
+impl Expected {
+    /// Compares with what was found; the SHA-512 counts where one is expected.
+    fn check(&self, what: &str, size: u64, sha256: &str, sha512: &str) -> Result<()> {
+        if let Some(expected) = self.size.filter(|expected| *expected != size) {
+            return Err(Error::Size { what: what.to_owned(), expected, found: size, kept: None });
+        }
+        check_digest(what, self.sha256.as_deref(), sha256)?;
+        check_digest(what, self.sha512.as_deref(), sha512)
+    }
+}
+
 /// A small response held in memory.
 #[derive(Debug, Clone)]
 pub struct Document {
@@ -200,9 +211,9 @@ impl Fetcher {
         self.attempt(url, || async { read_body(self.send(url, request()).await?, url, limit).await }).await
     }
 
-    /// Downloads a file of at most `limit` bytes into `blobs`, hashing it on the way. Nothing is
-    /// kept unless it has the expected digest and size. A file that is already there with the
-    /// expected digest is not asked for again.
+    /// Downloads a file of at most `limit` bytes into `blobs`, hashing it on the way. One that has
+    /// not the expected digest and size is kept apart, as evidence that the error leads to. A file
+    /// that is already there with the expected digest is not asked for again.
     pub(crate) async fn download(&self, url: &str, limit: u64, expected: &Expected, blobs: &BlobStore) -> Result<Blob> {
         let turn = self.turn(url);
         let _held = turn.lock().await;
@@ -253,13 +264,13 @@ impl Fetcher {
             }
         };
         let size = receive(response, url, limit, &mut file, &mut hashes).await?;
-        if let Some(expected) = expected.size.filter(|expected| *expected != size) {
-            return Err(Error::Size { what: url.to_owned(), expected, found: size }.into());
-        }
         let sha256 = hex::encode(hash.finalize());
-        check_digest(url, expected.sha256.as_deref(), &sha256)?;
-        if let Some(hash) = long_hash {
-            check_digest(url, expected.sha512.as_deref(), &hex::encode(hash.finalize()))?;
+        let sha512 = long_hash.map(|hash| hex::encode(hash.finalize())).unwrap_or_default();
+        if let Err(error) = expected.check(url, size, &sha256, &sha512) {
+            let path = blobs.refused(&sha256);
+            let error = error.keeping(path.clone());
+            run_blocking(move || store::keep_in_folder(file, &path)).await?;
+            return Err(error.into());
         }
         let path = blobs.path(&sha256);
         let target = path.clone();
@@ -352,6 +363,7 @@ pub(crate) fn check_digest(what: &str, expected: Option<&str>, found: &str) -> R
             algorithm: if found.len() == SHA512_DIGITS { "sha512" } else { "sha256" },
             expected: expected.to_owned(),
             found: found.to_owned(),
+            kept: None,
         }),
         _ => Ok(()),
     }

@@ -7,6 +7,7 @@ mod signatures;
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use jiff::Timestamp;
 use reqwest::Url;
 use reqwest::header::{ACCEPT, HeaderMap, HeaderValue};
@@ -20,7 +21,7 @@ use crate::fetcher::Expected;
 use crate::filter::Candidate;
 use crate::provider::{Context, Evidence, Obtained, Provider};
 use crate::source::{PackageUrl, SourceUri};
-use crate::store::read_bounded;
+use crate::store::{keep_refused, read_bounded};
 
 const LONGEST_DOCUMENT: u64 = 64 * 1024 * 1024;
 const LONGEST_KEYS: u64 = 1024 * 1024;
@@ -72,6 +73,7 @@ struct Distribution {
 
 struct Document {
     url: Url,
+    bytes: Bytes,
     sha256: String,
     package: Package,
 }
@@ -96,7 +98,7 @@ impl Npm {
             Error::Status { url, status: 404, .. } => Error::UnknownPackage { package: name.to_owned(), place: url },
             other => other,
         })?;
-        Ok(Document { package: read(&url, &document.bytes)?, sha256: document.sha256, url })
+        Ok(Document { package: read(&url, &document.bytes)?, bytes: document.bytes, sha256: document.sha256, url })
     }
 
     /// When a version was published, which only the whole document says.
@@ -159,7 +161,7 @@ fn unproved(name: &str, version: &str, refusal: Refusal) -> Error {
         Refusal::Undated => "its key has expired, and the registry doesn't say when it was published".to_owned(),
         Refusal::Bad(reason) => reason,
     };
-    Error::Unproved { what: format!("{name}@{version}"), reason }
+    Error::Unproved { what: format!("{name}@{version}"), reason, kept: None }
 }
 
 /// The id of the key of `keys`, a document as registries answer at `/-/npm/v1/keys`, that signed the
@@ -176,7 +178,7 @@ pub fn npm_signer(origin: &std::path::Path, keys: &[u8], evidence: &Evidence, no
     }
     let Evidence::Npm { package, version, integrity, signatures, published, .. } = evidence else {
         let reason = "it is no npm package".to_owned();
-        return Err(Error::Unproved { what: "the source".to_owned(), reason });
+        return Err(Error::Unproved { what: "the source".to_owned(), reason, kept: None });
     };
     verify(&keys.keys, signatures, &format!("{package}@{version}:{integrity}"), *published, now)
         .map_err(|refusal| unproved(package, version, refusal))
@@ -220,14 +222,35 @@ impl Provider for Npm {
         let (name, package) = package(source)?;
         let wanted = package.required_version()?;
         let document = self.document(&name).await?;
+        let file_name = format!("{}-{wanted}.tgz", package.name());
+        match self.fetch_listed(&document, &name, wanted, file_name, expected).await {
+            Err(error @ Error::Unproved { .. }) => {
+                Err(error.keeping(keep_refused(&self.context.cache, &document.bytes)?))
+            }
+            other => other,
+        }
+    }
+}
+
+impl Npm {
+    /// Fetches a version by what the package's document states of it.
+    async fn fetch_listed(
+        &self,
+        document: &Document,
+        name: &str,
+        wanted: &str,
+        file_name: String,
+        expected: Option<&str>,
+    ) -> Result<Obtained> {
         let versions = &document.package.versions;
         let manifest = versions.get(wanted).ok_or_else(|| Error::UnknownVersion {
-            package: name.clone(),
+            package: name.to_owned(),
             version: wanted.to_owned(),
             place: document.url.to_string(),
             available: newest(versions.keys()),
         })?;
-        let refuse = |reason: &str| Error::Unproved { what: format!("{name}@{wanted}"), reason: reason.to_owned() };
+        let refuse =
+            |reason: &str| Error::Unproved { what: format!("{name}@{wanted}"), reason: reason.to_owned(), kept: None };
         let integrity = manifest.dist.integrity.as_deref();
         let integrity = integrity.ok_or_else(|| refuse("the registry states no integrity, only a SHA-1 at most"))?;
         let (sha512, _) =
@@ -236,7 +259,7 @@ impl Provider for Npm {
         if signatures.len() > MOST_SIGNATURES {
             return Err(refuse("the registry states more signatures than one version has"));
         }
-        let (signed_by, published) = self.signer(&name, wanted, integrity, signatures).await?;
+        let (signed_by, published) = self.signer(name, wanted, integrity, signatures).await?;
         let url = document.url.join(&manifest.dist.tarball).ok();
         let url = url.filter(|url| matches!(url.scheme(), "http" | "https"));
         let url = url.ok_or_else(|| refuse("what it calls its tarball is not the address of a file"))?;
@@ -245,9 +268,9 @@ impl Provider for Npm {
         let blob = self.context.fetcher.download(url.as_str(), LONGEST_TARBALL, &expected, blobs).await?;
         Ok(Obtained {
             size: blob.size,
-            file_name: format!("{}-{wanted}.tgz", package.name()),
+            file_name,
             evidence: Evidence::Npm {
-                package: name.clone(),
+                package: name.to_owned(),
                 version: wanted.to_owned(),
                 document_sha256: document.sha256.clone(),
                 integrity: integrity.to_owned(),

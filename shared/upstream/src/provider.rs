@@ -45,8 +45,8 @@ pub trait Provider: Send + Sync {
     async fn candidates(&self, source: &SourceUri) -> Result<Vec<Candidate>>;
 
     /// Fetches the version that `source` names and proves it. `expected` is the SHA-256 that the
-    /// bytes must have, in lower-case hexadecimal (of a plain address it may be the SHA-512);
-    /// nothing is kept when they don't.
+    /// bytes must have, in lower-case hexadecimal (of a plain address it may be the SHA-512); bytes
+    /// that don't are kept apart, as evidence that the error leads to.
     async fn fetch(&self, source: &SourceUri, expected: Option<&str>) -> Result<Obtained>;
 
     /// The signature that upstream made of the version's source with this SHA-256, where the

@@ -49,27 +49,6 @@ pub(crate) fn is_hex(text: &str) -> bool {
 /// Digits of a SHA-512 in hexadecimal, by which it is told from a SHA-256.
 pub(crate) const SHA512_DIGITS: usize = 128;
 
-/// SHA-512 of a file, lower-case hexadecimal.
-pub(crate) fn sha512_of(path: &Path) -> Result<String> {
-    let mut file = File::open(path).map_err(Error::io("open", path))?;
-    let mut hash = Sha512::new();
-    std::io::copy(&mut file, &mut HashWriter(&mut hash)).map_err(Error::io("read", path))?;
-    Ok(hex::encode(hash.finalize()))
-}
-
-struct HashWriter<'h>(&'h mut Sha512);
-
-impl Write for HashWriter<'_> {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.update(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
 /// Makes the folder and those above it.
 pub(crate) fn make_folder(path: &Path) -> Result<()> {
     fs::create_dir_all(path).map_err(Error::io("create", path))
@@ -89,6 +68,12 @@ pub(crate) fn keep(file: NamedTempFile, path: &Path) -> Result<()> {
     file.as_file().sync_all().map_err(Error::io("sync", path))?;
     file.persist(path).map_err(|error| Error::io("rename into place", path)(error.error))?;
     Ok(())
+}
+
+/// [`keep`] in a folder that is made when it isn't there.
+pub(crate) fn keep_in_folder(file: NamedTempFile, path: &Path) -> Result<()> {
+    make_folder(path.parent().unwrap_or_else(|| Path::new(".")))?;
+    keep(file, path)
 }
 
 /// Writes `bytes` to `path` so that a reader sees the old content or the new, never a part.
@@ -112,6 +97,16 @@ pub(crate) fn read_bounded(path: &Path, limit: u64) -> Result<Option<Vec<u8>>> {
         return Err(Error::TooLarge { url: path.display().to_string(), limit });
     }
     Ok(Some(bytes))
+}
+
+/// Folder of a cache for what was refused.
+const REFUSED: &str = "refused";
+
+/// Keeps a document that was refused in a cache, as evidence.
+pub(crate) fn keep_refused(cache: &Path, bytes: &[u8]) -> Result<PathBuf> {
+    let path = cache.join(REFUSED).join(sha256_hex(bytes));
+    write_atomically(&path, bytes)?;
+    Ok(path)
 }
 
 /// Fetched files, each named by its SHA-256 in lower-case hexadecimal.
@@ -140,6 +135,12 @@ impl BlobStore {
 
     pub(crate) fn path(&self, sha256: &str) -> PathBuf {
         self.folder.join(sha256)
+    }
+
+    /// Where a file is kept that is not what it must be: beside the store, so that nothing takes it
+    /// for a source.
+    pub(crate) fn refused(&self, sha256: &str) -> PathBuf {
+        self.folder.with_file_name(REFUSED).join(sha256)
     }
 
     /// The stored file with this digest, after hashing its bytes again. A file whose bytes have

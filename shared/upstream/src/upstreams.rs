@@ -320,8 +320,9 @@ impl Upstreams {
         tracing::debug!(provider = provider.name(), %source, sha256 = obtained.sha256, "fetched");
         if let Some(expected) = &sha512 {
             let path = self.context.blobs.path(&obtained.sha256);
-            let found = run_blocking(move || store::sha512_of(&path)).await?;
-            check_digest(&obtained.file_name, Some(expected), &found)?;
+            let kept = path.clone();
+            let found = run_blocking(move || store::sha512_hex(&path)).await?;
+            check_digest(&obtained.file_name, Some(expected), &found).map_err(|error| error.keeping(kept))?;
         }
         self.remember(&record, identity, obtained, sha512).await
     }

@@ -418,9 +418,11 @@ async fn damaged_source_archives_leave_nothing_behind() {
     assert!(matches!(error, Error::TooLarge { .. }), "{error}");
     let mut bytes = content("1.1", 2_000);
     bytes[15] ^= 1;
-    bench.archive.fail(TARBALL, Fault::Replace(bytes));
+    bench.archive.fail(TARBALL, Fault::Replace(bytes.clone()));
     let error = bench.fetch().await.unwrap_err();
-    assert!(matches!(error, Error::Digest { .. }), "{error}");
+    assert!(matches!(error, Error::Digest { .. }) && error.is_unauthentic(), "{error}");
+    // Apart from the sources, as evidence.
+    assert_eq!(std::fs::read(error.kept().unwrap().1).unwrap(), bytes);
     assert_eq!(bench.kept(), 0);
     bench.archive.heal();
     bench.fetch().await.unwrap();

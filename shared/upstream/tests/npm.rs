@@ -195,6 +195,9 @@ async fn what_is_not_proved_is_not_kept() {
         let error = bench.fetch("1.1.0").await.unwrap_err();
         let unproved = matches!(&error, Error::Unproved { .. } | Error::Digest { .. });
         assert!(unproved && error.to_string().contains(reason), "{reason}: {error}");
+        let kept = std::fs::read(error.kept().unwrap().1).unwrap();
+        let document = json!({ "versions": { "1.1.0": stated } }).to_string();
+        assert!(kept == TARBALL || kept == document.as_bytes(), "{reason}");
     }
     let kept = std::fs::read_dir(bench.cache.path().join("sources")).map_or(0, Iterator::count);
     assert_eq!(kept, 0);

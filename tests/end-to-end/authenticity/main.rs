@@ -11,6 +11,7 @@
 
 mod builds;
 mod git_tags;
+mod kinds;
 mod plain;
 mod watch;
 

@@ -182,7 +182,7 @@ impl<'a> Judge<'a> {
             Some(tag) => (ObjectKind::Tag, format!("tag `{tag}`")),
             None => (ObjectKind::Commit, format!("commit {commit}")),
         };
-        self.keep(format!("{} ({what})", self.subject.uri), &object, files);
+        self.keep(format!("{} ({what})", self.subject.origin.uri), &object, files);
         Ok(verify_git(kind, &object, commit, tag.as_deref(), &keys, now)?)
     }
 
@@ -274,12 +274,12 @@ impl<'a> Judge<'a> {
     }
 
     fn source(&self) -> Result<SourceUri, Short> {
-        self.subject.uri.parse().map_err(|error: upstream::Error| Short::Absent(chain(&error)))
+        self.subject.origin.uri.parse().map_err(|error: upstream::Error| Short::Absent(chain(&error)))
     }
 
     /// Folder and file of the source's address.
     fn parts(&self) -> (&str, &str) {
-        let uri = self.subject.uri.split(['?', '#']).next().unwrap_or_default();
+        let uri = self.subject.origin.uri.split(['?', '#']).next().unwrap_or_default();
         uri.rsplit_once('/').unwrap_or(("", uri))
     }
 
@@ -292,10 +292,10 @@ impl<'a> Judge<'a> {
     ) -> Result<Vec<u8>, Short> {
         let (folder, file) = self.parts();
         let values = [
-            ("${uri}", self.subject.uri),
+            ("${uri}", self.subject.origin.uri),
             ("${folder}", folder),
             ("${file}", file),
-            ("${version}", self.subject.version),
+            ("${version}", self.subject.origin.version),
         ];
         let address = values.iter().fold(template.value.clone(), |text, (name, value)| text.replace(name, value));
         let url = match address.parse() {

@@ -41,8 +41,8 @@ pub(super) fn load(paths: &[PathBuf]) -> Result<Keyring> {
 /// could sign at the time of signing and is neither revoked nor expired `now`.
 pub(super) fn verify(keyring: &Keyring, url: &str, document: &[u8], now: Timestamp) -> Result<ClearSigned> {
     verify_clear_signed(keyring, document, Judged::Now, now).map_err(|error| match error {
-        authenticity::Error::Signature { reasons, .. } => Error::Signature { url: url.to_owned(), reasons },
-        authenticity::Error::Malformed { reason, .. } => Error::Unsigned { url: url.to_owned(), reason },
-        other => Error::Unsigned { url: url.to_owned(), reason: other.to_string() },
+        authenticity::Error::Signature { reasons, .. } => Error::Signature { url: url.to_owned(), reasons, kept: None },
+        authenticity::Error::Malformed { reason, .. } => Error::Unsigned { url: url.to_owned(), reason, kept: None },
+        other => Error::Unsigned { url: url.to_owned(), reason: other.to_string(), kept: None },
     })
 }

@@ -147,14 +147,19 @@ impl Debian {
                         "the archive has no `InRelease` for the suite `{name}`; an unsigned \
                          `Release` is not trusted"
                     ),
+                    kept: None,
                 });
             }
             other => other?,
         };
         let now = (self.context.clock)();
         let keyring = self.keyring(archive).await?;
-        let (bytes, of) = (document.bytes, url.clone());
-        let verified = run_blocking(move || keyring::verify(&keyring, &of, &bytes, now)).await?;
+        let (bytes, of, cache) = (document.bytes, url.clone(), self.context.cache.clone());
+        let verified = run_blocking(move || match keyring::verify(&keyring, &of, &bytes, now) {
+            Err(error) => Err(error.keeping(store::keep_refused(&cache, &bytes)?)),
+            verified => verified,
+        })
+        .await?;
         let honour_expiry = !self.options.allow_expired;
         let release = Release::parse(&url, &verified.text, name, now, honour_expiry)?;
         let seen = self.folder().join(format!("seen-{}", sha256_hex(url.as_bytes())));
