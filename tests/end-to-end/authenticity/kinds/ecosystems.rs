@@ -35,15 +35,17 @@ fn case(name: &str, uri: &str, bytes: &[u8], policy: Option<(&'static str, &str)
 /// place in `path`) and with another digest than the definition's in the registry's own statement
 /// (`restated`); and a plain address, of which the ecosystem proves nothing.
 fn digests(table: &mut Table, kind: &str, uri: impl Fn(&str) -> String, path: impl Fn(&str) -> String) {
-    let (bytes, other) = (source("1.0"), source("9.9"));
+    // Each has bytes of its own: what is in the store is not asked for again.
     let (good, altered, restated) = (format!("{kind}-good"), format!("{kind}-altered"), format!("{kind}-restated"));
-    table.factory.archive.fail(&path(&altered), Fault::Replace(resized(&bytes)));
     let named = vec![("name", json!(kind))];
-    table.add(case(&good, &uri(&good), &bytes, Some(("required", kind)), taken(kind, named)));
-    let mismatch = refused(kind, "mismatch", vec![resized(&bytes)]);
+    table.add(case(&good, &uri(&good), &source(&good), Some(("required", kind)), taken(kind, named)));
+    let (bytes, replaced) = (source(&altered), resized(&source(&altered)));
+    table.factory.archive.fail(&path(&altered), Fault::Replace(replaced.clone()));
+    let mismatch = refused(kind, "mismatch", vec![replaced]);
     table.add(case(&altered, &uri(&altered), &bytes, Some(("preferred", kind)), mismatch));
-    let mismatch = refused("expected-sha256", &sha256_hex(&bytes), Vec::new());
-    table.add(case(&restated, &uri(&restated), &other, None, mismatch));
+    let mismatch = refused("expected-sha256", &sha256_hex(&source(&restated)), Vec::new());
+    table.add(case(&restated, &uri(&restated), &source("9.9"), None, mismatch));
+    let bytes = source("1.0");
     let address = table.put(kind, "source-1.0.tar.gz", &bytes);
     let reason = "no ecosystem that proves it";
     let missing = refused(kind, reason, vec![bytes.clone()]);
@@ -63,7 +65,7 @@ fn resized(bytes: &[u8]) -> Vec<u8> {
 pub fn debian(table: &mut Table) {
     for name in ["debian-archive-good", "debian-archive-altered", "debian-archive-restated"] {
         let file = format!("{name}_1.0.orig.tar.gz");
-        table.factory.archive.add_source(name, "1.0-1", &file, source("1.0"));
+        table.factory.archive.add_source(name, "1.0-1", &file, source(name));
     }
     table.factory.archive.publish();
     let uri = |name: &str| format!("pkg:deb/debian/{name}@1.0?arch=source");
@@ -83,14 +85,15 @@ pub fn unsigned_debian(table: &mut Table) {
 }
 
 pub fn crates(table: &mut Table) {
-    let (archive, bytes) = (table.factory.archive.clone(), source("1.0"));
+    let archive = table.factory.archive.clone();
     archive.put("index/config.json", format!(r#"{{"dl": "{}/crates"}}"#, table.factory.upstream()));
     for name in ["crates-index-good", "crates-index-altered", "crates-index-restated"] {
+        let bytes = source(name);
         let line = json!({
             "name": name, "vers": "1.0.0", "deps": [], "cksum": sha256_hex(&bytes), "features": {}, "yanked": false,
         });
         archive.put(&format!("index/cr/at/{name}"), line.to_string());
-        archive.put(&format!("crates/{name}/1.0.0/download"), bytes.clone());
+        archive.put(&format!("crates/{name}/1.0.0/download"), bytes);
     }
     let uri = |name: &str| format!("pkg:cargo/{name}@1.0.0");
     digests(table, "crates-index", uri, |name| format!("crates/{name}/1.0.0/download"));
@@ -118,7 +121,7 @@ fn project(table: &Table, name: &str, file: &str, bytes: &[u8], provenance: Opti
 
 pub fn pypi(table: &mut Table) {
     for name in ["pypi-digest-good", "pypi-digest-altered", "pypi-digest-restated"] {
-        project(table, name, &format!("{}-1.0.tar.gz", name.replace('-', "_")), &source("1.0"), None);
+        project(table, name, &format!("{}-1.0.tar.gz", name.replace('-', "_")), &source(name), None);
     }
     let uri = |name: &str| format!("pkg:pypi/{name}@1.0");
     digests(table, "pypi-digest", uri, |name| format!("python/{name}/{}-1.0.tar.gz", name.replace('-', "_")));
@@ -247,11 +250,17 @@ pub fn npm(table: &mut Table) {
     let bare = packument(table, "npm-unsigned", &bytes, &json!([]));
     let outcome = refused(kind, "not signed", vec![bare]);
     table.add(case("npm-unsigned", &uri("npm-unsigned"), &bytes, None, outcome));
-    packument(table, "npm-altered", &bytes, &signature(&secret, "npm-altered", &bytes));
-    let altered = resized(&bytes);
-    table.factory.archive.fail("npm/npm-altered/-/npm-altered-1.0.0.tgz", Fault::Replace(altered.clone()));
-    let outcome = refused("npm-integrity", "sha512 mismatch", vec![altered]);
-    table.add(case("npm-altered", &uri("npm-altered"), &bytes, Some(("preferred", kind)), outcome));
+    // Other bytes than the registry signed: stated rightly by the definition, or as they are served.
+    let (bytes, altered) = (source("npm-altered"), resized(&source("npm-altered")));
+    for (name, stated, kind, reason) in [
+        ("npm-altered", &bytes, "expected-sha256", "sha256 mismatch"),
+        ("npm-integrity", &altered, "npm-integrity", "sha512 mismatch"),
+    ] {
+        packument(table, name, &bytes, &signature(&secret, name, &bytes));
+        table.factory.archive.fail(&format!("npm/{name}/-/{name}-1.0.0.tgz"), Fault::Replace(altered.clone()));
+        let outcome = refused(kind, reason, vec![altered.clone()]);
+        table.add(case(name, &uri(name), stated, Some(("preferred", "npm-signature")), outcome));
+    }
 }
 
 /// A registry that publishes no keys: its signatures count by pinned ones only.
