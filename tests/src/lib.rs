@@ -4,5 +4,6 @@ pub mod archive;
 pub mod factory;
 pub mod git;
 pub mod layout;
+pub mod openvex;
 pub mod servers;
 pub mod tools;

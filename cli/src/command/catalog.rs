@@ -212,8 +212,9 @@ fn check(
             Some(problem) => report.failures.push(problem),
         }
     }
-    if packages.is_some() && images.is_some() && global.catalog.join("authenticity").is_dir() {
-        report.failures.extend(policy_problems(&global.catalog)?);
+    let beside = ["authenticity", "vex"].iter().any(|folder| global.catalog.join(folder).is_dir());
+    if packages.is_some() && images.is_some() && beside {
+        report.failures.extend(problems_beside(&global.catalog)?);
     }
     report.failed = report.failures.len();
     match global.format {
@@ -229,10 +230,11 @@ fn check(
     Ok(u8::from(report.failed > 0 || denied))
 }
 
-/// What is wrong with the catalog's authenticity policies.
-fn policy_problems(catalog: &Path) -> Result<Vec<Problem>, Failure> {
+/// What is wrong with the catalog's authenticity policies and its statements about vulnerabilities.
+fn problems_beside(catalog: &Path) -> Result<Vec<Problem>, Failure> {
     let problems = stage::Catalog::load(catalog).or_bad()?.problems;
-    let problems = problems.into_iter().filter(|problem| problem.file.starts_with("authenticity/"));
+    let beside = |problem: &stage::Problem| ["authenticity/", "vex/"].iter().any(|at| problem.file.starts_with(at));
+    let problems = problems.into_iter().filter(beside);
     Ok(problems.map(|problem| Problem { file: problem.file, line: problem.line, error: problem.error }).collect())
 }
 

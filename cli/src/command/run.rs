@@ -58,6 +58,7 @@ async fn schedule(context: &Arc<Context>, stop: impl Future<Output = ()>) -> Res
         }
         if scans <= now {
             scans = now + SCANS_EVERY;
+            log(&stage::update_vex(context, WORKERS).await?);
             log(&stage::scan(context, None, WORKERS).await?.0);
         }
         tokio::select! {

@@ -1,9 +1,16 @@
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ports::local::Home;
-use registry::{Digest, Expectations, Layout, Layouts, Reference, Registry, Remote, Repository, Tag, verify_image};
+use registry::{
+    Digest, Expectations, Finding, Layout, Layouts, ManifestReport, Reference, Registry, Remote, Repository, Tag,
+    verify_image,
+};
+use serde::Deserialize;
+use sign::predicate::{OPENVEX, OPENVEX_UNVERSIONED};
 use sign::{PublicKey, Trust, TrustedKeys};
+use vulnerability::vex::{Document, DocumentStatement};
 
 use crate::arguments::{Global, Verify};
 use crate::factory::configuration;
@@ -58,6 +65,7 @@ pub async fn run(global: &Global, arguments: &Verify) -> Result<u8, Failure> {
                     manifest.content.len(),
                     statements.join(", ")
                 ));
+                lines.extend(vex_lines(manifest)?);
             }
             lines.push(if problems.is_empty() {
                 "verified".to_owned()
@@ -68,6 +76,38 @@ pub async fn run(global: &Global, arguments: &Verify) -> Result<u8, Failure> {
         }
     }
     Ok(u8::from(!problems.is_empty()))
+}
+
+/// What the newest VEX document about a manifest states, one line each. The same document is attested under two
+/// types.
+fn vex_lines(manifest: &ManifestReport) -> Result<Vec<String>, Failure> {
+    let of_vex = |finding: &&Finding| [OPENVEX, OPENVEX_UNVERSIONED].contains(&finding.predicate_type.as_str());
+    let mut newest: Option<Document> = None;
+    for predicate in manifest.statements.iter().filter(of_vex).flat_map(|finding| &finding.predicates) {
+        let document = Document::deserialize(predicate)
+            .map_err(|error| Failure::bad(format!("the OpenVEX document about {}: {error}", manifest.digest)))?;
+        let is_newer = |held: &Document| {
+            let rank = |document: &Document| (document.version, document.last_updated.unwrap_or(document.timestamp));
+            rank(held) < rank(&document)
+        };
+        if newest.as_ref().is_none_or(is_newer) {
+            newest = Some(document);
+        }
+    }
+    let statements = newest.into_iter().flat_map(|document| document.statements);
+    let lines = statements.map(|statement| {
+        let components = statement.products.iter().flat_map(|product| &product.subcomponents);
+        let components = components.filter_map(|component| {
+            let purl = component.identifiers.as_ref().and_then(|identifiers| identifiers.purl.as_deref());
+            let name = purl.or(component.id.as_deref())?;
+            Some(name.split('?').next().unwrap_or(name).to_owned())
+        });
+        let components = components.collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>().join(" ");
+        let DocumentStatement { vulnerability, status, .. } = &statement;
+        let about = if components.is_empty() { String::new() } else { format!(" in {components}") };
+        format!("    vex: {} {status}{about}: {}", vulnerability.name, statement.reason())
+    });
+    Ok(lines.collect())
 }
 
 /// Whom the arguments trust; by default whoever signs in this home, or did.

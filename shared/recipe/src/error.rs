@@ -251,7 +251,7 @@ impl fmt::Display for Hint<'_> {
 }
 
 /// The names most like `wanted`, best first, at most three; none when nothing is near.
-pub(crate) fn nearest<'a>(wanted: &str, known: impl IntoIterator<Item = &'a str>) -> Vec<String> {
+pub fn nearest<'a>(wanted: &str, known: impl IntoIterator<Item = &'a str>) -> Vec<String> {
     let mut scored: Vec<(f64, &str)> = known
         .into_iter()
         .map(|name| (strsim::jaro_winkler(wanted, name), name))

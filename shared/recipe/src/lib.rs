@@ -31,6 +31,7 @@ mod condition;
 mod decode;
 mod error;
 mod evaluate;
+mod fixes;
 mod graph;
 mod image;
 mod install_if;
@@ -44,13 +45,15 @@ mod source;
 mod substitute;
 mod text;
 mod variables;
+mod vex;
 mod yaml;
 
 pub use authenticity::{AuthenticityPolicy, Ecosystem, OpenPgpKeys, Proof, PublisherPin, SignedBy};
 pub use bump::{ChecksumKind, NewChecksum, VersionedSource, update_definition_text, versioned_sources};
 pub use catalog::{Edition, ImageDefinition, Requirement, Stream, Suites, Variant};
-pub use error::Error;
+pub use error::{Error, nearest};
 pub use evaluate::{LibraryC, MissingPipelines, Options, evaluate};
+pub use fixes::{StatedFix, stated_fixes};
 pub use graph::{Cycle, Duplicate, Graph, Link, LinkKind, Node, NodePackage};
 pub use image::{
     Accounts, BaseImage, Certificates, Contents, EcosystemPackages, Entrypoint, Group, ImageConfiguration, KeyEntry,
@@ -61,3 +64,4 @@ pub use package::*;
 pub use pipelines::{Pipeline, Pipelines, UnknownKey};
 pub use plan::*;
 pub use text::{Location, Position, Text};
+pub use vex::{Justification, VersionBound, VexFile, VexProduct, VexStatement, VexStatus, WhyNotAffected};

@@ -2,6 +2,7 @@
 
 use futures_util::TryStreamExt;
 use serde::Serialize;
+use serde_json::Value;
 use sign::{BUNDLE_MEDIA_TYPE, Bundle, Digest, MAX_BUNDLE_BYTES, Statement, Trust, predicate};
 
 use crate::{
@@ -22,13 +23,17 @@ pub struct Expectations {
     pub index: Vec<String>,
     /// Of each platform's manifest.
     pub platform: Vec<String>,
+    /// Those that need not be there; where one is, it must be good, and the report has what it says.
+    pub further: Vec<String>,
 }
 
 impl Default for Expectations {
-    /// Signature, SPDX document and provenance, on the index and on each platform's manifest.
+    /// Signature, SPDX document and provenance, on the index and on each platform's manifest, and what is known
+    /// of vulnerabilities.
     fn default() -> Self {
         let all = [predicate::SIGNATURE, predicate::SPDX, predicate::PROVENANCE].map(str::to_owned);
-        Self { index: all.to_vec(), platform: all.to_vec() }
+        let further = [predicate::OPENVEX, predicate::OPENVEX_UNVERSIONED].map(str::to_owned);
+        Self { index: all.to_vec(), platform: all.to_vec(), further: further.to_vec() }
     }
 }
 
@@ -50,7 +55,7 @@ pub struct ManifestReport {
     pub digest: Digest,
     /// `index`, or the platform: `linux/amd64`.
     pub name: String,
-    /// One for each expected predicate type.
+    /// One for each expected predicate type, and for each further one that is there.
     pub statements: Vec<Finding>,
     /// One for each configuration and layer.
     pub content: Vec<ContentCheck>,
@@ -64,6 +69,9 @@ pub struct Finding {
     /// What was found.
     #[serde(flatten)]
     pub outcome: Outcome,
+    /// What the good statements of a further type say.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub predicates: Vec<Value>,
 }
 
 /// What was found where a statement or content was expected.
@@ -138,7 +146,7 @@ fn label(predicate_type: &str) -> &str {
         predicate::SPDX => "SPDX attestation",
         predicate::PROVENANCE => "provenance",
         predicate::TEST_RESULT => "test result",
-        predicate::OPENVEX => "OpenVEX statement",
+        predicate::OPENVEX | predicate::OPENVEX_UNVERSIONED => "OpenVEX document",
         other => other,
     }
 }
@@ -156,7 +164,7 @@ pub async fn verify_image(
     trust: &dyn Trust,
     expectations: &Expectations,
 ) -> Result<Report> {
-    let verifying = Verifying { registry, repository, trust };
+    let verifying = Verifying { registry, repository, trust, further: &expectations.further };
     let image = expect_manifest(registry, repository, reference).await?;
     let facts = image.facts()?;
     let mut manifests = Vec::new();
@@ -210,6 +218,7 @@ struct Verifying<'a> {
     registry: &'a dyn Registry,
     repository: &'a Repository,
     trust: &'a dyn Trust,
+    further: &'a [String],
 }
 
 struct FoundBundle {
@@ -224,13 +233,17 @@ struct FoundBundle {
 impl Verifying<'_> {
     async fn manifest(&self, manifest: &Manifest, name: String, expected: &[String]) -> Result<ManifestReport> {
         let bundles = self.bundles(manifest.digest).await?;
-        let statements = expected
-            .iter()
-            .map(|predicate_type| Finding {
-                outcome: self.statement(manifest.digest, predicate_type, &bundles),
-                predicate_type: predicate_type.clone(),
-            })
-            .collect();
+        let expected = expected.iter().map(|predicate_type| {
+            let (outcome, _) = self.statements(manifest.digest, predicate_type, &bundles);
+            Finding { predicate_type: predicate_type.clone(), outcome, predicates: Vec::new() }
+        });
+        let further = self.further.iter().filter_map(|predicate_type| {
+            let (outcome, good) = self.statements(manifest.digest, predicate_type, &bundles);
+            let predicates = good.into_iter().map(|statement| statement.predicate).collect();
+            let is_there = outcome != Outcome::Missing;
+            is_there.then(|| Finding { predicate_type: predicate_type.clone(), outcome, predicates })
+        });
+        let statements = expected.chain(further).collect();
         let facts = manifest.facts()?;
         let mut content = Vec::new();
         for (number, blob) in facts.blobs().enumerate() {
@@ -248,8 +261,9 @@ impl Verifying<'_> {
         Ok(ManifestReport { digest: manifest.digest, name, statements, content })
     }
 
-    fn statement(&self, subject: Digest, predicate_type: &str, bundles: &[FoundBundle]) -> Outcome {
-        let mut reasons = Vec::new();
+    /// Whether a manifest has a good statement of a type, and all the good ones.
+    fn statements(&self, subject: Digest, predicate_type: &str, bundles: &[FoundBundle]) -> (Outcome, Vec<Statement>) {
+        let (mut good, mut reasons, mut first) = (Vec::new(), Vec::new(), None);
         for bundle in bundles {
             if bundle.predicate_type.as_deref() != Some(predicate_type) {
                 continue;
@@ -258,11 +272,19 @@ impl Verifying<'_> {
                 self.trust.statement(bytes, subject, predicate_type).map_err(|error| error.to_string())
             });
             match checked {
-                Ok(_) => return Outcome::Good { bundle: Some(bundle.digest) },
+                Ok(statement) => {
+                    good.push(statement);
+                    first = first.or(Some(bundle.digest));
+                }
                 Err(reason) => reasons.push(format!("{}: {reason}", bundle.digest)),
             }
         }
-        if reasons.is_empty() { Outcome::Missing } else { Outcome::Bad { reason: reasons.join("; ") } }
+        let outcome = match first {
+            Some(digest) => Outcome::Good { bundle: Some(digest) },
+            None if reasons.is_empty() => Outcome::Missing,
+            None => Outcome::Bad { reason: reasons.join("; ") },
+        };
+        (outcome, good)
     }
 
     async fn bundles(&self, subject: Digest) -> Result<Vec<FoundBundle>> {

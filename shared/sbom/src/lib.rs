@@ -23,4 +23,4 @@ pub use error::Error;
 pub use image::{Distribution, ImageSbom, InstalledPackage, Layer, image_document};
 pub use index::{IndexSbom, PlatformImage, index_document};
 pub use package::{Definition, FileDigests, LicenceText, PackageSbom, Source, package_document};
-pub use purl::{file_source, git_source};
+pub use purl::{file_source, git_source, image_purl, package_purls};

@@ -1,3 +1,22 @@
+use apk::PackageInformation;
+
+/// The package URL of an image or index in a registry: `pkg:oci/NAME@sha256:HEX`, without what scanners write
+/// differently, so that it stands for it wherever it lies.
+#[must_use]
+pub fn image_purl(repository: &str, digest: &str) -> String {
+    oci(repository, digest, &[])
+}
+
+/// The package URLs of an apk package in an image of `distribution`: as the image's document has it, and without
+/// the distribution, which not every scanner writes.
+#[must_use]
+pub fn package_purls(information: &PackageInformation, distribution: &str) -> (String, String) {
+    let PackageInformation { name, version, architecture, .. } = information;
+    let full = apk(distribution, name, version, architecture, distribution);
+    let general = full.split("&distro=").next().unwrap_or(&full).to_owned();
+    (full, general)
+}
+
 /// `pkg:apk/NAMESPACE/NAME@VERSION?arch=ARCH&distro=DISTRO`.
 pub(crate) fn apk(namespace: &str, name: &str, version: &str, architecture: &str, distribution: &str) -> String {
     format!(

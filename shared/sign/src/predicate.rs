@@ -17,8 +17,10 @@ pub const CYCLONEDX: &str = "https://cyclonedx.org/bom";
 pub const PROVENANCE: &str = "https://slsa.dev/provenance/v1";
 /// The result of a test suite; the predicate is a [`TestResult`].
 pub const TEST_RESULT: &str = "https://in-toto.io/attestation/test-result/v0.1";
-/// An OpenVEX document; the predicate is the document.
-pub const OPENVEX: &str = "https://openvex.dev/ns";
+/// An OpenVEX document of version 0.2.0; the predicate is the document.
+pub const OPENVEX: &str = "https://openvex.dev/ns/v0.2.0";
+/// An OpenVEX document under the type without a version, which is the one that `cosign` looks for.
+pub const OPENVEX_UNVERSIONED: &str = "https://openvex.dev/ns";
 
 /// How something was built (SLSA provenance v1).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 
 use apk::Architecture;
 use ports::Digest;
-use recipe::{AuthenticityPolicy, ImageDefinition, InstallIf, PackageDefinition, Pipelines};
+use recipe::{AuthenticityPolicy, ImageDefinition, InstallIf, PackageDefinition, Pipelines, Text, VexFile, VexProduct};
 use sandbox::Bootstrap;
 
 use crate::catalog_files::{CatalogFile, MAXIMUM_FOLDER_DEPTH, files, folder_digest};
@@ -15,7 +15,8 @@ use crate::{chain, shared};
 const MAXIMUM_DEFINITION_BYTES: u64 = 1 << 20;
 
 /// The definitions that a factory builds: `packages/NAME.yaml`, `watch/NAME.yaml`,
-/// `install-if/NAME.yaml`, `images/NAME/`, `authenticity/NAME.yaml`, `pipelines/` and `bootstrap/` of one folder.
+/// `install-if/NAME.yaml`, `images/NAME/`, `authenticity/NAME.yaml`, `vex/NAME.yaml`, `pipelines/` and
+/// `bootstrap/` of one folder.
 #[derive(Debug)]
 pub struct Catalog {
     root: PathBuf,
@@ -25,6 +26,8 @@ pub struct Catalog {
     pub images: BTreeMap<String, ImageSource>,
     /// How the sources of packages must be proved, by name; most have no policy of their own.
     pub authenticity: BTreeMap<String, AuthenticityPolicy>,
+    /// What people have found out about vulnerabilities, by file.
+    pub vex: Vec<VexFile>,
     /// The built-in pipelines and the catalog's own.
     pub pipelines: Pipelines,
     /// What the host's tool chain stands in for.
@@ -135,6 +138,7 @@ impl Catalog {
             packages: BTreeMap::new(),
             images: BTreeMap::new(),
             authenticity: BTreeMap::new(),
+            vex: Vec::new(),
             pipelines,
             bootstrap,
             bootstrap_files,
@@ -145,6 +149,7 @@ impl Catalog {
         catalog.load_packages(&package_folder)?;
         catalog.load_images(&image_folder)?;
         catalog.load_authenticity(&catalog.root.join("authenticity"))?;
+        catalog.load_vex(&catalog.root.join("vex"))?;
         Ok(catalog)
     }
 
@@ -246,6 +251,44 @@ impl Catalog {
             if let Some((line, error)) = refused {
                 self.packages.remove(&name);
                 self.problems.push(Problem { name, file: label, line, error });
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads the statements about vulnerabilities. Those of a file that is wrong are not used, so what they are
+    /// about is scanned without them.
+    fn load_vex(&mut self, folder: &Path) -> Result<()> {
+        for path in entries(folder)? {
+            if path.extension().is_none_or(|extension| extension != "yaml") {
+                continue;
+            }
+            let (name, label) = (stem(&path), self.label(&path));
+            let file = match VexFile::parse(&text(&path)?, &label) {
+                Ok(file) => file,
+                Err(error) => {
+                    self.problem(name, label, &error);
+                    continue;
+                }
+            };
+            let unknown = |kind: &'static str, name: &Text, known: Vec<&str>| {
+                let is_unknown = !known.contains(&name.as_str());
+                is_unknown.then(|| {
+                    let near = recipe::nearest(name, known).into_iter().next();
+                    let hint = near.map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
+                    (name.position.line, format!("the catalog has no usable {kind} `{name}`{hint}"))
+                })
+            };
+            let packages = || self.packages.keys().map(String::as_str).collect();
+            let images = || self.images.keys().map(String::as_str).collect();
+            let of_product = match &file.product {
+                VexProduct::Package(name) => unknown("package", name, packages()),
+                VexProduct::Image(name) => unknown("image", name, images()),
+            };
+            let mut named = file.statements.iter().flat_map(|statement| &statement.images);
+            match of_product.or_else(|| named.find_map(|name| unknown("image", name, images()))) {
+                None => self.vex.push(file),
+                Some((line, error)) => self.problems.push(Problem { name, file: label, line: Some(line), error }),
             }
         }
         Ok(())

@@ -13,7 +13,8 @@ use crate::releases::{self, ReleaseStatus};
 use crate::standing::Standing;
 use crate::worker::{Count, Entry, Summary, drain_with};
 use crate::{
-    Context, ImagePlan, Stage, StageError, UpstreamCheck, VulnerabilityScan, feed, repository, retention, streams,
+    Context, ImagePlan, Stage, StageError, UpstreamCheck, VulnerabilityScan, feed, image_vex, repository, retention,
+    streams,
 };
 
 /// Upstreams asked at once; hosts have a limit of their own.
@@ -74,6 +75,7 @@ pub async fn cycle(context: &Arc<Context>, workers: usize) -> Result<CycleReport
     import_catalog_feed(context, &mut total).await?;
     total.merge(update_packages(context, workers).await?);
     total.merge(update_images(context, workers).await?);
+    total.merge(update_vex(context, workers).await?);
     total.merge(scan(context, None, workers).await?.0);
     remove_old(context, &mut total).await?;
     total.skipped.extend(context.settings.left_out.iter().map(|(architecture, reason)| Entry {
@@ -122,6 +124,16 @@ pub async fn update_images(context: &Arc<Context>, workers: usize) -> Result<Sum
     let mut total = Summary::default();
     streams::propose(context).await?;
     phase(context, workers, 0, image_plans(context), &mut total).await?;
+    Ok(total)
+}
+
+/// Brings the VEX documents of published images to what is known now: the catalog's statements, builds and records.
+///
+/// # Errors
+/// As [`cycle`].
+pub async fn update_vex(context: &Arc<Context>, workers: usize) -> Result<Summary, StageError> {
+    let mut total = Summary::default();
+    phase(context, workers, 0, image_vex::due(context).await?, &mut total).await?;
     Ok(total)
 }
 

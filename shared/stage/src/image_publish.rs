@@ -14,7 +14,7 @@ use crate::image_test::Reports;
 use crate::record::{self, Event, Published, Release, TagMove};
 use crate::releases::{Ownership, decoded};
 use crate::rules::tags;
-use crate::{Context, Outcome, Stage, StageError, VulnerabilityScan, provenance};
+use crate::{Context, Outcome, Stage, StageError, VulnerabilityScan, image_vex, provenance};
 
 const MAXIMUM_RECORD_BYTES: u64 = 64 << 20;
 const MAXIMUM_CONTENT_BYTES: u64 = 4 << 30;
@@ -53,6 +53,7 @@ impl Stage for ImagePublish {
         if !release.complete {
             push(context, &repository, &build).await?;
             self.attest(context, &repository, &build, &plan).await?;
+            image_vex::publish(context, &plan, &release, release.time).await?;
         }
         move_tags(context, &repository, &release).await?;
         self.complete(context, &build, &plan, &release).await?;
@@ -64,7 +65,7 @@ async fn read<T: serde::de::DeserializeOwned>(context: &Context, digest: Digest)
     context.load("record", digest, MAXIMUM_RECORD_BYTES).await
 }
 
-fn registry_failed(action: &str) -> impl FnOnce(registry::Error) -> StageError {
+pub(crate) fn registry_failed(action: &str) -> impl FnOnce(registry::Error) -> StageError {
     let action = action.to_owned();
     move |error| StageError::environment(action)(&error)
 }

@@ -2,7 +2,7 @@
 //!
 //! A stage is its message and its `run`. Stages talk only by messages: [`UpstreamCheck`] ->
 //! [`PackageBuild`] -> [`PackagePublish`] -> [`PackageIndex`], and [`ImagePlan`] -> [`ImageBuild`] -> [`ImageTest`] ->
-//! [`ImagePublish`] -> [`VulnerabilityScan`]. [`drain`] handles messages until none waits;
+//! [`ImagePublish`] -> [`VulnerabilityScan`]; [`ImageVex`] follows what is known of vulnerabilities. [`drain`] handles messages until none waits;
 //! [`cycle`] runs a whole day.
 
 mod abi;
@@ -19,6 +19,7 @@ mod image_build;
 mod image_plan;
 mod image_publish;
 mod image_test;
+mod image_vex;
 mod job;
 mod licences;
 mod message;
@@ -43,6 +44,7 @@ mod streams;
 mod universes;
 mod update;
 mod upstream_check;
+mod vex;
 mod vulnerability_scan;
 mod watch;
 mod watch_file;
@@ -55,7 +57,7 @@ pub use crate::authenticity::{
 pub use catalog::{Catalog, CatalogError, ImageSource, PackageSource, Problem};
 pub use context::{Context, Settings};
 pub use cycle::{
-    CycleReport, ImageRow, PackageRow, cycle, image_plans, releases, scan, update_images, update_packages,
+    CycleReport, ImageRow, PackageRow, cycle, image_plans, releases, scan, update_images, update_packages, update_vex,
 };
 pub use error::{StageError, chain};
 pub use evaluation::{Evaluations, Package, in_parallel};
@@ -64,6 +66,7 @@ pub use image_build::{BuildRecord, ImageBuild, Platform};
 pub use image_plan::{Decision, ImagePlan, ImagePlanRecord, Lock, Plan, PlannedVariant, differences};
 pub use image_publish::{ImagePublish, attach as attach_statement};
 pub use image_test::{ImageTest, Reports};
+pub use image_vex::{ImageVex, VexRecord};
 pub use job::{BuildError, BuildJob, BuildProduct, Builder, LocalBuilder, Unsigned};
 pub use message::{Outcome, Stage, dispatch};
 pub use package_build::{BuildDependency, BuildResult, PackageBuild, SourceEvidence, UnsignedPackage};

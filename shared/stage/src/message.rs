@@ -63,6 +63,7 @@ pub async fn dispatch(envelope: &Envelope, context: &Context) -> (String, Result
         crate::ImageBuild,
         crate::ImageTest,
         crate::ImagePublish,
+        crate::ImageVex,
         crate::VulnerabilityScan,
     )
 }

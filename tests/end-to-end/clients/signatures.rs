@@ -8,6 +8,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
+use tests::openvex;
 
 use crate::support::{Image, Server, assert_signed, assert_spdx, factory, installed, mill, run, told};
 
@@ -16,6 +17,7 @@ const CYCLONEDX: &str = "https://cyclonedx.org/bom";
 const PROVENANCE: &str = "https://slsa.dev/provenance/v1";
 const TEST_RESULT: &str = "https://in-toto.io/attestation/test-result/v0.1";
 const SIGNATURE: &str = "https://sigstore.dev/cosign/sign/v1";
+const OPENVEX: [&str; 2] = ["https://openvex.dev/ns/v0.2.0", "https://openvex.dev/ns"];
 
 /// What DSSE signs (protocol v1.0.2, "Signature Definition").
 fn pre_authentication(kind: &str, payload: &[u8]) -> Vec<u8> {
@@ -67,7 +69,13 @@ fn openssl_verifies_every_statement_about_every_index_and_platform() {
         let packages = server.installed(&image);
         for digest in [&image.digest, &image.platform] {
             let found = predicates(&server, &image, digest, &key);
-            let kinds: BTreeSet<&str> = found.keys().map(String::as_str).collect();
+            let mut kinds: BTreeSet<&str> = found.keys().map(String::as_str).collect();
+            // What is known of vulnerabilities is attested under two types, where anything is known.
+            assert_eq!(found.get(OPENVEX[0]), found.get(OPENVEX[1]), "{name} {digest}");
+            if let Some(document) = found.get(OPENVEX[0]) {
+                assert_eq!(openvex::problems(document), Vec::<String>::new(), "{name} {digest}");
+            }
+            kinds.retain(|kind| !OPENVEX.contains(kind));
             assert_eq!(kinds, BTreeSet::from([SIGNATURE, SPDX, CYCLONEDX, PROVENANCE, TEST_RESULT]), "{name} {digest}");
             assert_eq!(found[SIGNATURE], serde_json::json!({}));
             assert_eq!(found[CYCLONEDX]["specVersion"], "1.6");
