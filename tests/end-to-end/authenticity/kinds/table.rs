@@ -111,11 +111,7 @@ impl Table {
             match &case.outcome {
                 Outcome::Taken { kind, holds } => {
                     let proof = self.built(case, &cycle);
-                    assert_eq!(
-                        (&*text(&proof["kind"]), &*text(&proof["result"])),
-                        (kind.as_str(), "holds"),
-                        "{proof:#}"
-                    );
+                    assert_eq!((text(&proof["kind"]), text(&proof["result"])), (kind.as_str(), "holds"), "{proof:#}");
                     for (member, value) in holds {
                         let found = proof["evidence"].pointer(&format!("/{member}"));
                         assert_eq!(found, Some(value), "{}: {proof:#}", case.name);
@@ -124,11 +120,7 @@ impl Table {
                 }
                 Outcome::Unproved { kind, reason } => {
                     let proof = self.built(case, &cycle);
-                    assert_eq!(
-                        (&*text(&proof["kind"]), &*text(&proof["result"])),
-                        (kind.as_str(), "absent"),
-                        "{proof:#}"
-                    );
+                    assert_eq!((text(&proof["kind"]), text(&proof["result"])), (kind.as_str(), "absent"), "{proof:#}");
                     assert!(text(&proof["reason"]).contains(reason), "{}: {proof:#}", case.name);
                     let log = cycle.texts("done", "package-build", &format!("{} ", case.name));
                     assert!(log.is_empty() || log[0].contains("not proved, which its policy allows"), "{log:?}");
@@ -162,7 +154,7 @@ impl Table {
             assert_eq!(&fs::read(blob).unwrap(), bytes, "{name}");
         }
         let shown = self.factory.run(&["package", "show", name]);
-        assert_eq!(rows(&shown.json["refused"]), [refused.clone()], "{name}");
+        assert_eq!(rows(&shown.json["refused"]), std::slice::from_ref(refused), "{name}");
     }
 
     /// The first proof of a built package's source, from its provenance as it is published.
