@@ -237,6 +237,30 @@ async fn the_older_signature_form_stands_under_its_tag() {
 }
 
 #[tokio::test]
+async fn a_further_statement_need_not_be_there_and_must_be_good_where_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let (layouts, name) = (Layouts::new(folder.path().join("r")), repository("redis"));
+    let (trusted, other) = (key(&folder, "a.key"), key(&folder, "b.key"));
+    let image = signed_image(&layouts, &name, &trusted).await;
+    let (reference, expectations): (Reference, _) = (image.index.into(), Expectations::default());
+    let verify = || verify_image(&layouts, &name, &reference, trusted.public_key(), &expectations);
+    let of_vex = |report: &registry::Report| {
+        let statements = report.manifests[0].statements.iter();
+        statements.filter(|found| found.predicate_type == predicate::OPENVEX).cloned().collect::<Vec<_>>()
+    };
+    let report = verify().await.unwrap();
+    assert!(report.problems().is_empty() && of_vex(&report).is_empty(), "{report:?}");
+    sign(&layouts, &name, image.index, &other, predicate::OPENVEX).await;
+    let problems = verify().await.unwrap().problems();
+    assert!(problems.len() == 1 && problems[0].contains("OpenVEX document is bad"), "{problems:?}");
+    sign(&layouts, &name, image.index, &trusted, predicate::OPENVEX).await;
+    let report = verify().await.unwrap();
+    assert!(report.problems().is_empty(), "{:?}", report.problems());
+    let found = of_vex(&report);
+    assert_eq!((found.len(), found[0].predicates.len()), (1, 1), "only what the trusted key signed is told");
+}
+
+#[tokio::test]
 async fn one_query_for_the_referrers_of_any_digest_finds_all_statements() {
     let folder = tempfile::tempdir().unwrap();
     let (layouts, name) = (Layouts::new(folder.path().join("r")), repository("redis"));
@@ -253,7 +277,7 @@ async fn one_query_for_the_referrers_of_any_digest_finds_all_statements() {
         assert_eq!(types, [predicate::OPENVEX, predicate::SIGNATURE, predicate::PROVENANCE, predicate::SPDX]);
     }
     let with_vex: Vec<_> = TYPES.iter().chain([&predicate::OPENVEX]).map(|kind| (*kind).to_owned()).collect();
-    let expectations = Expectations { index: with_vex.clone(), platform: with_vex };
+    let expectations = Expectations { index: with_vex.clone(), platform: with_vex, further: Vec::new() };
     let report = verify_image(&layouts, &name, &tag("1").into(), key.public_key(), &expectations).await.unwrap();
     assert!(report.problems().is_empty(), "{:?}", report.problems());
 
