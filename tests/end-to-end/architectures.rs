@@ -45,7 +45,7 @@ fn factory() -> Factory {
 }
 
 fn program(factory: &Factory, version: &str, before: &str) {
-    let build = "${{build.arch}}-linux-gnu-gcc -static -o program program.c\n\
+    let build = "${{build.arch}}-linux-gnu-gcc -static-pie -Wl,-z,relro,-z,now -o program program.c\n\
                  install -D -m 0755 program ${{targets.destdir}}/usr/bin/program";
     factory.add_package("program", version, &["build-base"], &format!("{before}{build}"));
 }

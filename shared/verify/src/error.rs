@@ -35,6 +35,16 @@ pub enum Error {
         /// What the bytes give.
         found: String,
     },
+    /// A blob is not as large as its descriptor says.
+    #[error("the blob `{digest}` has {found} bytes, its descriptor says {expected}")]
+    Size {
+        /// The blob.
+        digest: String,
+        /// What the descriptor says, in bytes.
+        expected: u64,
+        /// What it has, in bytes.
+        found: u64,
+    },
     /// A manifest or configuration is not of its format.
     #[error("the blob `{digest}` is no image {what}: {message}")]
     Format {

@@ -41,6 +41,7 @@ impl Blobs for LayoutBlobs {
 /// One platform's image: manifest, configuration, and its files, unpacked.
 pub struct Image {
     digest: String,
+    size: u64,
     manifest: ImageManifest,
     configuration: ImageConfiguration,
     files: Files,
@@ -55,10 +56,14 @@ impl Image {
     /// # Errors
     /// [`Error::Blob`], [`Error::Digest`], [`Error::Format`] and [`Error::Layer`] name the blob.
     pub fn open(blobs: Box<dyn Blobs>, digest: &str, scratch: &Path) -> Result<Self, Error> {
-        let manifest = ImageManifest::from_reader(document(&*blobs, digest)?.as_slice())
-            .map_err(|error| format(digest, "manifest", error))?;
+        let bytes = document(&*blobs, digest)?;
+        let size = bytes.len() as u64;
+        let manifest =
+            ImageManifest::from_reader(bytes.as_slice()).map_err(|error| format(digest, "manifest", error))?;
         let configuration_digest = manifest.config().digest().to_string();
-        let configuration = ImageConfiguration::from_reader(document(&*blobs, &configuration_digest)?.as_slice())
+        let bytes = document(&*blobs, &configuration_digest)?;
+        same_size(manifest.config(), bytes.len() as u64)?;
+        let configuration = ImageConfiguration::from_reader(bytes.as_slice())
             .map_err(|error| format(&configuration_digest, "configuration", error))?;
         let (layers, diff_ids) = (manifest.layers().len(), configuration.rootfs().diff_ids().len());
         if layers != diff_ids {
@@ -67,13 +72,19 @@ impl Image {
         }
         let root = folder(scratch)?;
         let files = unpack(&*blobs, &manifest, &configuration, root.path())?;
-        Ok(Image { digest: digest.to_owned(), manifest, configuration, files, root, blobs })
+        Ok(Image { digest: digest.to_owned(), size, manifest, configuration, files, root, blobs })
     }
 
     /// `sha256:HEX` of the manifest.
     #[must_use]
     pub fn digest(&self) -> &str {
         &self.digest
+    }
+
+    /// Size of the manifest in bytes.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.size
     }
 
     /// The manifest.
@@ -167,6 +178,16 @@ fn same_digest(what: &'static str, expected: &str, found: &[u8]) -> Result<(), E
     if found == expected { Ok(()) } else { Err(Error::Digest { what, expected: expected.to_owned(), found }) }
 }
 
+/// A descriptor's size is what a client fetches; the digest alone does not hold it.
+fn same_size(descriptor: &Descriptor, found: u64) -> Result<(), Error> {
+    let expected = descriptor.size();
+    if found == expected {
+        Ok(())
+    } else {
+        Err(Error::Size { digest: descriptor.digest().to_string(), expected, found })
+    }
+}
+
 fn unpack(
     blobs: &dyn Blobs,
     manifest: &ImageManifest,
@@ -207,31 +228,35 @@ fn unpack_layer(blobs: &dyn Blobs, layer: &Descriptor, diff_id: &str, unpacking:
         }
     }
     .map_err(failed)?;
-    same_digest("blob", &digest, &compressed.finish().map_err(failed)?)?;
-    same_digest("uncompressed layer", diff_id, &uncompressed)
+    let (found, size) = compressed.finish().map_err(failed)?;
+    same_size(layer, size)?;
+    same_digest("blob", &digest, &found)?;
+    same_digest("uncompressed layer", diff_id, &uncompressed.0)
 }
 
-/// A reader that knows the digest of what went through it.
+/// A reader that knows the digest and the size of what went through it.
 struct Hashing<R> {
     reader: R,
+    size: u64,
     hash: Sha256,
 }
 
 impl<R: Read> Hashing<R> {
     fn new(reader: R) -> Self {
-        Hashing { reader, hash: Sha256::new() }
+        Hashing { reader, size: 0, hash: Sha256::new() }
     }
 
     /// Reads what is left.
-    fn finish(mut self) -> io::Result<Vec<u8>> {
+    fn finish(mut self) -> io::Result<(Vec<u8>, u64)> {
         io::copy(&mut self, &mut io::sink())?;
-        Ok(self.hash.finalize().to_vec())
+        Ok((self.hash.finalize().to_vec(), self.size))
     }
 }
 
 impl<R: Read> Read for Hashing<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = self.reader.read(buffer)?;
+        self.size += read as u64;
         self.hash.update(buffer.get(..read).unwrap_or_default());
         Ok(read)
     }

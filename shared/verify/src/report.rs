@@ -176,6 +176,18 @@ impl Finding {
         Finding { status: Status::NotApplicable, message: message.into(), evidence: Vec::new() }
     }
 
+    /// Passed when there are no complaints, else failed with the first `most` of them, and with all
+    /// as evidence when there is more than one.
+    pub(crate) fn listing(complaints: Vec<String>, most: usize, passed: impl Into<String>) -> Self {
+        let mut shown = complaints.iter().take(most).cloned().collect::<Vec<_>>();
+        if complaints.len() > most {
+            shown.push(format!("{} more are in the evidence", complaints.len() - most));
+        }
+        let mut finding = Finding::of(shown, passed);
+        finding.evidence = if complaints.len() > 1 { complaints } else { Vec::new() };
+        finding
+    }
+
     /// Passed when there are no complaints, else failed with all of them.
     pub(crate) fn of(complaints: Vec<String>, passed: impl Into<String>) -> Self {
         if complaints.is_empty() { Finding::passed(passed) } else { Finding::failed(complaints.join("; "), Vec::new()) }

@@ -1,19 +1,16 @@
 //! Whether an image agrees with itself.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod programs;
 
-use crate::elf::{self, Elf};
+use std::collections::BTreeSet;
+
 use crate::files::{Files, Kind};
 use crate::report::{Checks, Finding};
 use crate::{Error, Image, Suite, SuiteReport};
+use programs::Programs;
 
 const DATABASES: [&str; 2] = ["usr/lib/apk/db/installed", "lib/apk/db/installed"];
 const MAXIMUM_FILE: u64 = 1 << 30;
-const LIBRARY_FOLDERS: [&str; 5] = ["lib", "usr/lib", "usr/local/lib", "lib64", "usr/lib64"];
-/// What musl's loader answers itself for old programs: names that begin so need no file.
-const MUSL_OWN: [&str; 8] = ["libc.", "libpthread.", "librt.", "libm.", "libdl.", "libutil.", "libxnet.", "libcrypt."];
-/// Folders that only builds see.
-const BUILD_FOLDERS: [&str; 4] = ["/home/build", "/sysroot", "/opt/minimill", "/var/cache/melange"];
 
 /// What is known of an image besides its own bytes.
 #[derive(Debug, Clone, Copy, Default)]
@@ -31,9 +28,15 @@ pub struct Integrity<'a> {
 ///
 /// - `owners`: every file is listed by a package of the apk database or made by composition, and
 ///   every listed file is there;
+/// - `architecture`: every ELF file is for the image's architecture;
 /// - `libraries`: interpreter and libraries of every ELF file are in the image, by the loader's
-///   rules, for the image's architecture;
+///   rules;
 /// - `host-paths`: no ELF file looks for libraries where only builds have them;
+/// - `search-paths`: what `RPATH` and `RUNPATH` name is a folder of the image that only root
+///   writes to;
+/// - `relro`: what is relocated is read-only afterwards, all symbols being bound before the start;
+/// - `nx`: no ELF file has an executable stack, or memory that can be written to and executed;
+/// - `pie`: every program can be loaded at any address, without relocations in its code;
 /// - `set-id`: no file has a setuid or setgid bit;
 /// - `user`: the image's user is not root;
 /// - `sbom`: the SBOM names every package of the apk database with its version.
@@ -51,9 +54,7 @@ pub fn integrity(image: &Image, known: &Integrity<'_>) -> Result<SuiteReport, Er
     };
     checks.add("integrity/owners", finding);
 
-    let (programs, unreadable) = programs(image)?;
-    checks.add("integrity/libraries", libraries(image, &programs, unreadable));
-    checks.add("integrity/host-paths", host_paths(&programs));
+    Programs::of(image)?.check(image, &mut checks);
     checks.add("integrity/set-id", set_id(image.files()));
     checks.add("integrity/user", if known.root_allowed { root_allowed() } else { user(image) });
     let finding = match (&packages, known.sbom) {
@@ -109,80 +110,6 @@ fn owners(files: &Files, packages: &[apk::InstalledPackage], composed: &BTreeSet
 
 fn first(items: &[String]) -> &str {
     items.first().map_or("", String::as_str)
-}
-
-/// All ELF files, and what is wrong with those that can't be read.
-fn programs(image: &Image) -> Result<(BTreeMap<String, Elf>, Vec<String>), Error> {
-    let (mut programs, mut unreadable) = (BTreeMap::new(), Vec::new());
-    for (path, entry) in image.files().iter() {
-        if !matches!(entry.kind, Kind::Regular(_)) {
-            continue;
-        }
-        let Some(bytes) = image.read(path, MAXIMUM_FILE)? else { continue };
-        if elf::is_elf(&bytes) {
-            match elf::read(&bytes) {
-                Ok(elf) => drop(programs.insert(path.to_owned(), elf)),
-                Err(reason) => unreadable.push(format!("`/{path}`: {reason}")),
-            }
-        }
-    }
-    Ok((programs, unreadable))
-}
-
-fn libraries(image: &Image, programs: &BTreeMap<String, Elf>, unreadable: Vec<String>) -> Finding {
-    if programs.is_empty() && unreadable.is_empty() {
-        return Finding::not_applicable("the image has no ELF file");
-    }
-    let files = image.files();
-    let machine = match image.configuration().architecture().to_string().as_str() {
-        "amd64" => "X86_64".to_owned(),
-        "arm64" => "Aarch64".to_owned(),
-        other => other.to_owned(),
-    };
-    let loader = ["lib", "usr/lib"].iter().any(|folder| {
-        let prefix = format!("{folder}/ld-musl-");
-        files.iter().any(|(path, _)| path.starts_with(&prefix))
-    });
-    let mut complaints = unreadable;
-    for (path, elf) in programs {
-        if elf.machine != machine {
-            complaints.push(format!("`/{path}` is for {}, the image for {machine}", elf.machine));
-        }
-        if let Some(interpreter) = &elf.interpreter
-            && files.follow(interpreter).is_none()
-        {
-            complaints.push(format!("`/{path}` needs the interpreter `{interpreter}`, which is not in the image"));
-        }
-        for needed in &elf.needed {
-            let own = loader && MUSL_OWN.iter().any(|prefix| needed.starts_with(prefix));
-            if !own && !is_found(files, path, elf, needed) {
-                complaints.push(format!("`/{path}` needs `{needed}`, which is not in the image"));
-            }
-        }
-    }
-    let mut finding = Finding::of(complaints.clone(), format!("{} ELF files have all that they need", programs.len()));
-    finding.evidence = if complaints.len() > 1 { complaints } else { Vec::new() };
-    finding
-}
-
-fn is_found(files: &Files, path: &str, elf: &Elf, needed: &str) -> bool {
-    if needed.contains('/') {
-        return files.follow(needed).is_some();
-    }
-    let origin = path.rsplit_once('/').map_or("", |(folder, _)| folder);
-    let own = elf.search_paths.iter().map(|path| path.replace("${ORIGIN}", "$ORIGIN").replace("$ORIGIN", origin));
-    own.chain(LIBRARY_FOLDERS.map(str::to_owned)).any(|folder| files.follow(&format!("{folder}/{needed}")).is_some())
-}
-
-fn host_paths(programs: &BTreeMap<String, Elf>) -> Finding {
-    let mut complaints = Vec::new();
-    for (path, elf) in programs {
-        let asked = elf.search_paths.iter().chain(&elf.interpreter).chain(&elf.needed);
-        for asked in asked.filter(|asked| BUILD_FOLDERS.iter().any(|folder| asked.starts_with(folder))) {
-            complaints.push(format!("`/{path}` looks for libraries in `{asked}`, which only its build had"));
-        }
-    }
-    Finding::of(complaints, format!("none of {} ELF files names a folder of its build", programs.len()))
 }
 
 fn set_id(files: &Files) -> Finding {
