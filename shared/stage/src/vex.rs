@@ -277,14 +277,14 @@ mod tests {
         let mut by_alias = candidate(true, "GHSA-1", Status::NotAffected, 3, std::slice::from_ref(&a));
         by_alias.statement.aliases = vec!["CVE-1".to_owned()];
         let settled = settle(vec![
-            candidate(false, "CVE-1", Status::Fixed, 9, &[a.clone()]),
-            candidate(false, "CVE-1", Status::Fixed, 9, &[b.clone()]),
-            candidate(true, "CVE-1", Status::UnderInvestigation, 2, &[a.clone()]),
+            candidate(false, "CVE-1", Status::Fixed, 9, std::slice::from_ref(&a)),
+            candidate(false, "CVE-1", Status::Fixed, 9, std::slice::from_ref(&b)),
+            candidate(true, "CVE-1", Status::UnderInvestigation, 2, std::slice::from_ref(&a)),
             by_alias,
             candidate(true, "CVE-2", Status::Affected, 1, &[]),
-            candidate(false, "CVE-2", Status::Fixed, 9, &[a.clone()]),
-            candidate(false, "CVE-3", Status::Fixed, 1, &[a.clone()]),
-            candidate(false, "CVE-3", Status::Fixed, 1, &[b.clone()]),
+            candidate(false, "CVE-2", Status::Fixed, 9, std::slice::from_ref(&a)),
+            candidate(false, "CVE-3", Status::Fixed, 1, std::slice::from_ref(&a)),
+            candidate(false, "CVE-3", Status::Fixed, 1, std::slice::from_ref(&b)),
         ]);
         let told: Vec<(&str, Status, Vec<&str>)> = settled
             .iter()
