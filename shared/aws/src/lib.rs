@@ -6,7 +6,7 @@
 //! | `pk` | `sk` | what | read by |
 //! |---|---|---|---|
 //! | `document#PARTITION` | sort key | a document: `revision`, and `value` (JSON) or `blob` (its digest) | get, list |
-//! | `outbox#SHARD` | digest | messages that a transaction sends: `envelopes` or `blob`, `created` | [`Table::sweep`] |
+//! | `outbox#SENDER` | digest | messages that a transaction sends: `envelopes` or `blob`, `created` | [`Table::sweep`] |
 //! | `message#SHARD` | id | a message on its way: `attempt`, `due`, `receipt`, and `dead` with `envelope` | receive, acknowledge, release |
 //!
 //! Every access is by key or by one partition; nothing scans. A transaction's messages are written
@@ -25,5 +25,5 @@ mod table;
 pub use blobs::S3Blobs;
 pub use clients::Clients;
 pub use ecr::{Address, Ecr, http_client, load};
-pub use queue::{Begun, Queues, SqsQueue};
+pub use queue::{Begun, Queues, SqsQueue, is_unreadable};
 pub use table::Table;

@@ -9,9 +9,6 @@ use crate::table::Table;
 
 const SERVICE: &str = "DynamoDB";
 
-/// Partitions of the outbox, so that busy senders do not meet in one.
-const SHARDS: [&str; 4] = ["0", "1", "2", "3"];
-
 /// A transaction's messages, as an item of the outbox.
 pub(crate) struct Batch {
     pub(crate) key: Key,
@@ -19,6 +16,10 @@ pub(crate) struct Batch {
 }
 
 impl Table {
+    fn outbox(&self) -> String {
+        format!("outbox#{}", self.sender)
+    }
+
     /// The item that holds `messages` until they are sent, or `None` where there are none.
     pub(crate) async fn outbox_batch(&self, messages: &[Envelope]) -> Result<Option<Batch>, PortError> {
         if messages.is_empty() {
@@ -28,8 +29,7 @@ impl Table {
             .map_err(|source| PortError::Document { key: Key::new("outbox", ""), source })?;
         let now = self.clock.now();
         let digest = Digest::of(format!("{now} {json}").as_bytes()).hex();
-        let shard = digest.bytes().next().and_then(|byte| SHARDS.get(usize::from(byte) % SHARDS.len()));
-        let key = Key::new(format!("outbox#{}", shard.copied().unwrap_or_default()), digest);
+        let key = Key::new(self.outbox(), digest);
         let mut item = items::key(&key.partition, &key.sort);
         let ((name, body), _) = items::body(json, self.blobs.as_ref()).await?;
         item.insert(name.to_owned(), body);
@@ -58,33 +58,32 @@ impl Table {
         Ok(())
     }
 
-    /// Sends what transactions older than `age` have left in the outbox because they were
-    /// interrupted; returns how many messages that was.
+    /// Sends what this sender's transactions older than `age` have left in the outbox because they
+    /// were interrupted; returns how many messages that was. A sender that is handed the message
+    /// again at whose handling it was interrupted calls this first.
     ///
     /// # Errors
     /// The first failure of the table or a queue; what was not reached waits for the next sweep.
     pub async fn sweep(&self, age: SignedDuration) -> Result<usize, PortError> {
         let before: Timestamp = self.clock.now().saturating_sub(age).unwrap_or(Timestamp::MIN);
         let mut sent = 0;
-        for shard in SHARDS {
-            let partition = format!("outbox#{shard}");
-            let mut pages = self
-                .query(&partition)
-                .filter_expression("created <= :before")
-                .expression_attribute_values(":before", number(before.as_millisecond()))
-                .into_paginator()
-                .items()
-                .send();
-            while let Some(item) = pages.next().await {
-                let item = item.map_err(failed(SERVICE, "Query"))?;
-                let sort = get_text(&item, SORT).ok_or_else(|| malformed(SERVICE, "item", "no sort key"))?;
-                let key = Key::new(partition.clone(), sort);
-                let created: Option<i64> = get_number(&item, "created")?;
-                let messages: Vec<Envelope> = items::get_body(&item, &key, self.blobs.as_ref()).await?;
-                tracing::warn!(outbox = %key, ?created, messages = messages.len(), "messages of an interrupted transaction are sent");
-                self.dispatch(&key, &messages).await?;
-                sent += messages.len();
-            }
+        let partition = self.outbox();
+        let mut pages = self
+            .query(&partition)
+            .filter_expression("created <= :before")
+            .expression_attribute_values(":before", number(before.as_millisecond()))
+            .into_paginator()
+            .items()
+            .send();
+        while let Some(item) = pages.next().await {
+            let item = item.map_err(failed(SERVICE, "Query"))?;
+            let sort = get_text(&item, SORT).ok_or_else(|| malformed(SERVICE, "item", "no sort key"))?;
+            let key = Key::new(partition.clone(), sort);
+            let created: Option<i64> = get_number(&item, "created")?;
+            let messages: Vec<Envelope> = items::get_body(&item, &key, self.blobs.as_ref()).await?;
+            tracing::warn!(outbox = %key, ?created, messages = messages.len(), "messages of an interrupted transaction are sent");
+            self.dispatch(&key, &messages).await?;
+            sent += messages.len();
         }
         Ok(sent)
     }

@@ -1,13 +1,16 @@
 //! Messages on their way: SQS wakes a handler, and the message's item in the table decides who
 //! handles it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use aws_sdk_dynamodb::error::SdkError;
+use aws_sdk_dynamodb::operation::delete_item::DeleteItemError;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::{ReturnValue, ReturnValuesOnConditionCheckFailure};
+use aws_sdk_sqs::operation::delete_message::DeleteMessageError;
 use aws_sdk_sqs::types::MessageAttributeValue;
 use ports::{Delivery, Digest, Envelope, Key, PortError, Queue, Release};
 use serde::{Deserialize, Serialize};
@@ -38,6 +41,8 @@ pub struct Queues {
     pub stages: BTreeMap<String, String>,
     /// Where messages go that can't be handled, by stage.
     pub dead: BTreeMap<String, String>,
+    /// Stages whose messages are handled one at a time, whatever they are about. Their queues must be FIFO.
+    pub one_at_a_time: BTreeSet<String>,
 }
 
 /// The SQS half: sends, hides and removes.
@@ -116,11 +121,32 @@ impl SqsQueue {
             let blob = table.blobs.put(body.into_bytes()).await?;
             body = json(&Body::Blob { id: message.id, blob })?;
         }
+        // A message that is sent again after it was done must not be taken for its first sending.
+        let once = Digest::of(format!("{} {}", message.id, table.clock.now()).as_bytes());
+        self.send_body(url, &body, reason, once, self.group(message)).await
+    }
+
+    /// What order is kept within: the package or the image that a message is about, or the whole stage.
+    fn group(&self, message: &Envelope) -> String {
+        if self.queues.one_at_a_time.contains(&message.stage) {
+            return Digest::of(message.stage.as_bytes()).hex();
+        }
+        let about = ["package", "image"].iter().find_map(|name| message.body.get(name)?.as_str());
+        // A name may have characters that SQS does not take.
+        about.map_or(message.id, |about| Digest::of(about.as_bytes())).hex()
+    }
+
+    async fn send_body(
+        &self,
+        url: &str,
+        body: &str,
+        reason: Option<&str>,
+        once: Digest,
+        group: String,
+    ) -> Result<(), PortError> {
         let mut call = self.client.send_message().queue_url(url).message_body(body);
         if url.ends_with(".fifo") {
-            // A message that is sent again after it was done must not be taken for its first sending.
-            let once = Digest::of(format!("{} {}", message.id, table.clock.now()).as_bytes());
-            call = call.message_group_id(group(message)).message_deduplication_id(once.hex());
+            call = call.message_group_id(group).message_deduplication_id(once.hex());
         }
         if let Some(reason) = reason {
             let value = MessageAttributeValue::builder()
@@ -134,36 +160,39 @@ impl SqsQueue {
         Ok(())
     }
 
+    /// Hides a message. Where SQS has handed it out again meanwhile, the lease decides.
     async fn hide(&self, receipt: &Receipt, time: Duration) -> Result<(), PortError> {
         let seconds = time.min(VISIBILITY).as_millis().div_ceil(1_000);
-        self.client
+        let hidden = self
+            .client
             .change_message_visibility()
             .queue_url(&receipt.queue)
             .receipt_handle(&receipt.handle)
             .visibility_timeout(i32::try_from(seconds).unwrap_or(i32::MAX))
             .send()
-            .await
-            .map_err(failed(SQS, "ChangeMessageVisibility"))?;
-        Ok(())
+            .await;
+        match hidden {
+            Err(error)
+                if error
+                    .as_service_error()
+                    .is_some_and(|error| error.is_receipt_handle_is_invalid() || error.is_message_not_inflight()) =>
+            {
+                Ok(())
+            }
+            other => other.map(drop).map_err(failed(SQS, "ChangeMessageVisibility")),
+        }
     }
 
+    /// Removes a message. Where SQS has handed it out again meanwhile, that delivery finds it done.
     async fn remove(&self, receipt: &Receipt) -> Result<(), PortError> {
-        self.client
-            .delete_message()
-            .queue_url(&receipt.queue)
-            .receipt_handle(&receipt.handle)
-            .send()
-            .await
-            .map_err(failed(SQS, "DeleteMessage"))?;
-        Ok(())
+        let call = self.client.delete_message().queue_url(&receipt.queue).receipt_handle(&receipt.handle);
+        match call.send().await {
+            Err(error) if error.as_service_error().is_some_and(DeleteMessageError::is_receipt_handle_is_invalid) => {
+                Ok(())
+            }
+            other => other.map(drop).map_err(failed(SQS, "DeleteMessage")),
+        }
     }
-}
-
-/// What order is kept within: the package or the image that a message is about.
-fn group(message: &Envelope) -> String {
-    let about = ["package", "image"].iter().find_map(|name| message.body.get(name)?.as_str());
-    // A name may have characters that SQS does not take.
-    about.map_or(message.id, |about| Digest::of(about.as_bytes())).hex()
 }
 
 fn partition(id: &Digest) -> String {
@@ -181,11 +210,21 @@ fn receipt(delivery: &Delivery) -> Result<Receipt, PortError> {
 
 /// Whether a conditional write was refused; other errors are passed on. The item that was found
 /// comes with the refusal.
-fn refused(error: aws_sdk_dynamodb::error::SdkError<UpdateItemError>) -> Result<Option<Item>, PortError> {
+fn refused(error: SdkError<UpdateItemError>) -> Result<Option<Item>, PortError> {
     match error.as_service_error() {
         Some(UpdateItemError::ConditionalCheckFailedException(refusal)) => Ok(refusal.item.clone()),
         _ => Err(failed(DYNAMODB, "UpdateItem")(error)),
     }
+}
+
+fn met_condition(error: &SdkError<DeleteItemError>) -> bool {
+    error.as_service_error().is_some_and(DeleteItemError::is_conditional_check_failed_exception)
+}
+
+/// Whether [`Table::begin`] failed because the body is no message, or refers to none.
+pub fn is_unreadable(error: &PortError) -> bool {
+    use PortError::{Damaged, Document, NoBlob, TooLarge};
+    matches!(error, Document { .. } | NoBlob(_) | Damaged { .. } | TooLarge { .. })
 }
 
 impl Table {
@@ -237,7 +276,7 @@ impl Table {
     /// SQS's receipt handle.
     ///
     /// # Errors
-    /// [`PortError::Document`] when the body is no message: nothing here can make it one.
+    /// [`is_unreadable`] ones when the body is no message: nothing here can make it one.
     pub async fn begin(&self, queue: &str, handle: &str, body: &str, lease: Duration) -> Result<Begun, PortError> {
         let undecodable = |source| PortError::Document { key: Key::new("message", ""), source };
         let envelope = match serde_json::from_str(body).map_err(undecodable)? {
@@ -246,15 +285,19 @@ impl Table {
                 let bytes = self.blobs.get(blob, items::CONTENT_BYTES).await?;
                 let envelope: Envelope = serde_json::from_slice(&bytes).map_err(undecodable)?;
                 if envelope.id != id {
-                    return Err(malformed(
-                        SQS,
-                        "ReceiveMessage",
-                        format!("message {id} refers to message {}", envelope.id),
-                    ));
+                    let problem = format!("message {id} refers to message {}", envelope.id);
+                    return Err(undecodable(serde::de::Error::custom(problem)));
                 }
                 envelope
             }
         };
+        let proper = Envelope::new(&envelope.stage, envelope.version, envelope.body.clone());
+        if proper.id != envelope.id {
+            return Err(undecodable(serde::de::Error::custom(format!(
+                "message {} is not named by its content, which gives {}",
+                envelope.id, proper.id
+            ))));
+        }
         let now = self.clock.now().as_millisecond();
         let until = now.saturating_add(i64::try_from(lease.as_millis()).unwrap_or(i64::MAX));
         let mut receipt = Receipt { lease: String::new(), queue: queue.to_owned(), handle: handle.to_owned() };
@@ -292,6 +335,44 @@ impl Table {
         let receipt = serde_json::to_string(&receipt)
             .map_err(|source| PortError::Document { key: item_key(&envelope.id), source })?;
         Ok(Begun::Handle(Delivery { envelope, attempt, receipt }))
+    }
+
+    /// Puts a body aside that [`Table::begin`] can't read, with the reason, so that SQS does not
+    /// deliver it again. What was lost with it can be asked for again.
+    ///
+    /// # Errors
+    /// When SQS does not take it.
+    pub async fn reject(&self, queue: &str, handle: &str, body: &str, reason: &str) -> Result<(), PortError> {
+        let stage = self.queue.queues.stages.iter().find(|(_, url)| *url == queue).map(|(stage, _)| stage.as_str());
+        let url = SqsQueue::url(&self.queue.queues.dead, stage.unwrap_or(queue))?;
+        let once = Digest::of(body.as_bytes());
+        self.queue.send_body(url, body, Some(reason), once, once.hex()).await?;
+        if let Ok(Body::Blob { id, .. }) = serde_json::from_str(body) {
+            self.forget(&id).await?;
+        }
+        self.queue.remove(&Receipt { lease: String::new(), queue: queue.to_owned(), handle: handle.to_owned() }).await
+    }
+
+    /// Removes the item of a message that nobody handles.
+    async fn forget(&self, id: &Digest) -> Result<(), PortError> {
+        let removed = self
+            .client
+            .delete_item()
+            .table_name(&self.name)
+            .set_key(Some(self.message_key(id)))
+            .condition_expression("attribute_not_exists(receipt) AND attribute_not_exists(dead)")
+            .send()
+            .await;
+        match removed {
+            Err(error) if !met_condition(&error) => Err(failed(DYNAMODB, "DeleteItem")(error)),
+            _ => Ok(()),
+        }
+    }
+
+    /// The URL of the queue of this name, as events name it.
+    pub fn queue_named(&self, name: &str) -> Option<&str> {
+        let urls = self.queue.queues.stages.values();
+        urls.map(String::as_str).find(|url| url.rsplit('/').next() == Some(name))
     }
 
     /// Counts or reads the items of messages.
@@ -353,11 +434,7 @@ impl Queue for Table {
         match removed {
             Ok(_) => self.queue.remove(&receipt).await,
             // Another holds the lease by now: the message is theirs.
-            Err(error)
-                if error.as_service_error().is_some_and(|error| error.is_conditional_check_failed_exception()) =>
-            {
-                Ok(())
-            }
+            Err(error) if met_condition(&error) => Ok(()),
             Err(error) => Err(failed(DYNAMODB, "DeleteItem")(error)),
         }
     }

@@ -29,6 +29,7 @@ const CONFLICTS: u32 = 5;
 pub struct Table {
     pub(crate) client: Client,
     pub(crate) name: String,
+    pub(crate) sender: String,
     pub(crate) blobs: Arc<dyn Blobs>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) queue: SqsQueue,
@@ -36,14 +37,16 @@ pub struct Table {
 
 impl Table {
     /// The table of this name, whose messages go to `queue` and whose large documents are blobs.
+    /// `sender` names the outbox: what may send to the same queues shares one.
     pub fn new(
         client: Client,
         name: impl Into<String>,
+        sender: impl Into<String>,
         blobs: Arc<dyn Blobs>,
         queue: SqsQueue,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        Self { client, name: name.into(), blobs, clock, queue }
+        Self { client, name: name.into(), sender: sender.into(), blobs, clock, queue }
     }
 
     /// A query of one partition as it is now.

@@ -36,10 +36,10 @@ pub struct Context {
     pub repository: Arc<dyn PackageRepository>,
     /// Where images are published; a repository is called as its image.
     pub registry: Arc<dyn Registry>,
-    /// Signs packages and indexes: RSA.
-    pub package_key: Arc<dyn Signer>,
-    /// Signs images and attestations: an ECDSA P-256 key, or an identity.
-    pub attestor: Arc<dyn Attestor>,
+    /// Signs packages and indexes: RSA. Only what publishes them has it.
+    pub package_key: Option<Arc<dyn Signer>>,
+    /// Signs images and attestations: an ECDSA P-256 key, or an identity. Only what publishes has it.
+    pub attestor: Option<Arc<dyn Attestor>>,
     /// The vulnerability matcher, kept between scans.
     pub matcher: crate::MatcherCache,
     /// What planning knows of the definitions, kept between stages.
@@ -57,6 +57,22 @@ pub struct Context {
 }
 
 impl Context {
+    /// What signs packages and indexes.
+    ///
+    /// # Errors
+    /// [`StageError::Environment`] in a process that has no such key.
+    pub fn package_key(&self) -> Result<&dyn Signer, StageError> {
+        self.package_key.as_deref().ok_or_else(|| no_key("sign packages"))
+    }
+
+    /// What signs images and attestations.
+    ///
+    /// # Errors
+    /// [`StageError::Environment`] in a process that has no such key.
+    pub fn attestor(&self) -> Result<&dyn Attestor, StageError> {
+        self.attestor.as_deref().ok_or_else(|| no_key("attest"))
+    }
+
     /// Stores a document as a JSON blob.
     ///
     /// # Errors
@@ -74,6 +90,11 @@ impl Context {
         let bytes = self.blobs.get(digest, limit).await?;
         serde_json::from_slice(&bytes).map_err(|error| StageError::Rejected(format!("{what} {digest}: {error}")))
     }
+}
+
+fn no_key(action: &str) -> StageError {
+    let reason = "this process has no key for it; another stage's does it".to_owned();
+    StageError::Environment { action: action.to_owned(), reason }
 }
 
 /// Choices of whoever runs the factory.

@@ -180,7 +180,7 @@ pub fn image_plans(context: &Context) -> Vec<ImagePlan> {
 }
 
 /// The records that the catalog ships are imported with each cycle.
-async fn import_catalog_feed(context: &Context, total: &mut Summary) -> Result<(), StageError> {
+pub(crate) async fn import_catalog_feed(context: &Context, total: &mut Summary) -> Result<(), StageError> {
     let folder = context.catalog.feed_folder();
     if !folder.is_dir() {
         return Ok(());
@@ -195,7 +195,7 @@ async fn import_catalog_feed(context: &Context, total: &mut Summary) -> Result<(
 }
 
 /// A scan of every published version, so that each has a current report.
-async fn scans(context: &Context) -> Result<Vec<VulnerabilityScan>, StageError> {
+pub(crate) async fn scans(context: &Context) -> Result<Vec<VulnerabilityScan>, StageError> {
     let rows = releases(context).await?;
     let kept = rows.into_iter().filter(|row| row.status != ReleaseStatus::Removed);
     Ok(kept.map(|row| VulnerabilityScan { image: row.name, digest: row.release.digest }).collect())

@@ -200,7 +200,7 @@ impl ImagePublish {
                 attach(context, repository, subject, &statement).await?;
             }
             if context.settings.legacy_signatures {
-                let signer = context.attestor.signer().ok_or_else(|| {
+                let signer = context.attestor()?.signer().ok_or_else(|| {
                     StageError::Rejected("signatures under the older tag need a key; unset `legacy-tags`".to_owned())
                 })?;
                 let signature = simple_signing::sign(signer, repository.as_str(), subject)
@@ -285,8 +285,11 @@ pub async fn attach(
     subject: Digest,
     statement: &Statement,
 ) -> Result<Digest, StageError> {
-    let bundle =
-        context.attestor.attest(statement).await.map_err(|error| StageError::environment("sign the image")(&error))?;
+    let bundle = context
+        .attestor()?
+        .attest(statement)
+        .await
+        .map_err(|error| StageError::environment("sign the image")(&error))?;
     registry::attach(context.registry.as_ref(), repository, subject, &bundle, &statement.predicate_type, None)
         .await
         .map_err(registry_failed("attach the attestation"))

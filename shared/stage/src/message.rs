@@ -65,10 +65,12 @@ pub async fn dispatch(envelope: &Envelope, context: &Context) -> (String, Result
         crate::ImagePublish,
         crate::ImageVex,
         crate::VulnerabilityScan,
+        crate::Schedule,
     )
 }
 
-async fn handle<S: Stage>(envelope: &Envelope, context: &Context) -> (String, Result<Outcome, StageError>) {
+/// Decodes a message of one stage and runs it. The answer's first part is the subject.
+pub async fn handle<S: Stage>(envelope: &Envelope, context: &Context) -> (String, Result<Outcome, StageError>) {
     if envelope.version != S::VERSION {
         let reason = format!(
             "message version {} of stage `{}` is not the version {} that is understood",

@@ -48,7 +48,7 @@ impl Stage for PackageIndex {
         if context.state.get(&key).await?.is_none() {
             return Ok(Outcome::Skipped("the index lists it".to_owned()));
         }
-        let (all, new) = writer(context).write(self.architecture).await?;
+        let (all, new) = writer(context)?.write(self.architecture).await?;
         Ok(Outcome::Done(format!("index of {all} packages, {new} versions of them new")))
     }
 }
@@ -96,16 +96,16 @@ pub(crate) async fn resume(context: &Context, architecture: Architecture) -> Res
 /// When the state can't be read, or signing or writing fails.
 pub async fn publish_index(context: &Context, architecture: Architecture) -> Result<(), StageError> {
     let _turn = context.index_turn.lock().await;
-    writer(context).write(architecture).await.map(drop)
+    writer(context)?.write(architecture).await.map(drop)
 }
 
-fn writer(context: &Context) -> IndexWriter<'_> {
-    IndexWriter {
+fn writer(context: &Context) -> Result<IndexWriter<'_>, StageError> {
+    Ok(IndexWriter {
         state: context.state.as_ref(),
         blobs: context.blobs.as_ref(),
-        key: context.package_key.as_ref(),
+        key: context.package_key()?,
         repository: context.repository.as_ref(),
-    }
+    })
 }
 
 /// The key of [`record::IndexChange`].

@@ -184,11 +184,11 @@ async fn sign_package(
         .await
         .map_err(ports::PortError::from)??;
     let signature = context
-        .package_key
+        .package_key()?
         .sign_digest(*unsigned.control.as_bytes())
         .await
         .map_err(|error| StageError::environment("sign the package")(&error))?;
-    let key_name = context.package_key.key_name().to_owned();
+    let key_name = context.package_key()?.key_name().to_owned();
     let mtime = u64::try_from(result.source_date_epoch).unwrap_or(0);
     let folder = tempfile::Builder::new()
         .prefix("sign-")
@@ -256,6 +256,6 @@ pub(crate) async fn attest(
         return Err(StageError::Rejected("the build made no package".to_owned()));
     }
     let statement = Statement::about(subjects, predicate_type, predicate).map_err(|error| failed(&error))?;
-    let bundle = context.attestor.attest(&statement).await.map_err(|error| failed(&error))?;
+    let bundle = context.attestor()?.attest(&statement).await.map_err(|error| failed(&error))?;
     Ok(context.blobs.put(bundle).await?)
 }

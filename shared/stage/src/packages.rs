@@ -338,6 +338,30 @@ pub async fn build_due(context: &Arc<Context>, workers: usize) -> Result<Summary
     }
 }
 
+/// Asks once for all that is due, as [`build_due`] does until nothing is left. What is held back for its
+/// tests, and tests that have not run, are asked for when no message but the caller's own waits.
+///
+/// # Errors
+/// When the state or the queue does not work.
+pub(crate) async fn ask_for_due(context: &Context) -> Result<(), StageError> {
+    for architecture in &context.settings.architectures {
+        package_index::resume(context, *architecture).await?;
+        send_due(context, *architecture, Retry::All).await?;
+    }
+    if context.queue.pending().await? > 1 {
+        return Ok(());
+    }
+    let mut sent = BTreeSet::new();
+    for architecture in &context.settings.architectures {
+        let packages = Packages::load(context, *architecture).await?;
+        for transaction in packages.due_without_tests(*architecture, context.settings.focus.as_deref(), &mut sent)? {
+            context.state.commit(transaction).await?;
+        }
+        package_retest::send(context, *architecture).await?;
+    }
+    Ok(())
+}
+
 /// Sends the builds that have become possible with what has happened.
 ///
 /// # Errors

@@ -148,7 +148,10 @@ async fn work(context: &Context, done: &Mutex<Done>, heavy: &Semaphore, stays: b
 }
 
 /// Answers the queue; true when the message will not be handed out again.
-async fn settle(
+///
+/// # Errors
+/// The queue's own.
+pub async fn settle(
     queue: &dyn Queue,
     delivery: &Delivery,
     result: &Result<Outcome, StageError>,

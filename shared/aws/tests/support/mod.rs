@@ -115,14 +115,14 @@ impl Aws {
         let blobs: Arc<dyn Blobs> =
             Arc::new(S3Blobs::new(self.clients.s3.clone(), &name, "blobs/", cache.path().to_owned()));
         let queue = SqsQueue::new(self.clients.sqs.clone(), queues, Duration::from_secs(1));
-        let table = Table::new(self.clients.dynamodb.clone(), &name, blobs.clone(), queue, clock);
+        let table = Table::new(self.clients.dynamodb.clone(), &name, "tests", blobs.clone(), queue, clock);
         (table, blobs, name, cache)
     }
 
     /// A table that exists, for a process that reaches no queue.
     pub fn table_without_queues(&self, name: &str, blobs: Arc<dyn Blobs>, clock: Arc<dyn Clock>) -> Table {
         let queue = SqsQueue::new(self.clients.sqs.clone(), Queues::default(), Duration::from_secs(1));
-        Table::new(self.clients.dynamodb.clone(), name, blobs, queue, clock)
+        Table::new(self.clients.dynamodb.clone(), name, "tests", blobs, queue, clock)
     }
 
     /// The URL of a stage's queue of the table that was made first.
