@@ -4,6 +4,7 @@ HOME_FOLDER ?= .mill
 LISTEN ?= 127.0.0.1:5000
 VENV ?= .venv
 NODE ?= .node
+VENV_TEMPLATE ?= .venv-template
 # For example `--show-output`, which prints what tests say, `not run` lines among it.
 TEST_ARGUMENTS ?=
 export PATH := $(abspath $(VENV))/bin:$(abspath $(NODE))/node_modules/.bin:$(PATH):/usr/sbin:/sbin
@@ -26,11 +27,13 @@ serve: setup-run ## serve the registry and the packages of the last run
 test: setup-test ## every test, the real catalog included
 	$(CARGO) test --workspace --locked -- $(TEST_ARGUMENTS)
 
-lint: setup-test ## formatting, clippy, docs, licences and sources of dependencies
+lint: setup-test ## formatting, clippy, docs, licences and sources of dependencies, template.yaml
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked
 	infra/setup/deny.sh
+	infra/setup/python.sh $(VENV_TEMPLATE) infra/setup/requirements-template.txt
+	$(VENV_TEMPLATE)/bin/cfn-lint template.yaml
 
 bench: ## every bench, and at its end one table of the ratios to their baselines; real data is read from MINIMILL_CORPUS
 	CARGO="$(CARGO)" infra/bench/run.sh
@@ -50,4 +53,4 @@ setup-test:
 
 clean: ## remove what builds and runs have left
 	$(CARGO) clean
-	rm -rf $(HOME_FOLDER) $(VENV) $(NODE)
+	rm -rf $(HOME_FOLDER) $(VENV) $(VENV_TEMPLATE) $(NODE)
