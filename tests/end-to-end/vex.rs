@@ -145,7 +145,7 @@ fn statements_and_proofs_are_attested_followed_and_applied_in_scans() {
         let part = &rows(&product["subcomponents"])[0];
         assert_eq!(part["@id"], "pkg:apk/minimill/hello@1.0.0-r0?arch=x86_64&distro=minimill");
         let sbom = text(&part["@id"]);
-        assert!(factory.holds_blob(&format!("\"referenceLocator\":\"{sbom}\"")), "no SBOM has {sbom}");
+        assert!(factory.holds_blob(&format!("\"referenceLocator\": \"{sbom}\"")), "no SBOM has {sbom}");
     }
 
     let scanned = factory.run(&["scan", "hello"]);
