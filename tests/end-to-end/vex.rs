@@ -52,10 +52,8 @@ fn factory() -> Factory {
         "  - uses: autoconf/make\n",
         "  - uses: patch\n    with:\n      patches: CVE-2026-1000.patch\n\n  - uses: autoconf/make\n",
     );
-    factory.write(
-        "packages/hello/CVE-2026-1000.patch",
-        "--- /dev/null\n+++ b/SECURITY\n@@ -0,0 +1 @@\n+it is safe now\n",
-    );
+    factory
+        .write("packages/hello/CVE-2026-1000.patch", "--- /dev/null\n+++ b/SECURITY\n@@ -0,0 +1 @@\n+it is safe now\n");
     record(&factory, "CVE-2026-1000", "hello", None);
     record(&factory, "CVE-2026-2000", "greeting-data", None);
     record(&factory, "CVE-2026-3000", "hello", Some("0.9-r0"));
@@ -118,9 +116,7 @@ fn statements_and_proofs_are_attested_followed_and_applied_in_scans() {
         let found = referrers(&factory, digest);
         assert_eq!(found.len(), 7, "{found:?}");
         assert_eq!(found.iter().filter(|kind| [VERSIONED, UNVERSIONED].contains(&kind.as_str())).count(), 2);
-        for needed in
-            ["https://spdx.dev/Document", "https://cyclonedx.org/bom", "https://slsa.dev/provenance/v1"]
-        {
+        for needed in ["https://spdx.dev/Document", "https://cyclonedx.org/bom", "https://slsa.dev/provenance/v1"] {
             assert!(found.iter().any(|kind| kind == needed), "{digest}: {found:?}");
         }
     }
