@@ -285,6 +285,9 @@ fn free_text(fields: &Fields<'_>, key: &str) -> Result<Option<Text>, Error> {
 fn status(fields: &Fields<'_>) -> Result<VexStatus, Error> {
     const NAMES: [&str; 4] = ["not_affected", "affected", "fixed", "under_investigation"];
     let name = fields.required_text("status")?;
+    if !NAMES.contains(&name.as_str()) {
+        return Err(fields.invalid("status", &name, expected(&name, &NAMES)));
+    }
     let (impact, action) = (free_text(fields, "impact")?, free_text(fields, "action")?);
     let justification = fields.text("justification")?;
     let refuse = |field: &str, value: Option<&Text>, only: &str| match value {
@@ -308,8 +311,7 @@ fn status(fields: &Fields<'_>) -> Result<VexStatus, Error> {
         }
         "affected" => VexStatus::Affected { action: action.ok_or_else(|| fields.missing("action"))? },
         "fixed" => VexStatus::Fixed,
-        "under_investigation" => VexStatus::UnderInvestigation,
-        _ => return Err(fields.invalid("status", &name, expected(&name, &NAMES))),
+        _ => VexStatus::UnderInvestigation,
     })
 }
 
