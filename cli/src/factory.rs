@@ -198,13 +198,9 @@ impl Factory {
             package_key: Some(signers.package),
             attestor: Some(signers.attestor),
             stopping: Arc::default(),
-            matcher: stage::MatcherCache::default(),
-            evaluations: stage::Evaluations::default(),
-            index_turn: tokio::sync::Mutex::default(),
-            universes: stage::Universes::default(),
+            caches: stage::Caches::default(),
             progress: Arc::new(Bars::new()),
             settings: Settings {
-                architectures,
                 left_out,
                 source_date_epoch: source_date_epoch()?,
                 legacy_signatures: configuration.signing.legacy_tags,
@@ -213,7 +209,7 @@ impl Factory {
                 focus: focus.map(str::to_owned),
                 authenticity: configuration.authenticity.default,
                 layer_cache: Some(home.folder("cache/layers").or_environment()?),
-                work,
+                ..Settings::new(architectures, work)
             },
         };
         Ok(Self { context: Arc::new(context), home, database })

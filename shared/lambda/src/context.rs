@@ -1,4 +1,3 @@
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -77,24 +76,10 @@ impl Factory {
             registry: parts.registry,
             package_key: package_key.map(|key| Arc::new(key) as Arc<dyn Signer>),
             attestor: image_key.map(|key| Arc::new(key) as Arc<dyn Attestor>),
-            matcher: stage::MatcherCache::default(),
-            evaluations: stage::Evaluations::default(),
-            index_turn: tokio::sync::Mutex::default(),
-            universes: stage::Universes::default(),
+            caches: stage::Caches::default(),
             stopping: Arc::default(),
             progress: Arc::new(stage::Silent),
-            settings: stage::Settings {
-                architectures: settings.architectures,
-                left_out: BTreeMap::new(),
-                source_date_epoch: None,
-                focus: None,
-                legacy_signatures: false,
-                retention: None,
-                authenticity: stage::DefaultPolicy::default(),
-                require_tests: false,
-                layer_cache: None,
-                work,
-            },
+            settings: stage::Settings::new(settings.architectures, work),
         };
         Ok(Self { context, table })
     }

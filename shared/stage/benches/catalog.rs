@@ -194,7 +194,7 @@ async fn run(folder: &Path, definitions: usize, rounds: usize) {
 
     let (mut kept, mut anew) = (Vec::new(), Vec::new());
     for _ in 0..rounds {
-        context.evaluations = Evaluations::default();
+        context.caches.evaluations = Evaluations::default();
         let start = Instant::now();
         Packages::load(&context, ARCHITECTURE).await.unwrap();
         anew.push(start.elapsed());
@@ -211,7 +211,7 @@ async fn run(folder: &Path, definitions: usize, rounds: usize) {
         for number in 0..TOGETHER {
             let package = name((round * TOGETHER + number) * 7 % definitions);
             let version = format!("2.{round}.{number}-r0");
-            context.evaluations = Evaluations::default();
+            context.caches.evaluations = Evaluations::default();
             before += publish(&context, folder, &package, &version).await;
             before += index(&context, &package, &version).await;
         }

@@ -40,20 +40,27 @@ pub struct Context {
     pub package_key: Option<Arc<dyn Signer>>,
     /// Signs images and attestations: an ECDSA P-256 key, or an identity. Only what publishes has it.
     pub attestor: Option<Arc<dyn Attestor>>,
-    /// The vulnerability matcher, kept between scans.
-    pub matcher: crate::MatcherCache,
-    /// What planning knows of the definitions, kept between stages.
-    pub evaluations: crate::Evaluations,
-    /// Held by whoever writes an index of packages.
-    pub index_turn: tokio::sync::Mutex<()>,
-    /// The repository prepared for solving, kept while it does not change.
-    pub universes: crate::Universes,
+    /// What this process remembers between runs.
+    pub caches: Caches,
     /// Set to stop handing out messages; what is running is finished.
     pub stopping: Arc<AtomicBool>,
     /// Told what happens.
     pub progress: Arc<dyn Progress>,
     /// Choices of whoever runs the factory.
     pub settings: Settings,
+}
+
+/// What a process remembers between the runs of its stages; another starts with none of it.
+#[derive(Default)]
+pub struct Caches {
+    /// The vulnerability matcher, kept between scans.
+    pub matcher: crate::MatcherCache,
+    /// What planning knows of the definitions.
+    pub evaluations: crate::Evaluations,
+    /// Held by whoever writes an index of packages.
+    pub index_turn: tokio::sync::Mutex<()>,
+    /// The repository prepared for solving, kept while it does not change.
+    pub universes: crate::Universes,
 }
 
 impl Context {
@@ -121,4 +128,23 @@ pub struct Settings {
     /// Where compressed layers are kept for images that need them again, up to 2 GiB; they are not
     /// kept where it is not set.
     pub layer_cache: Option<PathBuf>,
+}
+
+impl Settings {
+    /// For these architectures, with `work` as scratch space, and nothing else chosen.
+    #[must_use]
+    pub fn new(architectures: Vec<Architecture>, work: PathBuf) -> Self {
+        Self {
+            architectures,
+            left_out: BTreeMap::new(),
+            source_date_epoch: None,
+            focus: None,
+            legacy_signatures: false,
+            retention: None,
+            authenticity: crate::DefaultPolicy::default(),
+            require_tests: false,
+            work,
+            layer_cache: None,
+        }
+    }
 }

@@ -68,7 +68,7 @@ pub async fn matcher(context: &Context) -> Result<Option<Arc<Matcher>>, StageErr
     }
     let version =
         Digest::of(stored.iter().map(|(_, stored)| stored.blob.hex()).collect::<String>().as_bytes()).to_string();
-    let mut cache = context.matcher.0.lock().await;
+    let mut cache = context.caches.matcher.0.lock().await;
     if let Some((cached, matcher)) = cache.as_ref()
         && *cached == version
     {

@@ -56,7 +56,7 @@ pub use crate::authenticity::{
     DefaultPolicy, Origin, Refused, Subject, Tried, TriedResult, Verdict, prove, refused_key,
 };
 pub use catalog::{Catalog, CatalogError, ImageSource, PackageSource, Problem};
-pub use context::{Context, Settings};
+pub use context::{Caches, Context, Settings};
 pub use cycle::{
     CycleReport, ImageRow, PackageRow, cycle, image_plans, releases, scan, update_images, update_packages, update_vex,
 };

@@ -43,7 +43,7 @@ impl Stage for PackageIndex {
     }
 
     async fn run(self, context: &Context) -> Result<Outcome, StageError> {
-        let _turn = context.index_turn.lock().await;
+        let _turn = context.caches.index_turn.lock().await;
         let key = record::unlisted(self.architecture, &self.package, &self.version);
         if context.state.get(&key).await?.is_none() {
             return Ok(Outcome::Skipped("the index lists it".to_owned()));
@@ -95,7 +95,7 @@ pub(crate) async fn resume(context: &Context, architecture: Architecture) -> Res
 /// # Errors
 /// When the state can't be read, or signing or writing fails.
 pub async fn publish_index(context: &Context, architecture: Architecture) -> Result<(), StageError> {
-    let _turn = context.index_turn.lock().await;
+    let _turn = context.caches.index_turn.lock().await;
     writer(context)?.write(architecture).await.map(drop)
 }
 

@@ -53,7 +53,7 @@ pub async fn load_package(context: &Context, name: &str, architecture: Architect
     let unknown = || StageError::Rejected(format!("the catalog has no package `{name}`"));
     let source = context.catalog.packages.get(name).ok_or_else(unknown)?;
     let documents = documents(context, architecture, [name.to_owned()].into()).await?;
-    let claim = context.evaluations.refresh(&context.catalog, architecture, &documents)?.remove(name);
+    let claim = context.caches.evaluations.refresh(&context.catalog, architecture, &documents)?.remove(name);
     let claim = claim.ok_or_else(unknown)?.map_err(StageError::Rejected)?;
     let documents = documents.get(name).map(Vec::as_slice).unwrap_or_default();
     evaluation::package(&context.catalog, source, documents, claim, architecture)
@@ -78,9 +78,9 @@ impl Packages {
     /// When the state can't be read. A definition that is wrong is listed with its reason.
     pub async fn load(context: &Context, architecture: Architecture) -> Result<Self, StageError> {
         let documents = documents(context, architecture, built_for(context, architecture).cloned().collect()).await?;
-        let mut by_name = context.evaluations.refresh(&context.catalog, architecture, &documents)?;
+        let mut by_name = context.caches.evaluations.refresh(&context.catalog, architecture, &documents)?;
         by_name.retain(|name, _| is_built_for(context, name, architecture));
-        let order = context.evaluations.order(&context.catalog, architecture);
+        let order = context.caches.evaluations.order(&context.catalog, architecture);
         order.refuse_duplicates(&mut by_name);
         let mut packages = Self { by_name, standing: BTreeMap::new(), order, scope: None };
         let settled = packages.settled(context, architecture, &documents).await?;
@@ -99,7 +99,7 @@ impl Packages {
         changed: &str,
         further: &BTreeSet<String>,
     ) -> Result<Self, StageError> {
-        let evaluations = &context.evaluations;
+        let evaluations = &context.caches.evaluations;
         if !evaluations.know_all(architecture, built_for(context, architecture)) {
             return Self::load(context, architecture).await;
         }

@@ -201,7 +201,7 @@ pub async fn resolve_for_all(
     let mut architectures = architectures.to_vec();
     architectures.sort();
     architectures.dedup();
-    context.universes.of(context.state.as_ref(), &architectures).await?.resolve(subject, &wants)
+    context.caches.universes.of(context.state.as_ref(), &architectures).await?.resolve(subject, &wants)
 }
 
 #[cfg(test)]

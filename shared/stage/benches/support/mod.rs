@@ -1,14 +1,13 @@
 //! What the benches of this crate share.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
 use apk::Architecture;
 use ports::SystemClock;
 use ports::local::{Database, FileBlobs};
-use stage::{Catalog, Context, Evaluations, FolderRepository, LocalBuilder, Settings, Silent};
+use stage::{Catalog, Context, FolderRepository, LocalBuilder, Settings, Silent};
 use upstream::{EndpointSettings, Endpoints, Surroundings, Upstreams};
 
 /// A number from the environment.
@@ -46,23 +45,9 @@ pub async fn context(folder: &Path, architectures: Vec<Architecture>) -> Option<
         package_key: Some(Arc::new(sign::LocalRsaKey::load_or_create(&folder.join("bench.rsa"), 4096).unwrap())),
         attestor: Some(Arc::new(sign::LocalEcdsaKey::load_or_create(&folder.join("bench.key")).unwrap())),
         stopping: Arc::default(),
-        matcher: stage::MatcherCache::default(),
-        universes: stage::Universes::default(),
-        evaluations: Evaluations::default(),
-        index_turn: tokio::sync::Mutex::default(),
+        caches: stage::Caches::default(),
         progress: Arc::new(Silent),
-        settings: Settings {
-            architectures,
-            left_out: BTreeMap::new(),
-            source_date_epoch: None,
-            focus: None,
-            legacy_signatures: false,
-            retention: None,
-            authenticity: stage::DefaultPolicy::default(),
-            require_tests: false,
-            work: folder.join("work"),
-            layer_cache: None,
-        },
+        settings: Settings::new(architectures, folder.join("work")),
     })
 }
 
