@@ -129,7 +129,7 @@ pub enum Error {
         reason: String,
     },
     /// A registry that can't be reached, or that broke off.
-    #[error("{method} {url}: {}", chain(source))]
+    #[error("{method} {url}: {}", sign::chain(source))]
     Http {
         /// The request's method.
         method: String,
@@ -206,19 +206,6 @@ pub enum Error {
 
 fn list(digests: &[Digest]) -> String {
     digests.iter().map(Digest::to_string).collect::<Vec<_>>().join(", ")
-}
-
-fn chain(error: &reqwest::Error) -> String {
-    let mut text = String::new();
-    let mut next: Option<&dyn std::error::Error> = Some(error);
-    while let Some(error) = next {
-        if !text.is_empty() {
-            text.push_str(": ");
-        }
-        text.push_str(&error.to_string());
-        next = error.source();
-    }
-    text
 }
 
 impl Error {
