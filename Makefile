@@ -11,7 +11,7 @@ export PATH := $(abspath $(VENV))/bin:$(abspath $(NODE))/node_modules/.bin:$(PAT
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 MILL := $(TARGET)/release/mill
 
-.PHONY: help run serve test lint bench doc setup-run setup-test clean
+.PHONY: help run serve test test-cdk lint bench doc setup-run setup-test clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,6 +26,13 @@ serve: setup-run ## serve the registry and the packages of the last run
 
 test: setup-test ## every test, the real catalog included
 	$(CARGO) test --workspace --locked -- $(TEST_ARGUMENTS)
+	$(MAKE) test-cdk
+
+test-cdk: infra/cdk/node_modules/.package-lock.json ## the CDK construct against template.yaml
+	node --test infra/cdk/test/
+
+infra/cdk/node_modules/.package-lock.json: infra/cdk/package-lock.json
+	npm ci --prefix infra/cdk --silent
 
 lint: setup-test ## formatting, clippy, docs, licences and sources of dependencies, template.yaml
 	$(CARGO) fmt --all --check
@@ -53,4 +60,4 @@ setup-test:
 
 clean: ## remove what builds and runs have left
 	$(CARGO) clean
-	rm -rf $(HOME_FOLDER) $(VENV) $(VENV_TEMPLATE) $(NODE)
+	rm -rf $(HOME_FOLDER) $(VENV) $(VENV_TEMPLATE) $(NODE) infra/cdk/node_modules
