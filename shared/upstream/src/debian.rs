@@ -4,7 +4,5 @@ mod keyring;
 mod provider;
 mod release;
 mod sources;
-mod version;
 
 pub use provider::{Debian, DebianOptions};
-pub use version::DebianVersion;

@@ -373,3 +373,9 @@ impl Error {
 
 /// Result with this crate's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl From<debian_version::InvalidVersion> for Error {
+    fn from(invalid: debian_version::InvalidVersion) -> Self {
+        Self::Version { text: invalid.text, reason: invalid.reason.to_owned() }
+    }
+}

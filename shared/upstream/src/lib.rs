@@ -26,7 +26,7 @@ mod store;
 mod upstreams;
 
 pub use crates::Crates;
-pub use debian::{Debian, DebianOptions, DebianVersion};
+pub use debian::{Debian, DebianOptions};
 pub use direct::Direct;
 pub use endpoints::{DebianArchive, EndpointSettings, Endpoints, Surroundings, Token};
 pub use error::{Error, Result};

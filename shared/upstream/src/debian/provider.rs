@@ -8,13 +8,13 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use authenticity::{Keyring, Signer};
 use bytes::Bytes;
+use debian_version::DebianVersion;
 use jiff::Timestamp;
 use tokio::sync::{Mutex, OnceCell};
 
 use super::keyring;
 use super::release::{Listed, Release};
 use super::sources::{SourceArchive, SourceIndex};
-use super::version::DebianVersion;
 use crate::endpoints::{DebianArchive, is_path_part};
 use crate::error::{Error, Result};
 use crate::fetcher::{Expected, run_blocking};

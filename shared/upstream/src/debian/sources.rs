@@ -5,7 +5,8 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
 
-use super::version::DebianVersion;
+use debian_version::DebianVersion;
+
 use crate::error::{Error, Result};
 use crate::store::{self, is_sha256_hex, sha256_hex};
 

@@ -4,9 +4,18 @@ use std::cmp::Ordering;
 use std::fmt;
 use std::str::FromStr;
 
-use crate::error::{Error, Result};
+/// Bytes of a version; longer ones are refused.
+pub const LONGEST: usize = 256;
 
-const LONGEST: usize = 256;
+/// The text is no Debian version.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{text}` is not a Debian version: {reason}")]
+pub struct InvalidVersion {
+    /// The text as given, cut to [`LONGEST`] characters.
+    pub text: String,
+    /// What is wrong with it.
+    pub reason: &'static str,
+}
 
 /// A Debian version: `[epoch:]upstream[-revision]`. Ordered as dpkg orders.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,11 +100,10 @@ fn without_mark(version: &str, native: bool) -> Option<&str> {
 }
 
 impl FromStr for DebianVersion {
-    type Err = Error;
+    type Err = InvalidVersion;
 
-    fn from_str(text: &str) -> Result<Self> {
-        let refuse =
-            |reason: &str| Error::Version { text: text.chars().take(LONGEST).collect(), reason: reason.to_owned() };
+    fn from_str(text: &str) -> Result<Self, InvalidVersion> {
+        let refuse = |reason| InvalidVersion { text: text.chars().take(LONGEST).collect(), reason };
         if text.len() > LONGEST {
             return Err(refuse("longer than 256 bytes"));
         }
