@@ -5,13 +5,20 @@ LISTEN ?= 127.0.0.1:5000
 VENV ?= .venv
 NODE ?= .node
 VENV_TEMPLATE ?= .venv-template
+VENV_PYTHON ?= .venv-python
 # For example `--show-output`, which prints what tests say, `not run` lines among it.
 TEST_ARGUMENTS ?=
 export PATH := $(abspath $(VENV))/bin:$(abspath $(NODE))/node_modules/.bin:$(PATH):/usr/sbin:/sbin
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 MILL := $(TARGET)/release/mill
+# The images that suites run on, as the tests of the whole catalog leave them.
+SUITE_MILL ?= $(TARGET)/debug/mill
+SUITE_HOME ?= $(TARGET)/tmp/real-home
+# One tag for each digest; every tag when this is empty.
+SUITE_ARGUMENTS ?= --tags=distinct
+PYTHON := PYTHONPATH=$(abspath tests/python) PYTHONDONTWRITEBYTECODE=1 $(abspath $(VENV_PYTHON))/bin/python
 
-.PHONY: help run serve test test-cdk lint bench doc setup-run setup-test clean
+.PHONY: help run serve test test-cdk test-python lint bench doc setup-run setup-test setup-python clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,12 +34,18 @@ serve: setup-run ## serve the registry and the packages of the last run
 test: setup-test ## every test, the real catalog included
 	$(CARGO) test --workspace --locked -- $(TEST_ARGUMENTS)
 	$(MAKE) test-cdk
+	@$(MAKE) --no-print-directory test-python
 
 test-cdk: infra/cdk/node_modules/.package-lock.json ## the CDK construct against template.yaml
 	node --test infra/cdk/test/
 
 infra/cdk/node_modules/.package-lock.json: infra/cdk/package-lock.json
 	npm ci --prefix infra/cdk --silent
+
+test-python: setup-python ## the tests in tests/python, then catalog/suites on the images that `make test` has made
+	cd tests/python && $(PYTHON) -m pytest -q -rs -p no:cacheprovider
+	@$(PYTHON) -m minimill_tests --mill $(SUITE_MILL) --home $(SUITE_HOME) $(SUITE_ARGUMENTS) -q catalog/suites \
+	    || [ $$? = 3 ]
 
 lint: setup-test ## formatting, clippy, docs, licences and sources of dependencies, template.yaml
 	$(CARGO) fmt --all --check
@@ -41,6 +54,10 @@ lint: setup-test ## formatting, clippy, docs, licences and sources of dependenci
 	infra/setup/deny.sh
 	infra/setup/python.sh $(VENV_TEMPLATE) infra/setup/requirements-template.txt
 	$(VENV_TEMPLATE)/bin/cfn-lint template.yaml
+	infra/setup/python.sh $(VENV_PYTHON) infra/setup/requirements-python.txt
+	$(VENV_PYTHON)/bin/ruff format --config tests/python/pyproject.toml --check tests/python catalog/suites
+	$(VENV_PYTHON)/bin/ruff check --config tests/python/pyproject.toml tests/python catalog/suites
+	cd tests/python && $(abspath $(VENV_PYTHON))/bin/mypy minimill_tests tests ../../catalog/suites
 
 bench: ## every bench, and at its end one table of the ratios to their baselines; real data is read from MINIMILL_CORPUS
 	CARGO="$(CARGO)" infra/bench/run.sh
@@ -58,6 +75,9 @@ setup-test:
 	@infra/setup/python.sh $(VENV)
 	@infra/setup/node.sh $(NODE)
 
+setup-python:
+	@infra/setup/python.sh $(VENV_PYTHON) infra/setup/requirements-python.txt
+
 clean: ## remove what builds and runs have left
 	$(CARGO) clean
-	rm -rf $(HOME_FOLDER) $(VENV) $(VENV_TEMPLATE) $(NODE) infra/cdk/node_modules
+	rm -rf $(HOME_FOLDER) $(VENV) $(VENV_TEMPLATE) $(VENV_PYTHON) $(NODE) infra/cdk/node_modules

@@ -12,7 +12,7 @@ if [ "$(uname -m)" = x86_64 ]; then
     run="$run gcc-aarch64-linux-gnu:aarch64-linux-gnu-gcc linux-libc-dev-arm64-cross:/usr/aarch64-linux-gnu/include/asm
 qemu-user-static:qemu-aarch64-static"
 fi
-test="$run skopeo:skopeo umoci:umoci docker.io:dockerd docker-registry:docker-registry pigz:pigz
+test="$run skopeo:skopeo umoci:umoci docker.io:dockerd docker-compose:docker-compose docker-registry:docker-registry pigz:pigz
 busybox-static:/usr/share/doc/busybox-static gnupg:gpg minisign:minisign signify-openbsd:signify-openbsd
 openssh-client:ssh-keygen diffoscope-minimal:diffoscope nodejs:node npm:npm curl:curl file:file unzip:unzip jq:jq
 autoconf:autoconf automake:automake libtool:libtoolize cmake:/usr/bin/cmake ninja-build:/usr/bin/ninja meson:/usr/bin/meson
