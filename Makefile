@@ -4,6 +4,7 @@ HOME_FOLDER ?= .mill
 LISTEN ?= 127.0.0.1:5000
 VENV ?= .venv
 NODE ?= .node
+SAM ?= sam
 VENV_TEMPLATE ?= .venv-template
 VENV_PYTHON ?= .venv-python
 # For example `--show-output`, which prints what tests say, `not run` lines among it.
@@ -18,7 +19,7 @@ SUITE_HOME ?= $(TARGET)/tmp/real-home
 SUITE_ARGUMENTS ?= --tags=distinct
 PYTHON := PYTHONPATH=$(abspath tests/python) PYTHONDONTWRITEBYTECODE=1 $(abspath $(VENV_PYTHON))/bin/python
 
-.PHONY: help run serve test test-cdk test-python lint bench doc setup-run setup-test setup-python clean
+.PHONY: help run serve test test-cdk test-python lint bench deploy doc setup-run setup-test setup-python clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -61,6 +62,10 @@ lint: setup-test ## formatting, clippy, docs, licences and sources of dependenci
 
 bench: ## every bench, and at its end one table of the ratios to their baselines; real data is read from MINIMILL_CORPUS
 	CARGO="$(CARGO)" infra/bench/run.sh
+
+deploy: ## build the functions and deploy template.yaml into the account of your credentials
+	$(SAM) build
+	$(SAM) deploy $(if $(wildcard samconfig.toml),,--guided)
 
 doc: ## the documentation of every crate
 	$(CARGO) doc --workspace --no-deps --locked
