@@ -7,6 +7,7 @@ NODE ?= .node
 SAM ?= sam
 VENV_TEMPLATE ?= .venv-template
 VENV_PYTHON ?= .venv-python
+VENV_CHECKOV ?= .venv-checkov
 # For example `--show-output`, which prints what tests say, `not run` lines among it.
 TEST_ARGUMENTS ?=
 export PATH := $(abspath $(VENV))/bin:$(abspath $(NODE))/node_modules/.bin:$(PATH):/usr/sbin:/sbin
@@ -59,6 +60,9 @@ lint: setup-test ## formatting, clippy, docs, licences and sources of dependenci
 	$(VENV_PYTHON)/bin/ruff format --config tests/python/pyproject.toml --check tests/python catalog/suites
 	$(VENV_PYTHON)/bin/ruff check --config tests/python/pyproject.toml tests/python catalog/suites
 	cd tests/python && $(abspath $(VENV_PYTHON))/bin/mypy minimill_tests tests ../../catalog/suites
+	SAM_CLI_TELEMETRY=0 AWS_DEFAULT_REGION=us-east-1 $(VENV_TEMPLATE)/bin/sam validate --lint --template template.yaml
+	infra/setup/python.sh $(VENV_CHECKOV) infra/setup/requirements-checkov.txt
+	$(VENV_CHECKOV)/bin/checkov --file template.yaml --framework cloudformation --skip-download --compact --quiet
 
 bench: ## every bench, and at its end one table of the ratios to their baselines; real data is read from MINIMILL_CORPUS
 	CARGO="$(CARGO)" infra/bench/run.sh
@@ -85,4 +89,4 @@ setup-python:
 
 clean: ## remove what builds and runs have left
 	$(CARGO) clean
-	rm -rf $(HOME_FOLDER) $(VENV) $(VENV_TEMPLATE) $(VENV_PYTHON) $(NODE) infra/cdk/node_modules
+	rm -rf $(HOME_FOLDER) $(VENV) $(VENV_TEMPLATE) $(VENV_PYTHON) $(VENV_CHECKOV) $(NODE) infra/cdk/node_modules
