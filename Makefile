@@ -59,7 +59,7 @@ lint: setup-test ## formatting, clippy, docs, licences and sources of dependenci
 	infra/setup/python.sh $(VENV_PYTHON) infra/setup/requirements-python.txt
 	$(VENV_PYTHON)/bin/ruff format --config tests/python/pyproject.toml --check tests/python catalog/suites
 	$(VENV_PYTHON)/bin/ruff check --config tests/python/pyproject.toml tests/python catalog/suites
-	cd tests/python && $(abspath $(VENV_PYTHON))/bin/mypy minimill_tests tests ../../catalog/suites
+	cd tests/python && $(abspath $(VENV_PYTHON))/bin/mypy minimill_cluster minimill_tests tests ../../catalog/suites
 	SAM_CLI_TELEMETRY=0 AWS_DEFAULT_REGION=us-east-1 $(VENV_TEMPLATE)/bin/sam validate --lint --template template.yaml
 	infra/setup/python.sh $(VENV_CHECKOV) infra/setup/requirements-checkov.txt
 	$(VENV_CHECKOV)/bin/checkov --file template.yaml --framework cloudformation --skip-download --compact --quiet
