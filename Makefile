@@ -18,6 +18,9 @@ SUITE_MILL ?= $(TARGET)/debug/mill
 SUITE_HOME ?= $(TARGET)/tmp/real-home
 # One tag for each digest; every tag when this is empty.
 SUITE_ARGUMENTS ?= --tags=distinct
+# A kubeconfig whose cluster charts are tried in, and the registry that it pulls the images from.
+CLUSTER ?= none
+CLUSTER_REGISTRY ?= $(LISTEN)
 PYTHON := PYTHONPATH=$(abspath tests/python) PYTHONDONTWRITEBYTECODE=1 $(abspath $(VENV_PYTHON))/bin/python
 
 .PHONY: help run serve test test-cdk test-python lint bench deploy doc setup-run setup-test setup-python clean
@@ -48,6 +51,8 @@ test-python: setup-python ## the tests in tests/python, then catalog/suites on t
 	cd tests/python && $(PYTHON) -m pytest -q -rs -p no:cacheprovider
 	@$(PYTHON) -m minimill_tests --mill $(SUITE_MILL) --home $(SUITE_HOME) $(SUITE_ARGUMENTS) -q catalog/suites \
 	    || [ $$? = 3 ]
+	@KUBECONFIG=$(CLUSTER) $(PYTHON) -m minimill_cluster run --variable REGISTRY=$(CLUSTER_REGISTRY) \
+	    --variable VERSION=latest catalog/images
 
 lint: setup-test ## formatting, clippy, docs, licences and sources of dependencies, template.yaml
 	$(CARGO) fmt --all --check

@@ -5,23 +5,29 @@ import sys
 from pathlib import Path
 from xml.etree import ElementTree
 
-from minimill_cluster import plan, readiness
+from minimill_cluster import cluster, plan, readiness
+from minimill_cluster.interrupts import Interrupts
+from minimill_cluster.plan import Plan
 from minimill_cluster.readiness import Recorder
-from minimill_tests.errors import SuiteError
+from minimill_cluster.sequence import Sequence, Settings
+from minimill_tests.errors import NotRun, SuiteError
 from minimill_tests.results import Results
 
 PASSED, FAILED, USAGE, ENVIRONMENT = 0, 1, 2, 3
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Checks plans. Exit codes: 0 all passed; 1 a check failed; 2 usage; 3 one was not run."""
+    """Checks plans, or runs them. Exit codes: 0 all passed; 1 one failed; 2 usage; 3 one that counts was not run."""
     options = parser().parse_args(arguments)
     results = Results()
     try:
         variables = dict(variable(text) for text in options.variable)
-        for path in readiness.plans(options.plans):
-            loaded = plan.load(path, variables)
-            readiness.check_charts(loaded, Recorder(results, loaded))
+        plans = [plan.load(path, variables) for path in readiness.plans(options.plans)]
+        recorders = [Recorder(results, loaded) for loaded in plans]
+        for loaded, recorder in zip(plans, recorders, strict=True):
+            readiness.check_charts(loaded, recorder)
+        if options.command == "run":
+            run(list(zip(plans, recorders, strict=True)), options)
     except SuiteError as error:
         told(f"minimill-cluster: {error}")
         return USAGE
@@ -32,7 +38,29 @@ def main(arguments: list[str] | None = None) -> int:
     summary(results)
     if results.count("failed"):
         return FAILED
-    return ENVIRONMENT if results.count("not-run") else PASSED
+    needless = sum(recorder.needless for recorder in recorders)
+    return ENVIRONMENT if results.count("not-run") > needless else PASSED
+
+
+def run(work: list[tuple[Plan, Recorder]], options: argparse.Namespace) -> None:
+    """Runs plans in a cluster, one after the other; until one is interrupted."""
+    settings = Settings(options.poll, options.removal, options.keep, options.output)
+    with Interrupts().watched() as interrupts:
+        try:
+            with cluster.opened(options.kubeconfig, options.context, options.kind) as opened:
+                for loaded, recorder in work:
+                    if interrupts.asked:
+                        recorder.without_cluster("an earlier plan was interrupted", options.require_cluster)
+                    elif recorder.failed:
+                        recorder.without_cluster("the charts have failed", True)
+                    else:
+                        Sequence(loaded, opened, recorder, settings, interrupts).run()
+        except NotRun as reason:
+            for _, recorder in work:
+                recorder.without_cluster(str(reason), options.require_cluster)
+        except KeyboardInterrupt:
+            for _, recorder in work:
+                recorder.without_cluster("it was interrupted", True)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -40,11 +68,21 @@ def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(prog="minimill-cluster", description=__doc__)
     commands = made.add_subparsers(dest="command", required=True)
     check = commands.add_parser("check", help="render charts and hold them against schemas and Pod Security")
-    for command in (check,):
+    runs = commands.add_parser("run", help="the same, then install them in a cluster and run the plans' tasks")
+    for command in (check, runs):
         command.add_argument("plans", nargs="+", type=Path, metavar="PLAN", help="cluster.yaml, or a folder of some")
         command.add_argument("--variable", action="append", default=[], metavar="NAME=VALUE", help="for `${NAME}`")
         command.add_argument("--results", type=Path, metavar="FILE", help="write the results as JSON")
         command.add_argument("--junitxml", type=Path, metavar="FILE", help="write the results as JUnit XML")
+    where = runs.add_mutually_exclusive_group()
+    where.add_argument("--kubeconfig", type=Path, metavar="FILE", help="the cluster; by default KUBECONFIG's")
+    where.add_argument("--kind", action="store_true", help="make a cluster with kind, and remove it")
+    runs.add_argument("--context", metavar="NAME", help="a context of the kubeconfig, by default its current one")
+    runs.add_argument("--require-cluster", action="store_true", help="without a cluster nothing counts as passed")
+    runs.add_argument("--keep", action="store_true", help="leave the namespaces, to look at")
+    runs.add_argument("--output", type=Path, metavar="FOLDER", help="write events and logs of each namespace")
+    runs.add_argument("--removal", type=int, default=180, metavar="SECONDS", help="how long the removal may take")
+    runs.add_argument("--poll", type=float, default=1.0, metavar="SECONDS", help=argparse.SUPPRESS)
     return made
 
 

@@ -1,6 +1,7 @@
 """Checks of charts that need no cluster."""
 
 import functools
+import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -20,14 +21,35 @@ class Recorder:
     def __init__(self, results: Results, plan: Plan) -> None:
         self._results = results
         self._plan = plan
+        #: Checks that were not run and need not have been: those in a cluster, of an image that needs none.
+        self.needless = 0
+        self._checks: list[Check] = []
+
+    @property
+    def failed(self) -> bool:
+        """Whether a check of this plan has failed."""
+        return any(check.status == "failed" for check in self._checks)
+
+    def without_cluster(self, reason: str, required: bool) -> None:
+        """Records that the cluster's part was not run; whether that counts is the plan's or the policy's to say."""
+        if any(check.id.endswith("/cluster") for check in self._checks):
+            return
+        check = self.check("cluster")
+        check.status, check.message = "not-run", reason
+        if not (required or self._plan.needed):
+            check.blocks = False
+            self.needless += 1
 
     def check(self, name: str) -> Check:
         """A new check."""
-        return self._results.check(f"kubernetes/{self._plan.name}", str(self._plan.path), None, name)
+        check = self._results.check(f"kubernetes/{self._plan.name}", str(self._plan.path), None, name)
+        self._checks.append(check)
+        return check
 
     def judge(self, name: str, problems: Callable[[], Iterable[str]], good: str, remedy: str = "") -> Check:
         """Records a check that fails with the first problem, and tells all of them as evidence."""
         check = self.check(name)
+        start = time.monotonic()
         try:
             found = list(problems())
         except NotRun as reason:
@@ -41,6 +63,8 @@ class Recorder:
                 check.status = "failed"
                 check.message = found[0] + more + (f"; {remedy}" if remedy else "")
                 check.evidence += found[:MAXIMUM_TOLD] if more else []
+        finally:
+            check.milliseconds = round((time.monotonic() - start) * 1000)
         return check
 
 

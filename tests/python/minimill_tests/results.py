@@ -27,6 +27,8 @@ class Check:
     message: str = ""
     milliseconds: int = 0
     evidence: list[str] = field(default_factory=list)
+    #: False when the image may be published although this was not run.
+    blocks: bool = True
 
     def add_evidence(self, title: str, text: str) -> None:
         """Keeps what a failure was judged by; of long texts the end."""

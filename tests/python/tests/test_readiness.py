@@ -44,7 +44,7 @@ def check(folder: Path, *arguments: str) -> tuple[int, dict[str, dict[str, Any]]
 def test_every_chart_of_the_catalog_is_ready(tmp_path: Path) -> None:
     plans = sorted(CATALOG.rglob("cluster.yaml"))
     assert plans
-    variables = ["--variable=REGISTRY=localhost:5000", "--variable=IMAGE=localhost:5000/nginx:1.26"]
+    variables = ["--variable=REGISTRY=localhost:5000", "--variable=VERSION=1.26"]
     results = tmp_path / "results.json"
     assert command.main(["check", str(CATALOG / "images"), *variables, f"--results={results}"]) == 0
     checks = [check for run in json.loads(results.read_text())["runs"] for check in run["checks"]]
