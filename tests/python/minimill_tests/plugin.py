@@ -1,5 +1,6 @@
 """The pytest plugin: fixtures `stack` and `image` are run once for every tag."""
 
+import contextlib
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from minimill_tests.engine import CommandError, Engine, open_engine
 from minimill_tests.errors import NotApplicable, NotRun, SuiteError
 from minimill_tests.factory import MillServer
 from minimill_tests.images import ImageFile, Registry, Source, TaggedImage, checked_name
+from minimill_tests.platform import Platform, platform
 from minimill_tests.results import NOT_APPLICABLE, NOT_RUN, Check, Results
 from minimill_tests.stack import Stack
 from minimill_tests.suite import Choice, Substitution, Suite, find
@@ -25,6 +27,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--candidate", metavar="NAME=TAG", action="append", default=[], help="run only this tag of an image"
     )
+    group.addoption("--platform", metavar="OS/ARCH", help="run the images of linux/amd64 or linux/arm64")
     group.addoption("--docker", metavar="ENGINE", default="auto", help="auto, private, or unix:///PATH")
     group.addoption("--results", metavar="FILE", help="write the results as JSON")
 
@@ -105,6 +108,17 @@ class Session:
             raise self._engine
         return self._engine
 
+    def platform(self) -> Platform:
+        """The platform whose images are run.
+
+        Raises:
+            NotRun: when this machine can't.
+            SuiteError: when there is no such platform.
+        """
+        found = platform(self.option("platform"))
+        self.results.platform = found
+        return found
+
     def runs(self, folder: Path) -> tuple[Suite, list[Substitution | NotRun]]:
         """The suite of a folder and what is substituted in it, or why that isn't known."""
         if folder not in self._runs:
@@ -122,6 +136,8 @@ class Session:
         try:
             if "stack" in metafunc.fixturenames:
                 _, runs = self.runs(metafunc.definition.path.parent)
+                with contextlib.suppress(NotRun):
+                    self.platform()
                 metafunc.parametrize("stack", runs, ids=name_of, indirect=True, scope="module")
             elif "image" in metafunc.fixturenames and (marker := metafunc.definition.get_closest_marker("image")):
                 images = self._images(marker.args[0])
@@ -271,7 +287,7 @@ def stack(request: pytest.FixtureRequest) -> Iterator[Stack]:
         registry = session.source.registry
         if registry is None:
             raise NotRun("no registry: name it by --registry")
-        made = Stack(session.engine, suite, substitution, registry)
+        made = Stack(session.engine, suite, substitution, registry, session.platform())
     except NotRun as reason:
         pytest.skip(skipped(reason))
     with made.running() as running:

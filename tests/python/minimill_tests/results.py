@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from minimill_tests.platform import Platform
 from minimill_tests.suite import Substitution
 
 FORMAT = "minimill-tests/1"
@@ -52,6 +53,8 @@ class Results:
     def __init__(self, now: datetime | None = None) -> None:
         self._started = now or datetime.now(UTC)
         self._begin = time.monotonic()
+        #: What images were run for; none when none was.
+        self.platform: Platform | None = None
         self._runs: dict[tuple[str, str], Run] = {}
 
     def check(self, suite: str, file: str, substitution: Substitution | None, name: str) -> Check:
@@ -77,6 +80,7 @@ class Results:
             "format": FORMAT,
             "started": self._started.strftime("%Y-%m-%dT%H:%M:%SZ"),
             "milliseconds": round((time.monotonic() - self._begin) * 1000),
+            **({} if self.platform is None else {"platform": self.platform.name, "emulated": self.platform.emulated}),
             "runs": [
                 {
                     "suite": run.suite,

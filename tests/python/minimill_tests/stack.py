@@ -20,6 +20,7 @@ from minimill_tests.clients import HttpClient, MemcachedClient, ValkeyClient
 from minimill_tests.engine import COMMAND_SECONDS, CommandError, Engine, run
 from minimill_tests.errors import NotRun
 from minimill_tests.images import TaggedImage
+from minimill_tests.platform import Platform
 from minimill_tests.suite import REGISTRY_VARIABLE, Substitution, Suite
 
 CLONE_NEWNET = 0x40000000
@@ -45,12 +46,16 @@ class Stack:
     disturb each other.
     """
 
-    def __init__(self, engine: Engine, suite: Suite, substitution: Substitution, registry: str) -> None:
+    def __init__(
+        self, engine: Engine, suite: Suite, substitution: Substitution, registry: str, platform: Platform
+    ) -> None:
         self.engine = engine
+        self.platform = platform
         self.suite = suite
         self.substitution = substitution
         self._project = re.sub(r"[^a-z0-9]", "", suite.name.lower()) + os.urandom(4).hex()
-        self._environment = engine.environment({REGISTRY_VARIABLE: registry, **substitution.values})
+        own = {REGISTRY_VARIABLE: registry, "DOCKER_DEFAULT_PLATFORM": platform.name}
+        self._environment = engine.environment(own | dict(substitution.values))
         self._stopped: set[str] = set()
         self._scratch = tempfile.TemporaryDirectory(prefix="minimill-suite-")
         self._file = suite.compose or self._around_dockerfile()
@@ -73,12 +78,23 @@ class Stack:
     def running(self) -> Iterator["Stack"]:
         """Starts the services; at the end removes them, whatever happened."""
         try:
+            self._pull()
             self.compose("up", "--detach", "--build", seconds=PULL_SECONDS)
             yield self
         finally:
             with contextlib.suppress(CommandError):
                 self.compose("down", "--volumes", "--timeout", "2")
             self._scratch.cleanup()
+
+    def _pull(self) -> None:
+        """Gets what the tags name now, which an engine that was there before may have as it was then."""
+        for image in self.substitution.images:
+            asked = ["--quiet", f"--platform={self.platform.name}", image.reference]
+            self.engine.docker("pull", *asked, seconds=PULL_SECONDS)
+            if image.digest is not None:
+                found = self.engine.docker("image", "inspect", '--format={{join .RepoDigests " "}}', image.reference)
+                digests = {place.partition("@")[2] for place in found.split()}
+                assert image.digest in digests, f"{image.reference} became {found.strip()}, it was {image.digest}"
 
     def image(self, name: str) -> TaggedImage:
         """The image of this run under a name."""

@@ -115,6 +115,14 @@ def test_all_steps_pass_in_their_order_and_nothing_is_left(server: ApiServer, tm
     assert {"events.txt", "pods.txt", "log-of-nginx-0--nginx.txt", "log-of-task-0-x--task.txt"} <= written
 
 
+@pytest.mark.parametrize("plan", sorted(CATALOG.rglob("cluster.yaml")), ids=lambda path: path.parts[-4])
+def test_every_plan_of_the_catalog_runs(server: ApiServer, tmp_path: Path, plan: Path) -> None:
+    outcome = run(server, tmp_path, plan=plan)
+    assert outcome.code == 0, outcome.steps
+    assert set(outcome.statuses.values()) == {"passed"} and len(outcome.steps) >= 5
+    assert left(server) == []
+
+
 def test_what_the_stand_in_holds_is_of_kubernetes(server: ApiServer, tmp_path: Path) -> None:
     server.behaviour.waiting["local/busybox:latest"] = "ImagePullBackOff"
     run(server, tmp_path, "--keep")

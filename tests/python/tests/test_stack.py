@@ -88,6 +88,30 @@ def test_the_version(stack: Stack) -> None:
 
 
 @pytest.mark.usefixtures("tool")
+def test_a_tag_that_has_moved_is_pulled_again(folder: Path, docker: Engine, registry: RealRegistry) -> None:
+    moving = f"{registry.address}/tool:moving"
+    for version in ("1.0", "1.1"):
+        source = f"{registry.address}/tool:{version}"
+        docker.docker("pull", "--quiet", source)
+        docker.docker("tag", source, moving)
+        docker.docker("push", "--quiet", moving)
+    # What the engine has under the tag is not what the registry has.
+    docker.docker("tag", f"{registry.address}/tool:1.0", moving)
+    service(folder, "while :; do nc -l -p 7 -e cat /version; done")
+    test = """
+def test_the_version(stack: Stack) -> None:
+    with stack.connect("main", 7) as connection:
+        assert connection.recv(100) == b"1.1"
+"""
+    code, document, output = work(folder, *suite(folder, docker, registry, test, "--candidate=tool=moving"))
+    assert code == 0, output
+    (image,) = document["runs"][0]["images"]
+    found = docker.docker("image", "inspect", '--format={{join .RepoDigests " "}}', moving)
+    assert image["digest"] in found
+    assert (document["platform"].split("/")[0], document["emulated"]) == ("linux", False)
+
+
+@pytest.mark.usefixtures("tool")
 def test_a_service_that_ends_by_itself_fails_its_tests(folder: Path, docker: Engine, registry: RealRegistry) -> None:
     service(folder, "echo out of luck; exit 3")
     test = """
