@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 
+from minimill_tests import layouts
 from minimill_tests.engine import CommandError, Engine, open_engine
 from minimill_tests.errors import NotApplicable, NotRun, SuiteError
 from minimill_tests.factory import MillServer
-from minimill_tests.images import ImageFile, Registry, Source, TaggedImage, checked_name
+from minimill_tests.images import ImageFile, Registry, Source, TaggedImage, checked_name, version_key
+from minimill_tests.layouts import Layout, LayoutServer
 from minimill_tests.platform import Platform, platform
 from minimill_tests.results import NOT_APPLICABLE, NOT_RUN, Check, Results
 from minimill_tests.stack import Stack
@@ -22,6 +24,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--registry", metavar="HOST:PORT", help="registry that lists tags and that images are pulled from")
     group.addoption("--mill", metavar="PROGRAM", help="serve --home with this `mill` and take its registry")
     group.addoption("--home", metavar="FOLDER", default=".mill", help="the home that --mill serves")
+    group.addoption("--layouts", metavar="FOLDER", help="serve the OCI layouts in a folder")
+    group.addoption("--layout", metavar="NAME=FOLDER", action="append", default=[], help="run an OCI layout's tags")
     group.addoption("--images", metavar="FILE", help="take tags from `mill --format json image list` instead")
     group.addoption("--tags", choices=["all", "distinct"], default="all", help="every tag, or one for each digest")
     group.addoption(
@@ -42,7 +46,7 @@ class Session:
 
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
-        self._server: MillServer | None = None
+        self._server: MillServer | LayoutServer | None = None
         self._source: Source | NotRun | None = None
         self._engine: Engine | NotRun | None = None
         self._runs: dict[Path, tuple[Suite, list[Substitution | NotRun]]] = {}
@@ -63,6 +67,9 @@ class Session:
             if not separator or not tag:
                 raise SuiteError(f"--candidate `{text}`: expected NAME=TAG")
             candidates[checked_name(name)] = (*candidates.get(name, ()), tag)
+        if not candidates:
+            for name, layout in layouts.candidates(self.option("layout")).items():
+                candidates[name] = tuple(sorted(layout.tags, key=version_key))
         return Choice(self.option("tags") == "distinct", candidates)
 
     @property
@@ -86,11 +93,22 @@ class Session:
         if registry is None and self.option("mill") is not None:
             self._server = MillServer(Path(self.option("mill")), Path(self.option("home")))
             registry = self._server.address
+        if registry is None and (self.option("layouts") is not None or self.option("layout")):
+            self._server = LayoutServer(self._layouts())
+            registry = self._server.address
         if self.option("images") is not None:
             return ImageFile(Path(self.option("images")), registry)
         if registry is None:
-            raise NotRun("no images: name a registry by --registry, or a home by --mill and --home")
+            raise NotRun("no images: name a registry by --registry, a home by --mill and --home, or OCI layouts")
         return Registry(registry)
+
+    def _layouts(self) -> dict[str, list[Layout]]:
+        """The layouts that are asked for, candidates before what is published."""
+        folder = self.option("layouts")
+        found = layouts.home_layouts(Path(folder)) if folder is not None else {}
+        for name, layout in layouts.candidates(self.option("layout")).items():
+            found[name] = [layout, *found.get(name, [])]
+        return found
 
     @property
     def engine(self) -> Engine:
