@@ -6,7 +6,7 @@ import secrets
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,14 +34,14 @@ class Cluster:
 
 
 @contextlib.contextmanager
-def opened(kubeconfig: Path | None, context: str | None, kind: bool) -> Iterator[Cluster]:
-    """The cluster that is asked for; one that kind makes is removed at the end.
+def opened(kubeconfig: Path | None, context: str | None, kind: bool, images: Iterable[str]) -> Iterator[Cluster]:
+    """The cluster that is asked for; one that kind makes gets the images, and is removed at the end.
 
     Raises:
         NotRun: when there is none; the text says why.
     """
     if kind:
-        with made_by_kind() as made:
+        with made_by_kind(images) as made:
             yield connect(made, None)
         return
     yield connect(kubeconfig or usual_kubeconfig(), context)
@@ -90,8 +90,9 @@ def reason(error: BaseException) -> str:
 
 
 @contextlib.contextmanager
-def made_by_kind() -> Iterator[Path]:
-    """A cluster that kind makes, by its kubeconfig; removed at the end.
+def made_by_kind(images: Iterable[str]) -> Iterator[Path]:
+    """A cluster that kind makes, by its kubeconfig, with images on its nodes, which can't reach a registry on this
+    machine's loopback; removed at the end.
 
     Raises:
         NotRun: when kind is not installed, or can't make one.
@@ -106,15 +107,25 @@ def made_by_kind() -> Iterator[Path]:
         try:
             done = run([program, "create", "cluster", *common, "--wait", "300s"])
             if done.returncode != 0:
-                told = done.stdout.decode(errors="replace").strip().splitlines()
-                raise NotRun(f"no cluster: kind made none: {told[-1] if told else done.returncode}")
+                raise NotRun(f"no cluster: kind made none: {last_line(done)}")
+            for image in sorted(images):
+                for command in (["docker", "pull", image], [program, "load", "docker-image", image, "--name", name]):
+                    done = run(command)
+                    if done.returncode != 0:
+                        raise NotRun(f"no cluster: `{' '.join(command)}` failed: {last_line(done)}")
             yield path
         finally:
             run([program, "delete", "cluster", *common])
 
 
+def last_line(done: subprocess.CompletedProcess[bytes]) -> str:
+    """The last thing that a program said, else its exit code."""
+    lines = done.stdout.decode(errors="replace").strip().splitlines()
+    return lines[-1] if lines else f"exit code {done.returncode}"
+
+
 def run(command: list[str]) -> subprocess.CompletedProcess[bytes]:
-    """Runs kind; a run that takes too long counts as a failure."""
+    """Runs a program; one that is not there, or takes too long, counts as failed."""
     try:
         return subprocess.run(
             command,
@@ -128,3 +139,5 @@ def run(command: list[str]) -> subprocess.CompletedProcess[bytes]:
         )
     except subprocess.TimeoutExpired as error:
         return subprocess.CompletedProcess(command, 1, (error.stdout or b"") + b"\nit took too long")
+    except OSError as error:
+        return subprocess.CompletedProcess(command, 1, str(error).encode())

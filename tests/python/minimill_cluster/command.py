@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from xml.etree import ElementTree
 
-from minimill_cluster import cluster, plan, readiness
+from minimill_cluster import cluster, fetch, plan, readiness
 from minimill_cluster.interrupts import Interrupts
 from minimill_cluster.plan import Plan
 from minimill_cluster.readiness import Recorder
@@ -24,10 +24,17 @@ def main(arguments: list[str] | None = None) -> int:
         variables = dict(variable(text) for text in options.variable)
         plans = [plan.load(path, variables) for path in readiness.plans(options.plans)]
         recorders = [Recorder(results, loaded) for loaded in plans]
-        for loaded, recorder in zip(plans, recorders, strict=True):
-            readiness.check_charts(loaded, recorder)
-        if options.command == "run":
-            run(list(zip(plans, recorders, strict=True)), options)
+        with fetch.fetched(plans) as found:
+            work = []
+            images: set[str] = set()
+            for loaded, recorder in zip(found, recorders, strict=True):
+                if isinstance(loaded, NotRun):
+                    recorder.not_run("charts", str(loaded))
+                else:
+                    images |= readiness.check_charts(loaded, recorder)
+                    work.append((loaded, recorder))
+            if options.command == "run" and work:
+                run(work, images, options)
     except SuiteError as error:
         told(f"minimill-cluster: {error}")
         return USAGE
@@ -42,12 +49,12 @@ def main(arguments: list[str] | None = None) -> int:
     return ENVIRONMENT if results.count("not-run") > needless else PASSED
 
 
-def run(work: list[tuple[Plan, Recorder]], options: argparse.Namespace) -> None:
+def run(work: list[tuple[Plan, Recorder]], images: set[str], options: argparse.Namespace) -> None:
     """Runs plans in a cluster, one after the other; until one is interrupted."""
     settings = Settings(options.poll, options.removal, options.keep, options.output)
     with Interrupts().watched() as interrupts:
         try:
-            with cluster.opened(options.kubeconfig, options.context, options.kind) as opened:
+            with cluster.opened(options.kubeconfig, options.context, options.kind, images) as opened:
                 for loaded, recorder in work:
                     if interrupts.asked:
                         recorder.without_cluster("an earlier plan was interrupted", options.require_cluster)

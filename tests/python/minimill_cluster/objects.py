@@ -25,6 +25,8 @@ def job(name: str, task: Task) -> dict[str, Any]:
     container = {
         "name": "task",
         "image": task.image,
+        # Also of `latest`: kind's nodes have images that no registry gives them.
+        "imagePullPolicy": "IfNotPresent",
         "command": [*task.interpreter, "/task/script"],
         "workingDir": "/tmp",  # noqa: S108
         "env": [{"name": "NAMESPACE", "valueFrom": {"fieldRef": {"fieldPath": "metadata.namespace"}}}],

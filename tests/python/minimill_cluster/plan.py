@@ -20,12 +20,26 @@ KEYS = ("needed", "kubernetes", "namespace", "within", "charts", "tasks")
 
 
 @dataclass(frozen=True)
+class Source:
+    """Where a chart is fetched from."""
+
+    #: `oci://HOST/NAME`, or the address of an archive in a chart repository.
+    reference: str
+    version: str
+    #: Of the archive, hexadecimal.
+    sha256: str
+
+
+@dataclass(frozen=True)
 class Chart:
     """A chart to install."""
 
     release: str
+    #: A folder or an archive.
     path: Path
     values: Mapping[str, Any]
+    #: None for a chart that is at `path`.
+    source: Source | None = None
 
 
 @dataclass(frozen=True)
@@ -126,15 +140,30 @@ class Reader:
 
     def chart(self, number: int, entry: Any) -> Chart:
         where = f"charts[{number}]"
-        chart = self.mapping(where, entry, ("release", "chart", "values"))
-        folder = chart.get("chart")
-        if not isinstance(folder, str) or not (self._path.parent / folder / "Chart.yaml").is_file():
-            raise self.error(f"{where}: `chart: {folder}`: expected a folder with a Chart.yaml, beside the plan")
+        chart = self.mapping(where, entry, ("release", "chart", "version", "sha256", "values"))
+        source, path = self.source(where, chart), self._path.parent / str(chart.get("chart"))
+        if source is None and not (path / "Chart.yaml").is_file():
+            told = "expected a folder with a Chart.yaml, beside the plan, or oci://HOST/NAME"
+            raise self.error(f"{where}: `chart: {chart.get('chart')}`: {told}")
         values = chart.get("values") or {}
         if not isinstance(values, Mapping):
             raise self.error(f"{where}: `values`: expected keys, found `{values!s:.80}`")
         release = self.name(chart.get("release"), f"{where}: release")
-        return Chart(release, self._path.parent / folder, self.substitute(values, f"{where}.values"))
+        return Chart(release, path, self.substitute(values, f"{where}.values"), source)
+
+    def source(self, where: str, chart: Mapping[str, Any]) -> Source | None:
+        """Where a chart is fetched from; none when it lies beside the plan."""
+        reference = chart.get("chart")
+        if not isinstance(reference, str) or "://" not in reference:
+            return None
+        version, sha256 = str(chart.get("version", "")), str(chart.get("sha256", ""))
+        if not reference.startswith(("oci://", "https://")):
+            raise self.error(f"{where}: `chart: {reference}`: expected oci://HOST/NAME or https://HOST/NAME.tgz")
+        if not version or not re.fullmatch(r"[0-9a-f]{64}", sha256):
+            raise self.error(
+                f"{where}: `{reference}` needs `version`, and `sha256` of its archive in 64 hexadecimal digits"
+            )
+        return Source(str(self.substitute(reference, f"{where}.chart")), version, sha256)
 
     def task(self, number: int, entry: Any) -> Task:
         where = f"tasks[{number}]"

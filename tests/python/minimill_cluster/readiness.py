@@ -8,7 +8,7 @@ from pathlib import Path
 from minimill_cluster import helm, schema
 from minimill_cluster.manifests import Document
 from minimill_cluster.plan import Chart, Plan
-from minimill_cluster.pod_security import RULES, Rule
+from minimill_cluster.pod_security import RULES, Rule, containers
 from minimill_tests.errors import NotRun, SuiteError
 from minimill_tests.results import Check, Results
 
@@ -34,8 +34,7 @@ class Recorder:
         """Records that the cluster's part was not run; whether that counts is the plan's or the policy's to say."""
         if any(check.id.endswith("/cluster") for check in self._checks):
             return
-        check = self.check("cluster")
-        check.status, check.message = "not-run", reason
+        check = self.not_run("cluster", reason)
         if not (required or self._plan.needed):
             check.blocks = False
             self.needless += 1
@@ -44,6 +43,12 @@ class Recorder:
         """A new check."""
         check = self._results.check(f"kubernetes/{self._plan.name}", str(self._plan.path), None, name)
         self._checks.append(check)
+        return check
+
+    def not_run(self, name: str, reason: str) -> Check:
+        """Records a check that was not run."""
+        check = self.check(name)
+        check.status, check.message = "not-run", reason
         return check
 
     def judge(self, name: str, problems: Callable[[], Iterable[str]], good: str, remedy: str = "") -> Check:
@@ -68,14 +73,19 @@ class Recorder:
         return check
 
 
-def check_charts(plan: Plan, recorder: Recorder) -> None:
-    """Renders every chart of a plan and holds what comes out against the schemas and the rules."""
+def check_charts(plan: Plan, recorder: Recorder) -> set[str]:
+    """Renders every chart of a plan and holds what comes out against the schemas and the rules; gives the images that
+    the charts and tasks run."""
+    images = {task.image for task in plan.tasks}
     for chart in plan.charts:
-        check_chart(chart, plan.kubernetes or schema.newest_version(), recorder)
+        for document in check_chart(chart, plan.kubernetes or schema.newest_version(), recorder):
+            _, pod = document.pod() or ("", {})
+            images.update(str(container["image"]) for _, container in containers(pod) if "image" in container)
+    return images
 
 
-def check_chart(chart: Chart, version: str, recorder: Recorder) -> None:
-    """Checks one chart with its plan's values."""
+def check_chart(chart: Chart, version: str, recorder: Recorder) -> list[Document]:
+    """Checks one chart with its plan's values; gives its objects."""
     prefix = f"chart-{chart.release}"
     recorder.judge(
         f"{prefix}/lint", lambda: helm.lint(chart.path, chart.values), "Helm's linter has nothing against it"
@@ -88,7 +98,7 @@ def check_chart(chart: Chart, version: str, recorder: Recorder) -> None:
 
     check = recorder.judge(f"{prefix}/renders", rendered, "")
     if check.status != "passed":
-        return
+        return []
     check.message = f"{len(documents)} objects: {', '.join(str(document) for document in documents)}"
     recorder.judge(
         f"{prefix}/schema",
@@ -107,6 +117,7 @@ def check_chart(chart: Chart, version: str, recorder: Recorder) -> None:
             f"{len(pods)} of {len(pods)} pods keep to it" if pods else "there are no pods",
             rule.remedy,
         )
+    return documents
 
 
 def plans(paths: Iterable[Path]) -> list[Path]:

@@ -73,8 +73,7 @@ class Sequence:
             passed = self._step(name, work, good)
             if not passed and not name.startswith("task-"):
                 for left, _, _ in steps[number + 1 :]:
-                    check = self._recorder.check(f"cluster/{left}")
-                    check.status, check.message = "not-run", f"`{name}` failed"
+                    self._recorder.not_run(f"cluster/{left}", f"`{name}` failed")
                 return
 
     def _steps(self, releases: Releases) -> Iterator[tuple[str, Callable[[], None], str]]:

@@ -299,19 +299,21 @@ def test_a_chart_that_has_failed_is_not_installed(server: ApiServer, tmp_path: P
 
 
 KIND = """#!/bin/sh
-echo "$*" >> "$(dirname "$0")/calls"
+echo "$(basename "$0") $*" >> "$(dirname "$0")/calls"
+case "$*" in *"$(cat "$(dirname "$0")/absent" 2>/dev/null || echo nothing)"*) echo "no such image"; exit 1 ;; esac
 while [ $# -gt 0 ]; do [ "$1" = --kubeconfig ] && file=$2; [ "$1" = create ] && create=1; shift; done
 [ -z "$create" ] || cp "$(dirname "$0")/kubeconfig" "$file" || { echo "no nodes"; exit 1; }
 """
 
 
 def kind(folder: Path) -> Path:
-    """A program in the place of kind, which is not to be had here; it notes its calls."""
-    program = folder / "bin" / "kind"
-    program.parent.mkdir()
-    program.write_text(KIND, encoding="utf-8")
-    program.chmod(0o755)
-    return program.parent
+    """Programs in the places of kind, which is not to be had here, and docker; they note their calls."""
+    (folder / "bin").mkdir()
+    for name in ("kind", "docker"):
+        program = folder / "bin" / name
+        program.write_text(KIND, encoding="utf-8")
+        program.chmod(0o755)
+    return folder / "bin"
 
 
 def test_a_cluster_of_kind_is_made_and_removed_also_after_a_failure(
@@ -326,9 +328,16 @@ def test_a_cluster_of_kind_is_made_and_removed_also_after_a_failure(
     server.behaviour.refused["POST namespaces"] = 500
     assert run(None, tmp_path, "--kind").code == 1
     calls = [line.split() for line in (folder / "calls").read_text().splitlines()]
-    assert [call[0] for call in calls] == ["create", "delete"] * 3
-    names = [call[call.index("--name") + 1] for call in calls]
+    loads = [["docker", "pull"], ["kind", "load"]] * 2
+    full = [["kind", "create"], *loads, ["kind", "delete"]]
+    assert [call[:2] for call in calls] == [["kind", "create"], ["kind", "delete"], *full, *full]
+    assert [call[2] for call in calls if call[0] == "docker"] == ["local/busybox:latest", "local/nginx:1"] * 2
+    names = [call[call.index("--name") + 1] for call in calls if call[1] in ("create", "delete")]
     assert names[0::2] == names[1::2] and len(set(names)) == 3
+    (folder / "absent").write_text("pull local/nginx:1", encoding="utf-8")
+    outcome = run(None, tmp_path, "--kind")
+    assert outcome.steps[""]["message"] == "no cluster: `docker pull local/nginx:1` failed: no such image"
+    assert (folder / "calls").read_text().splitlines()[-1].startswith("kind delete cluster")
     monkeypatch.setenv("PATH", str(tmp_path))
     outcome = run(None, tmp_path, "--kind")
     assert outcome.steps[""]["message"].startswith("no cluster: no `kind` in PATH")

@@ -132,6 +132,8 @@ def test_objects_without_a_schema_are_not_run_and_a_chart_without_objects_fails(
         ({**PLAN, "within": "1h"}, "expected 1s to 3600s"),
         ({**PLAN, "namespace": "UPPER"}, "namespace `UPPER`"),
         ({"charts": [{"release": "web", "chart": "../chart"}]}, "expected a folder with a Chart.yaml"),
+        ({"charts": [{"release": "web", "chart": "http://h/c.tgz"}]}, "expected oci://HOST/NAME or https://"),
+        ({"charts": [{"release": "web", "chart": "oci://h/c", "version": "1"}]}, "needs `version`, and `sha256`"),
         ({"charts": [{"release": "a_b", "chart": "chart"}]}, "release `a_b`"),
         ({"charts": [{"release": "web", "chart": "chart", "values": {"a": ["${X}"]}}]}, "variable 'X' is not known"),
         ({**PLAN, "tasks": [{"name": "t", "image": "i"}]}, "expected one script, under one of shell, bash, python"),
