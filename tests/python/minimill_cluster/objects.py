@@ -6,6 +6,13 @@ from minimill_cluster.plan import Task
 
 MANAGED_BY = {"app.kubernetes.io/managed-by": "minimill-cluster"}
 USER = 65532
+#: How long a task's pod may take to start, beside the time that the task itself has.
+START_SECONDS = 120
+
+
+def deadline(task: Task) -> int:
+    """Seconds after which a task's Job is ended."""
+    return task.seconds + START_SECONDS
 
 
 def namespace(name: str) -> dict[str, Any]:
@@ -59,7 +66,7 @@ def job(name: str, task: Task) -> dict[str, Any]:
         "metadata": {"name": name, "labels": MANAGED_BY},
         "spec": {
             "backoffLimit": 0,
-            "activeDeadlineSeconds": task.seconds,
+            "activeDeadlineSeconds": deadline(task),
             "template": {"metadata": {"labels": MANAGED_BY}, "spec": pod},
         },
     }

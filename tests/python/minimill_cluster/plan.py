@@ -53,6 +53,11 @@ class Task:
     script: str
     seconds: int
 
+    @property
+    def slug(self) -> str:
+        """The name as part of an id."""
+        return re.sub(r"[^a-z0-9]+", "-", self.name.lower()).strip("-")
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -85,6 +90,12 @@ def load(path: Path, variables: Mapping[str, str]) -> Plan:
     charts = tuple(reader.chart(number, entry) for number, entry in enumerate(reader.entries("charts", plan)))
     if not charts:
         raise SuiteError(f"{path}: `charts` is empty; name at least one")
+    releases = [chart.release for chart in charts]
+    if len(set(releases)) != len(releases):
+        raise SuiteError(f"{path}: two charts with the same `release`; there are {', '.join(releases)}")
+    tasks = tuple(reader.task(number, entry) for number, entry in enumerate(reader.entries("tasks", plan)))
+    if len({task.slug for task in tasks}) != len(tasks):
+        raise SuiteError(f"{path}: two tasks with the same `name`; there are {', '.join(task.name for task in tasks)}")
     version = plan.get("kubernetes")
     if version is not None and not re.fullmatch(r"\d+\.\d+", str(version)):
         raise SuiteError(f'{path}: `kubernetes: {version}`: expected a version such as "1.37", in quotes')
@@ -97,7 +108,7 @@ def load(path: Path, variables: Mapping[str, str]) -> Plan:
         needed=needed,
         kubernetes=None if version is None else str(version),
         charts=charts,
-        tasks=tuple(reader.task(number, entry) for number, entry in enumerate(reader.entries("tasks", plan))),
+        tasks=tasks,
         seconds=reader.seconds(plan, "the plan", 300),
     )
 
@@ -172,7 +183,7 @@ class Reader:
         if len(scripts) != 1 or not isinstance(task[scripts[0]], str):
             raise self.error(f"{where}: expected one script, under one of {', '.join(INTERPRETERS)}")
         name, image = task.get("name"), task.get("image")
-        if not isinstance(name, str) or not isinstance(image, str):
+        if not isinstance(name, str) or not name or not isinstance(image, str):
             raise self.error(f"{where}: expected `name` and `image`")
         return Task(
             name=name,

@@ -1,7 +1,6 @@
 """What is done in a cluster, in its order: namespace, charts, waiting, tasks; then evidence and removal, always."""
 
 import contextlib
-import re
 import secrets
 import time
 from collections.abc import Callable, Iterator
@@ -17,9 +16,6 @@ from minimill_cluster.interrupts import Interrupts
 from minimill_cluster.plan import Chart, Plan, Task
 from minimill_cluster.readiness import Recorder
 from minimill_tests.results import Check
-
-#: How long a task's pod may take to start, beside the time that the task itself has.
-START_SECONDS = 120
 
 
 @dataclass(frozen=True)
@@ -91,7 +87,7 @@ class Sequence:
             def run(number: int = number, task: Task = task) -> None:
                 self._run_task(f"task-{number}", task)
 
-            yield f"task-{slug(task.name)}", run, task.name
+            yield f"task-{task.slug}", run, task.name
 
     def _step(self, name: str, work: Callable[[], None], good: str) -> bool:
         check = self._recorder.check(f"cluster/{name}")
@@ -124,7 +120,8 @@ class Sequence:
         asked = {"namespace": self.namespace, "_request_timeout": ANSWER_SECONDS}
         self._core.create_namespaced_config_map(body=objects.script(name, task), **asked)
         client.BatchV1Api(self._cluster.api).create_namespaced_job(body=objects.job(name, task), **asked)
-        seconds = task.seconds + START_SECONDS
+        # The cluster itself ends a job after its deadline; a little later it is known.
+        seconds = objects.deadline(task) + ANSWER_SECONDS
         wait.until(lambda: wait.job(self._cluster, self.namespace, name), seconds, self._settings.poll)
 
     def _collect(self) -> None:
@@ -161,8 +158,3 @@ class Sequence:
                 return []
             raise
         return [f"namespace `{self.namespace}` is still there; look at its finalizers, then delete it by hand"]
-
-
-def slug(text: str) -> str:
-    """A text as part of an id."""
-    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")

@@ -18,10 +18,13 @@ def main(arguments: list[str] | None = None) -> int:
     """Runs suites. Exit codes: 0 all passed; 1 a test failed; 2 usage; 3 something could not be run."""
 
     def interrupt(_number: int, _frame: FrameType | None) -> None:
+        # pytest now takes down what was started; once is enough.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
         raise KeyboardInterrupt
 
-    # pytest takes what was started down after Ctrl-C; let it do so when it is told to end, too.
-    signal.signal(signal.SIGTERM, interrupt)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, interrupt)
     watch = Watch()
     # Reports and caches never go into the folders of suites; each suite may have a test of the same name.
     own = ["-p", "no:cacheprovider", "--import-mode=importlib", f"--timeout={TEST_SECONDS}", "--strict-markers"]

@@ -62,6 +62,8 @@ def run(command: Sequence[str], environment: Mapping[str, str], *, check: bool =
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
+            # Ctrl-C is pytest's to answer; what then takes services down must not hear it.
+            start_new_session=True,
             timeout=seconds,
             check=False,
         )

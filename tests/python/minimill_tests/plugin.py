@@ -281,15 +281,6 @@ def substitution_of(request: pytest.FixtureRequest) -> Substitution:
 
 
 @pytest.fixture(scope="module")
-def engine(request: pytest.FixtureRequest) -> Engine:
-    """The container engine."""
-    try:
-        return session_of(request).engine
-    except NotRun as reason:
-        pytest.skip(skipped(reason))
-
-
-@pytest.fixture(scope="module")
 def image(request: pytest.FixtureRequest) -> TaggedImage:
     """The image that the test is marked with, once for every tag."""
     return substitution_of(request).images[0]

@@ -17,7 +17,7 @@ from typing import Any
 import yaml
 
 from minimill_tests.clients import HttpClient, MemcachedClient, ValkeyClient
-from minimill_tests.engine import COMMAND_SECONDS, CommandError, Engine, run
+from minimill_tests.engine import COMMAND_SECONDS, Engine, run
 from minimill_tests.errors import NotRun
 from minimill_tests.images import TaggedImage
 from minimill_tests.platform import Platform
@@ -82,9 +82,8 @@ class Stack:
             self.compose("up", "--detach", "--build", seconds=PULL_SECONDS)
             yield self
         finally:
-            with contextlib.suppress(CommandError):
+            with self._scratch:
                 self.compose("down", "--volumes", "--timeout", "2")
-            self._scratch.cleanup()
 
     def _pull(self) -> None:
         """Gets what the tags name now, which an engine that was there before may have as it was then."""

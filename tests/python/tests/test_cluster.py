@@ -141,7 +141,7 @@ def test_what_the_tool_makes_is_of_kubernetes_and_restricted() -> None:
         assert list(schema.problems(document, "1.37")) == []
         assert [str(breach) for rule in RULES for breach in rule.breaches(document)] == []
     (job,) = [objects.job("j", task)["spec"]]
-    assert (job["backoffLimit"], job["activeDeadlineSeconds"]) == (0, 60)
+    assert (job["backoffLimit"], job["activeDeadlineSeconds"]) == (0, 180)
     assert job["template"]["spec"]["containers"][0]["command"] == ["bash", "/task/script"]
 
 

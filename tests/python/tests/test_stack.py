@@ -177,6 +177,8 @@ def test_for_ever(stack: Stack) -> None:
     daemon = int((scratch / "pid").read_text())
     assert scratch.is_dir() and mounts_below(scratch)
     process.send_signal(signal.SIGTERM)
+    time.sleep(0.5)
+    process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 1, output
     assert not scratch.exists() and not mounts_below(scratch), output
