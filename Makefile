@@ -47,9 +47,9 @@ test-cdk: infra/cdk/node_modules/.package-lock.json ## the CDK construct against
 infra/cdk/node_modules/.package-lock.json: infra/cdk/package-lock.json
 	npm ci --prefix infra/cdk --silent
 
-test-python: setup-python ## the tests in tests/python, then catalog/suites on the images that `make test` has made
+test-python: setup-python ## the tests in tests/python, then the suites of the catalog on the images that `make test` has made
 	cd tests/python && $(PYTHON) -m pytest -q -rs -p no:cacheprovider
-	@$(PYTHON) -m minimill_tests --mill $(SUITE_MILL) --home $(SUITE_HOME) $(SUITE_ARGUMENTS) -q catalog/suites \
+	@$(PYTHON) -m minimill_tests --mill $(SUITE_MILL) --home $(SUITE_HOME) $(SUITE_ARGUMENTS) -q catalog/suites catalog/images \
 	    || [ $$? = 3 ]
 	@KUBECONFIG=$(CLUSTER) $(PYTHON) -m minimill_cluster run --variable REGISTRY=$(CLUSTER_REGISTRY) \
 	    --variable VERSION=latest catalog/images
@@ -62,9 +62,10 @@ lint: setup-test ## formatting, clippy, docs, licences and sources of dependenci
 	infra/setup/python.sh $(VENV_TEMPLATE) infra/setup/requirements-template.txt
 	$(VENV_TEMPLATE)/bin/cfn-lint template.yaml
 	infra/setup/python.sh $(VENV_PYTHON) infra/setup/requirements-python.txt
-	$(VENV_PYTHON)/bin/ruff format --config tests/python/pyproject.toml --check tests/python catalog/suites
-	$(VENV_PYTHON)/bin/ruff check --config tests/python/pyproject.toml tests/python catalog/suites
-	cd tests/python && $(abspath $(VENV_PYTHON))/bin/mypy minimill_cluster minimill_tests tests ../../catalog/suites
+	cd tests/python && $(abspath $(VENV_PYTHON))/bin/ruff format --config pyproject.toml --check . ../../catalog
+	cd tests/python && $(abspath $(VENV_PYTHON))/bin/ruff check --config pyproject.toml . ../../catalog
+	cd tests/python && $(abspath $(VENV_PYTHON))/bin/mypy minimill_cluster minimill_tests tests ../../catalog/suites \
+	    ../../catalog/images
 	SAM_CLI_TELEMETRY=0 AWS_DEFAULT_REGION=us-east-1 $(VENV_TEMPLATE)/bin/sam validate --lint --template template.yaml
 	infra/setup/python.sh $(VENV_CHECKOV) infra/setup/requirements-checkov.txt
 	$(VENV_CHECKOV)/bin/checkov --file template.yaml --framework cloudformation --skip-download --compact --quiet

@@ -16,7 +16,7 @@ from minimill_tests.layouts import Layout, LayoutServer
 from minimill_tests.platform import Platform, platform
 from minimill_tests.results import NOT_APPLICABLE, NOT_RUN, Check, Results
 from minimill_tests.stack import Stack
-from minimill_tests.suite import Choice, Substitution, Suite, find
+from minimill_tests.suite import Choice, Substitution, Suite, find, suite_name
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -200,7 +200,7 @@ class Session:
         name = item.originalname if isinstance(item, pytest.Function) else item.name
         name = name.removeprefix("test_").replace("_", "-") + "".join(f"[{value}]" for value in parameters.values())
         run = substitution if isinstance(substitution, Substitution) else None
-        check = self.results.check(f"{kind}/{item.path.parent.name}", relative(item), run, name)
+        check = self.results.check(f"{kind}/{suite_name(item.path.parent)}", relative(item), run, name)
         check.milliseconds += round(report.duration * 1000)
         judge(check, item, call, report)
 

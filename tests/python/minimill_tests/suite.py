@@ -43,7 +43,11 @@ class Substitution:
     substituted: str | None
 
     def __str__(self) -> str:
-        return next((f"{image.name}:{image.tag}" for image in self.chosen()), "as-it-is")
+        names = [image.name for image in self.images]
+        for image in self.chosen():
+            several = names.count(image.name) > 1
+            return f"{image.name}:{image.tag}" + (f" as {self.substituted}" if several else "")
+        return "as-it-is"
 
     def chosen(self) -> Iterator[TaggedImage]:
         """The image under test, if there is one."""
@@ -62,8 +66,8 @@ class Suite:
 
     @property
     def name(self) -> str:
-        """The folder's name."""
-        return self.folder.name
+        """What it is called."""
+        return suite_name(self.folder)
 
     def substitutions(self, source: Source, choice: "Choice") -> list[Substitution]:
         """Every tag of each image in turn, the other images at their defaults.
@@ -108,6 +112,11 @@ class Choice:
         if not tags:
             raise NotRun(f"{source.registry} has no tag of `{name}`; publish the image first")
         return distinct(source, name, tags) if self.distinct else tags
+
+
+def suite_name(folder: Path) -> str:
+    """The folder's name; that of the image for the folder `tests` of an image."""
+    return folder.parent.name if folder.name == "tests" else folder.name
 
 
 def find(folder: Path) -> Suite | None:

@@ -71,6 +71,22 @@ def test_every_tag_of_each_image_while_the_others_stay(folder: Path, tmp_path: P
     assert [image.reference for image in runs[1].images] == ["registry:5000/valkey:8.1", "registry:5000/nginx:latest"]
 
 
+def test_two_places_of_one_image_are_told_apart(folder: Path, tmp_path: Path) -> None:
+    suite = compose(folder, "${REGISTRY}/valkey:${OLD:-8.0}", "${REGISTRY}/valkey:${NEW:-8.1}")
+    runs = suite.substitutions(source(tmp_path), Choice())
+    assert [(str(run), *run.values.values()) for run in runs] == [
+        ("valkey:8.0 as OLD", "8.0", "8.1"),
+        ("valkey:8.1 as OLD", "8.1", "8.1"),
+        ("valkey:8.0 as NEW", "8.0", "8.0"),
+        ("valkey:8.1 as NEW", "8.0", "8.1"),
+    ]
+
+
+def test_the_suite_of_an_image_has_the_images_name(folder: Path) -> None:
+    (folder / "tests").mkdir()
+    assert compose(folder / "tests", "${REGISTRY}/valkey:${V}").name == "web"
+
+
 def test_only_the_candidates_of_an_image(folder: Path, tmp_path: Path) -> None:
     suite = compose(folder, "${REGISTRY}/valkey:${VALKEY}", "${REGISTRY}/nginx:${NGINX:-1.26}")
     choice = Choice(candidates={"nginx": ("latest",)})
