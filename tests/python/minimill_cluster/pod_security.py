@@ -34,7 +34,6 @@ VOLUMES = (
     "downwardAPI",
     "emptyDir",
     "ephemeral",
-    "image",
     "persistentVolumeClaim",
     "projected",
     "secret",

@@ -130,6 +130,11 @@ BROKEN: list[tuple[str, tuple[tuple[str, Any], ...], str]] = [
     ),
     (
         "volume-types",
+        (("spec/volumes", [{"name": "i", "image": {"reference": "r"}}]),),
+        "spec.volumes[i] is `image`",
+    ),
+    (
+        "volume-types",
         (("spec/volumes", [{"name": "n", "nfs": {"server": "s", "path": "/"}}]),),
         "spec.volumes[n] is `nfs`",
     ),
