@@ -83,7 +83,15 @@ class Stack:
             yield self
         finally:
             with self._scratch:
-                self.compose("down", "--volumes", "--timeout", "2")
+                self._remove()
+
+    def _remove(self) -> None:
+        """Removes containers, networks and volumes by the project's label, which costs less than asking Compose to."""
+        label = f"--filter=label=com.docker.compose.project={self._project}"
+        for kind, force in (("container", ["--force", "--volumes"]), ("network", []), ("volume", [])):
+            everything = ["--all"] if kind == "container" else []
+            if found := self.engine.docker(kind, "ls", *everything, "--quiet", label).split():
+                self.engine.docker(kind, "rm", *force, *found)
 
     def _pull(self) -> None:
         """Gets what the tags name now, which an engine that was there before may have as it was then."""

@@ -59,13 +59,14 @@ def service(folder: Path, script: str) -> None:
     command = ["sh", "-c", script]
     text = (
         "services: {main: {image: '${REGISTRY}/tool:${VERSION:-1.0}', network_mode: none, "
-        f"entrypoint: [/bin/busybox], command: {command!r}}}}}\n"
+        f"volumes: ['data:/data'], entrypoint: [/bin/busybox], command: {command!r}}}}}\nvolumes: {{data: {{}}}}\n"
     )
     (folder / "compose.yaml").write_text(text, encoding="utf-8")
 
 
-def containers(docker: Engine) -> str:
-    return docker.docker("ps", "--all", "--quiet").strip()
+def left(docker: Engine) -> str:
+    """Containers and volumes that the daemon still has."""
+    return (docker.docker("ps", "--all", "--quiet") + docker.docker("volume", "ls", "--quiet")).strip()
 
 
 @pytest.mark.usefixtures("tool")
@@ -84,7 +85,7 @@ def test_the_version(stack: Stack) -> None:
     assert code == 0, output
     name = "compose/web/the-version"
     assert checks(document) == [("tool:1.0", name, "passed"), ("tool:1.1", name, "passed")]
-    assert containers(docker) == ""
+    assert left(docker) == ""
 
 
 @pytest.mark.usefixtures("tool")
@@ -126,7 +127,7 @@ def test_nothing(stack: Stack) -> None:
     assert check["status"] == "failed"
     assert check["message"] == "services ended during the tests: main ended with 3"
     assert any("out of luck" in text for text in check["evidence"])
-    assert containers(docker) == ""
+    assert left(docker) == ""
 
 
 @pytest.mark.usefixtures("tool")
