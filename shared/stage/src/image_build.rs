@@ -42,6 +42,9 @@ pub struct BuildRecord {
     pub version: String,
     /// The image index.
     pub index: Digest,
+    /// The index as each composition gave it; builds of older versions don't say.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub compositions: Vec<Digest>,
     /// SPDX document of the index.
     pub sbom: Digest,
     /// CycloneDX document of the index; builds of older versions have none.
@@ -141,6 +144,8 @@ fn settings(context: &Context, plan: &Plan, configuration: &ImageConfiguration) 
 struct Made {
     platforms: Vec<Composed>,
     index: String,
+    /// The index that composing again gave.
+    again: Option<String>,
 }
 
 fn compose(
@@ -153,7 +158,7 @@ fn compose(
     let mut layout = image::Layout::create(folder).map_err(|error| failed(&error))?;
     let cache =
         cache.map(|folder| LayerCache::open(folder, LAYER_CACHE_BYTES)).transpose().map_err(|error| failed(&error))?;
-    let first = compose_into(&mut layout, cache.as_ref(), settings, packages, source_date_epoch)?;
+    let mut first = compose_into(&mut layout, cache.as_ref(), settings, packages, source_date_epoch)?;
     // Without the cache, so that this holds what it gave against the packages too.
     let again = compose_into(&mut Discard, None, settings, packages, source_date_epoch)?;
     if first.index != again.index {
@@ -161,6 +166,7 @@ fn compose(
             format!("composing twice gave {} and then {}; the image is not reproducible", first.index, again.index);
         return Err(StageError::Rejected(reason));
     }
+    first.again = Some(again.index);
     Ok(first)
 }
 
@@ -182,7 +188,7 @@ fn compose_into(
         platforms.push(composed.map_err(|error| failed(&error))?);
     }
     let (index, _) = image::compose_index(&platforms, settings, sink).map_err(|error| failed(&error))?;
-    Ok(Made { platforms, index: index.digest().to_string() })
+    Ok(Made { platforms, index: index.digest().to_string(), again: None })
 }
 
 fn failed(error: &image::Error) -> StageError {
@@ -230,6 +236,8 @@ async fn store(
     made: Made,
 ) -> Result<BuildRecord, StageError> {
     let index = digest(&made.index)?;
+    let compositions =
+        std::iter::once(&made.index).chain(&made.again).map(|text| digest(text)).collect::<Result<_, _>>()?;
     let mut platforms = BTreeMap::new();
     let mut images = Vec::new();
     let mut created = 0;
@@ -270,6 +278,7 @@ async fn store(
         plan: plan_digest,
         version: plan.version.clone(),
         index,
+        compositions,
         sbom: context.blobs.put(document).await?,
         bom: Some(context.blobs.put(bom).await?),
         platforms,

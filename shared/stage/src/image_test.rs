@@ -103,7 +103,7 @@ impl Stage for ImageTest {
             .ok_or_else(|| StageError::Rejected(format!("image `{}` has no stream `{}`", self.image, self.stream)))?;
         let mut platforms = BTreeMap::new();
         for (architecture, platform) in &build.platforms {
-            let report = match test(context, source, edition, *architecture, platform).await {
+            let report = match test(context, source, edition, &build, *architecture, platform).await {
                 Ok(report) => report,
                 Err(StageError::Rejected(reason)) => {
                     record_failure(context, &self.image, &self.stream, &reason, None).await?;
@@ -179,6 +179,7 @@ async fn test(
     context: &Context,
     source: &ImageSource,
     edition: Edition<'_>,
+    build: &BuildRecord,
     architecture: Architecture,
     platform: &Platform,
 ) -> Result<Report, StageError> {
@@ -205,7 +206,20 @@ async fn test(
         Requirement::Required => {
             let composed: BTreeSet<String> = platform.composed_files.iter().cloned().collect();
             let sbom = context.blobs.get(platform.sbom, MAXIMUM_RECORD_BYTES).await?;
-            let known = Integrity { composed: Some(&composed), sbom: Some(&sbom), root_allowed: false };
+            let bom = match platform.bom {
+                Some(bom) => Some(context.blobs.get(bom, MAXIMUM_RECORD_BYTES).await?),
+                None => None,
+            };
+            let index = context.blobs.get(build.index, MAXIMUM_RECORD_BYTES).await?;
+            let compositions: Vec<String> = build.compositions.iter().map(Digest::to_string).collect();
+            let known = Integrity {
+                composed: Some(&composed),
+                sbom: Some(&sbom),
+                bom: bom.as_deref(),
+                index: Some(&index),
+                compositions: &compositions,
+                root_allowed: false,
+            };
             verify::integrity(&image, &known).map_err(failed)?
         }
     });

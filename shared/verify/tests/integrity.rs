@@ -1,79 +1,25 @@
 //! Images that agree with themselves, and that don't.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::print_stdout)]
 
+#[path = "fixture/described.rs"]
+mod described;
 mod fixture;
 
-use std::collections::BTreeSet;
-use std::path::Path;
-
+use described::{judge, layer, run};
 use fixture::{Bench, Layer, check, results};
-use serde_json::json;
-use verify::{Integrity, Status, SuiteReport, integrity};
-
-const DATABASE: &str = "P:web\nV:1.2-r0\nA:x86_64\nT:a server\nF:usr\nF:usr/bin\nR:web\na:0:0:755\n\n\
-    P:data\nV:2-r1\nA:x86_64\nT:data\nF:usr\nF:usr/share\nR:page\n\n";
-
-fn layer() -> Layer {
-    Layer::default()
-        .folder("usr/bin", 0o755)
-        .file("usr/bin/web", 0o755, "#!/bin/sh\n")
-        .file("usr/share/page", 0o644, "x")
-        .folder("usr/lib/apk/db", 0o755)
-        .file("usr/lib/apk/db/installed", 0o644, DATABASE)
-        .file("etc/passwd", 0o644, "root:x:0:0::/:/bin/sh\n")
-}
-
-fn composed() -> BTreeSet<String> {
-    ["etc/passwd", "usr/lib/apk/db/installed"].map(str::to_owned).into()
-}
-
-fn sbom(versions: &[(&str, &str)]) -> Vec<u8> {
-    let packages: Vec<_> =
-        versions.iter().map(|(name, version)| json!({"name": name, "versionInfo": version})).collect();
-    serde_json::to_vec(&json!({"spdxVersion": "SPDX-2.3", "packages": packages})).unwrap()
-}
-
-fn run(layer: Layer, user: &str, sbom: Option<&[u8]>) -> SuiteReport {
-    let bench = Bench::new();
-    let image = bench.image(&[layer], json!({"User": user}));
-    integrity(&image, &Integrity { composed: Some(&composed()), sbom, root_allowed: false }).unwrap()
-}
-
-/// A program of this machine, compiled for the test; none without a compiler.
-fn compiled(arguments: &[&str]) -> Option<Vec<u8>> {
-    let folder = tempfile::tempdir().unwrap();
-    let source = folder.path().join("main.c");
-    std::fs::write(&source, "int main(void) { return 0; }\n").unwrap();
-    let output = folder.path().join("main");
-    let status = std::process::Command::new("gcc").arg(&source).args(arguments).arg("-o").arg(&output).status();
-    if !status.is_ok_and(|status| status.success()) {
-        println!("not run: no working `gcc`");
-        return None;
-    }
-    Some(std::fs::read(output).unwrap())
-}
+use serde_json::{Value, json};
+use verify::{Integrity, Status, integrity};
 
 #[test]
 fn a_sound_image_passes() {
-    let report = run(layer(), "65532", Some(&sbom(&[("web", "1.2-r0"), ("data", "2-r1"), ("image", "")])));
-    let statuses: Vec<_> = report.checks.iter().map(|check| (check.id.as_str(), check.status)).collect();
-    assert_eq!(
-        statuses,
-        [
-            ("integrity/owners", Status::Passed),
-            ("integrity/architecture", Status::NotApplicable),
-            ("integrity/libraries", Status::NotApplicable),
-            ("integrity/host-paths", Status::NotApplicable),
-            ("integrity/search-paths", Status::NotApplicable),
-            ("integrity/relro", Status::NotApplicable),
-            ("integrity/nx", Status::NotApplicable),
-            ("integrity/pie", Status::NotApplicable),
-            ("integrity/set-id", Status::Passed),
-            ("integrity/user", Status::Passed),
-            ("integrity/sbom", Status::Passed),
-        ],
-        "{report:?}"
-    );
+    let report = judge(layer(), json!({"User": "65532", "Entrypoint": ["web"], "Env": ["PATH=/bin:/usr/bin"]}), |_| ());
+    let programs = ["architecture", "libraries", "host-paths", "search-paths", "relro", "nx", "pie"];
+    for check in &report.checks {
+        let name = check.id.strip_prefix("integrity/").unwrap();
+        let expected = if programs.contains(&name) { Status::NotApplicable } else { Status::Passed };
+        assert_eq!(check.status, expected, "{}: {}", check.id, check.message);
+    }
+    assert_eq!(report.checks.len(), 24);
     assert_eq!(report.status(), Status::Passed);
 }
 
@@ -81,7 +27,7 @@ fn a_sound_image_passes() {
 fn each_kind_of_fault_is_named() {
     let mut faulty = layer().file("opt/stranger", 0o4755, "x");
     faulty.0.retain(|(path, ..)| path != "usr/share/page");
-    let report = run(faulty, "0:0", Some(&sbom(&[("web", "1.1-r0"), ("data", "2-r1")])));
+    let report = run(faulty, "0:0");
     let results = results(&report);
     assert_eq!(
         results["integrity/owners"],
@@ -93,14 +39,15 @@ fn each_kind_of_fault_is_named() {
     );
     assert_eq!(results["integrity/set-id"], (Status::Failed, "`/opt/stranger` has the mode 4755"));
     assert_eq!(results["integrity/user"], (Status::Failed, "the image runs as user 0; set `accounts.run-as`"));
-    assert_eq!(results["integrity/sbom"], (Status::Failed, "the SBOM lacks web=1.2-r0"));
 
-    let report = run(layer(), "", Some(b"{}"));
+    let report = run(layer(), "");
     assert_eq!(check(&report, "integrity/user").message, "the image runs as root; set `accounts.run-as`");
-    assert!(check(&report, "integrity/sbom").message.starts_with("the SBOM is no SPDX document"));
-    let report = run(Layer::default().file("a", 0o644, "x"), "1", None);
-    assert_eq!(check(&report, "integrity/owners").status, Status::Failed);
-    assert!(check(&report, "integrity/owners").message.starts_with("the image has no apk database"));
+    let report = run(Layer::default().file("a", 0o644, "x"), "1");
+    for id in ["owners", "sbom", "bom"] {
+        let found = check(&report, &format!("integrity/{id}"));
+        assert_eq!(found.status, Status::Failed);
+        assert!(found.message.starts_with("the image has no apk database"), "{}", found.message);
+    }
 }
 
 #[test]
@@ -108,144 +55,223 @@ fn what_is_not_known_is_not_run() {
     let bench = Bench::new();
     let image = bench.image(&[layer()], json!({}));
     let report = integrity(&image, &Integrity { root_allowed: true, ..Integrity::default() }).unwrap();
-    assert_eq!(check(&report, "integrity/owners").status, Status::NotRun);
-    assert_eq!(check(&report, "integrity/sbom").status, Status::NotRun);
+    for id in ["owners", "sbom", "sbom-schema", "bom", "bom-schema", "index", "reproducible"] {
+        assert_eq!(check(&report, &format!("integrity/{id}")).status, Status::NotRun, "{id}");
+    }
     assert_eq!(check(&report, "integrity/user").status, Status::NotApplicable);
     assert_eq!(report.status(), Status::NotRun);
 }
 
-#[test]
-fn libraries_and_interpreters_are_looked_for_in_the_image() {
-    let Some(program) = compiled(&["-Wl,-rpath,$ORIGIN/../lib/web:/home/build/lib"]) else { return };
-    let report = run(layer().file("usr/bin/program", 0o755, program.clone()), "1", None);
-    let libraries = check(&report, "integrity/libraries");
-    assert_eq!(
-        (libraries.status, libraries.message.as_str()),
-        (
-            Status::Failed,
-            "`/usr/bin/program` needs the interpreter `/lib64/ld-linux-x86-64.so.2`, which is not in the image; \
-             add the package that has it; \
-             `/usr/bin/program` needs `libc.so.6`, which is not in the image; add the package that has it"
-        )
-    );
-    assert_eq!(
-        check(&report, "integrity/host-paths").message,
-        "`/usr/bin/program` looks for libraries in `/home/build/lib`, which only its build had; \
-         link it without that path"
-    );
-
-    let library = std::fs::read(Path::new("/lib/x86_64-linux-gnu/libc.so.6")).unwrap();
-    let loader = std::fs::read("/lib64/ld-linux-x86-64.so.2").unwrap();
-    let whole = layer()
-        .file("usr/bin/program", 0o755, program)
-        .symlink("lib64", "usr/lib64")
-        .file("usr/lib64/ld-linux-x86-64.so.2", 0o755, loader)
-        .file("usr/lib/web/libc.so.6", 0o755, library);
-    let report = run(whole, "1", None);
-    let libraries = check(&report, "integrity/libraries");
-    assert_eq!(
-        (libraries.status, libraries.message.as_str()),
-        (Status::Passed, "all 3 ELF files have all that they need")
-    );
-
-    let report = run(layer().file("usr/bin/broken", 0o755, "\x7fELFxxxx"), "1", None);
-    let libraries = check(&report, "integrity/libraries");
-    assert!(libraries.message.starts_with("`/usr/bin/broken` can't be read: "), "{}", libraries.message);
-    assert_eq!(libraries.status, Status::Failed);
+/// The message of the one check that fails, and no other, with this image.
+fn only_failure(layer: Layer, config: Value, change: impl FnOnce(&mut described::Known), id: &str) -> String {
+    let report = judge(layer, config, change);
+    let failed: Vec<&str> =
+        report.checks.iter().filter(|check| check.status == Status::Failed).map(|check| check.id.as_str()).collect();
+    let id = format!("integrity/{id}");
+    assert_eq!(failed, [id.as_str()], "{report:#?}");
+    check(&report, &id).message.clone()
 }
 
-/// Status and message of one check of an image with one program.
-fn of_program(id: &str, program: Vec<u8>) -> (Status, String) {
-    let layer = layer().folder("tmp", 0o1777).file("usr/lib/web/x", 0o644, "").file("usr/bin/program", 0o755, program);
-    let report = run(layer, "1", None);
-    let found = check(&report, id);
-    (found.status, found.message.clone())
+fn user() -> Value {
+    json!({"User": "65532"})
 }
 
 #[test]
-fn a_hardened_program_passes_and_each_lack_of_hardening_is_told() {
-    let Some(hardened) = compiled(&["-Wl,-z,relro,-z,now"]) else { return };
-    for id in ["relro", "nx", "pie", "architecture", "search-paths", "host-paths"] {
-        let (status, message) = of_program(&format!("integrity/{id}"), hardened.clone());
-        assert_eq!(status, Status::Passed, "{id}: {message}");
-        assert!(message.starts_with("all 1 ELF files "), "{message}");
+fn an_sbom_that_lacks_something_is_told_what() {
+    fn package<'a>(list: &'a mut Value, name: &str) -> &'a mut Value {
+        list.as_array_mut().unwrap().iter_mut().find(|package| package["name"] == name).unwrap()
     }
-    for (arguments, id, expected) in [
+    let sbom = |change: fn(&mut Value), id: &str| only_failure(layer(), user(), |known| change(&mut known.sbom), id);
+    assert_eq!(
+        sbom(|sbom| package(&mut sbom["packages"], "web")["licenseDeclared"] = json!("NOASSERTION"), "sbom"),
+        "the SBOM has no licence of web=1.2-r0; state `license` under `copyright` in its definition"
+    );
+    assert_eq!(
+        sbom(|sbom| package(&mut sbom["packages"], "web")["externalRefs"] = json!([]), "sbom"),
+        "the SBOM has no `pkg:apk/` purl of web=1.2-r0"
+    );
+    assert_eq!(
+        sbom(|sbom| package(&mut sbom["packages"], "data")["checksums"] = json!([]), "sbom"),
+        "the SBOM has no SHA-1 of data=2-r1"
+    );
+    assert_eq!(
+        sbom(|sbom| package(&mut sbom["packages"], "data")["versionInfo"] = json!("2-r0"), "sbom"),
+        "the SBOM lacks data=2-r1; the SBOM names data=2-r0, which is not installed"
+    );
+    let wrong = sbom(
+        |sbom| package(&mut sbom["packages"], "data")["checksums"][0]["checksumValue"] = json!("ab".repeat(20)),
+        "sbom",
+    );
+    assert!(wrong.starts_with("the SBOM has the SHA-1 abab") && wrong.contains("data=2-r1"), "{wrong}");
+    let of_another = sbom(
+        |sbom| {
+            let text = sbom.to_string();
+            let image = sbom["packages"][0]["checksums"][0]["checksumValue"].as_str().unwrap();
+            *sbom = serde_json::from_str(&text.replace(image, &"0".repeat(64))).unwrap();
+        },
+        "sbom",
+    );
+    assert!(of_another.starts_with("the SBOM does not name the image's manifest `sha256:"), "{of_another}");
+    let bom = |change: fn(&mut Value), id: &str| only_failure(layer(), user(), |known| change(&mut known.bom), id);
+    assert_eq!(
+        bom(|bom| package(&mut bom["components"], "web")["licenses"] = json!([]), "bom"),
+        "the SBOM has no licence of web=1.2-r0; state `license` under `copyright` in its definition"
+    );
+}
+
+#[test]
+fn an_sbom_that_breaks_its_format_is_told_where() {
+    let sbom = |change: fn(&mut Value)| only_failure(layer(), user(), |known| change(&mut known.sbom), "sbom-schema");
+    let missing = sbom(|sbom| drop(sbom.as_object_mut().unwrap().remove("dataLicense")));
+    assert_eq!(missing, "`/`: \"dataLicense\" is a required property");
+    let unknown = sbom(|sbom| sbom["relationships"][0]["relationshipType"] = json!("HOLDS"));
+    assert!(unknown.starts_with("`/relationships/0/relationshipType`: \"HOLDS\" is not one of "), "{unknown}");
+    assert_eq!(
+        sbom(|sbom| sbom["relationships"][0]["relatedSpdxElement"] = json!("SPDXRef-nobody")),
+        "a relationship is with `SPDXRef-nobody`, which is not there"
+    );
+    let twice = sbom(|sbom| {
+        let again = sbom["packages"][1].clone();
+        sbom["packages"].as_array_mut().unwrap().push(again);
+    });
+    assert!(twice.starts_with("the identifier `SPDXRef-") && twice.ends_with("` is there twice"), "{twice}");
+    let bom = only_failure(layer(), user(), |known| known.bom["components"][0]["type"] = json!("thing"), "bom-schema");
+    assert!(bom.starts_with("`/components/0/type`: \"thing\" is not one of "), "{bom}");
+    let report = judge(layer(), user(), |known| known.sbom = json!("text"));
+    assert_eq!(check(&report, "integrity/sbom-schema").status, Status::Failed);
+}
+
+#[test]
+fn a_configuration_that_engines_would_refuse_is_told_why() {
+    let configuration = |config: Value| only_failure(layer(), config, |_| (), "configuration");
+    for (key, value, expected) in [
         (
-            &["-Wl,-z,norelro", "-Wl,-z,now"][..],
-            "relro",
-            "has no part that is read-only after relocation (`PT_GNU_RELRO`); link it with `-Wl,-z,relro,-z,now`",
+            "Env",
+            json!(["A=1", "A=2", "B"]),
+            "`Env` sets `A` twice; the configuration: `Env` has `B`, which is not `NAME=VALUE`",
+        ),
+        ("ExposedPorts", json!({"http": {}}), "`ExposedPorts` has `http`, which is no port"),
+        ("Volumes", json!({"data": {}}), "`Volumes` has `data`, which is no absolute path"),
+        (
+            "WorkingDir",
+            json!("/nowhere"),
+            "`WorkingDir` is `/nowhere`, which is no folder of the image; make it under `paths`",
+        ),
+        ("StopSignal", json!("stop"), "`StopSignal` is `stop`, which is no signal such as `SIGTERM`"),
+    ] {
+        let mut config = user();
+        config[key] = value;
+        assert_eq!(configuration(config), format!("the configuration: {expected}"));
+    }
+}
+
+#[test]
+fn what_an_image_says_of_itself_is_held_together() {
+    let labels = json!({"org.opencontainers.image.title": "Other"});
+    let message = only_failure(layer(), json!({"User": "1", "Labels": labels}), |_| (), "annotations");
+    assert!(
+        message.contains("`org.opencontainers.image.title` is `Web` as an annotation and `Other` as a label"),
+        "{message}"
+    );
+    assert!(message.contains("the annotation `org.opencontainers.image.version` is not among the labels"), "{message}");
+    let entrypoint = |program: &str| {
+        let config = json!({"User": "65532", "Entrypoint": [program]});
+        only_failure(layer(), config, |_| (), "entrypoint")
+    };
+    assert_eq!(entrypoint("/bin/absent"), "the image starts `/bin/absent`, which is not in the image; add its package");
+    assert_eq!(entrypoint("absent"), "the image starts `absent`, which is in no folder of `PATH`; add its package");
+}
+
+#[test]
+fn an_index_lists_the_image_as_what_it_is() {
+    let index = |change: fn(&mut Value)| only_failure(layer(), user(), |known| change(&mut known.index), "index");
+    assert_eq!(
+        index(|index| index["manifests"][0]["platform"]["architecture"] = json!("arm64")),
+        "the index: it lists the image for linux/arm64, it is for linux/amd64"
+    );
+    let size = index(|index| index["manifests"][0]["size"] = json!(1));
+    assert!(size.contains(" has 1 bytes, it has "), "{size}");
+    let other = index(|index| index["manifests"][0]["digest"] = json!(format!("sha256:{}", "0".repeat(64))));
+    assert!(other.starts_with("the index: it does not list `sha256:"), "{other}");
+}
+
+#[test]
+fn an_image_that_is_not_made_alike_again_fails() {
+    let reproducible = |compositions: &[&str]| {
+        let compositions = compositions.iter().map(|&digest| digest.to_owned()).collect();
+        let report = judge(layer(), user(), |known| known.compositions = compositions);
+        let found = check(&report, "integrity/reproducible");
+        (found.status, found.message.clone())
+    };
+    assert_eq!(reproducible(&["sha256:01", "sha256:01"]).0, Status::Passed);
+    assert_eq!(
+        reproducible(&["sha256:01", "sha256:02"]),
+        (Status::Failed, "composing twice gave sha256:01 and then sha256:02; compare the two layers".to_owned())
+    );
+    assert_eq!(reproducible(&["sha256:01"]).0, Status::NotRun);
+    assert_eq!(reproducible(&[]).0, Status::NotRun);
+}
+
+const KEY: &str =
+    "-----BEGIN EC PRIVATE KEY-----\nMHcCAQEEIDEwMjMyMzQyMzQyMzQyMzQyMzQyMzQy\n-----END EC PRIVATE KEY-----\n";
+
+#[test]
+fn what_a_build_leaves_behind_is_found() {
+    for (path, mode, content, id, expected) in [
+        (
+            "var/cache/apk/x.apk",
+            0o644,
+            "x",
+            "leftovers",
+            "`/var/cache/apk/x.apk` lies in `/var/cache/`, which is filled where the image runs; remove it",
         ),
         (
-            &["-Wl,-z,relro,-z,lazy"],
-            "relro",
-            "binds symbols while it runs (no `BIND_NOW`), so that their table stays writable; \
-             link it with `-Wl,-z,relro,-z,now`",
+            "usr/share/.git/HEAD",
+            0o644,
+            "x",
+            "leftovers",
+            "`/usr/share/.git/HEAD` lies in a `.git`, which only working with it needs; remove it",
+        ),
+        ("root/.ash_history", 0o600, "x", "leftovers", "`/root/.ash_history` is a trace of a session; remove it"),
+        (
+            "usr/share/server.pem",
+            0o600,
+            KEY,
+            "keys",
+            "`/usr/share/server.pem` holds a private key; remove it from its package",
+        ),
+        ("home/web/.netrc", 0o600, "x", "keys", "`/home/web/.netrc` is where secrets are kept; remove it"),
+        (
+            "etc/apk/keys/mill.rsa",
+            0o600,
+            "x",
+            "keys",
+            "`/etc/apk/keys/mill.rsa` is no public key; only `.pub` files belong there",
         ),
         (
-            &["-Wl,-z,execstack"],
-            "nx",
-            "wants an executable stack; link it with `-Wl,-z,noexecstack`, \
-             and see that assembly has a `.note.GNU-stack` section",
-        ),
-        (&["-no-pie"], "pie", "is loaded at one address (no PIE); compile it with `-fPIE` and link it with `-pie`"),
-        (
-            &["-Wl,-rpath,lib"],
-            "search-paths",
-            "looks for libraries in `lib`, which depends on the working folder; \
-             remove it with `patchelf --remove-rpath`, or link without `-rpath`",
+            "usr/share/notes",
+            0o644,
+            "in /home/build/src/x.c",
+            "build-paths",
+            "`/usr/share/notes` names `/home/build`, which only its build had; build it with `-ffile-prefix-map`, or remove the path in its pipeline",
         ),
         (
-            &["-Wl,-rpath,/usr/lib/web:/usr/lib/absent"],
-            "search-paths",
-            "looks for libraries in `/usr/lib/absent`, which is not in the image; \
-             remove it with `patchelf --remove-rpath`, or link without `-rpath`",
-        ),
-        (
-            &["-Wl,-rpath,$ORIGIN/../lib/web:$ORIGIN/../../../lib"],
-            "search-paths",
-            "looks for libraries in `$ORIGIN/../../../lib`, which leads out of the image; \
-             remove it with `patchelf --remove-rpath`, or link without `-rpath`",
-        ),
-        (
-            &["-Wl,-rpath,/tmp"],
-            "search-paths",
-            "looks for libraries in `/tmp`, which not only root can write to; \
-             remove it with `patchelf --remove-rpath`, or link without `-rpath`",
+            "usr/share/open",
+            0o666,
+            "x",
+            "permissions",
+            "everybody can write to `/usr/share/open` (0666); `chmod o-w` it",
         ),
     ] {
-        let Some(program) = compiled(arguments) else { return };
-        let (status, message) = of_program(&format!("integrity/{id}"), program);
-        assert_eq!((status, message), (Status::Failed, format!("`/usr/bin/program` {expected}")), "{arguments:?}");
+        let report = run(layer().file(path, mode, content), "65532");
+        assert_eq!(check(&report, &format!("integrity/{id}")).message, expected);
     }
-
-    // The segment of the code, made writable in its program header.
-    let mut writable = hardened.clone();
-    let segments = (0..writable[56]).map(|number| 64 + 56 * usize::from(number));
-    let code = segments.into_iter().find(|&at| writable[at] == 1 && writable[at + 4] & 1 != 0).unwrap();
-    writable[code + 4] |= 2;
-    assert_eq!(
-        of_program("integrity/nx", writable).1,
-        "`/usr/bin/program` has a segment that can be written to and executed; link it without `-N`"
-    );
-
-    let mut foreign = hardened.clone();
-    foreign[18..20].copy_from_slice(&183_u16.to_le_bytes());
-    assert_eq!(
-        of_program("integrity/architecture", foreign).1,
-        "`/usr/bin/program` is for aarch64 (64 bits), the image for amd64; \
-         build its package for the image's architecture"
-    );
-}
-
-#[test]
-fn a_program_without_sections_is_read_all_the_same() {
-    let Some(mut program) = compiled(&["-Wl,-z,relro,-z,now"]) else { return };
-    // As `sstrip` leaves it: no section table, `e_shoff`, `e_shnum` and `e_shstrndx` zero.
-    program[40..48].fill(0);
-    program[60..64].fill(0);
-    let (status, message) = of_program("integrity/libraries", program.clone());
-    assert_eq!(status, Status::Failed);
-    assert!(message.contains("needs `libc.so.6`, which is not in the image"), "{message}");
-    assert_eq!(of_program("integrity/relro", program).0, Status::Passed);
+    // What only looks like it.
+    let innocent = layer()
+        .file("usr/bin/keygen", 0o755, "-----BEGIN OPENSSH PRIVATE KEY-----\n\0-----END OPENSSH PRIVATE KEY-----\n")
+        .file("usr/share/doc", 0o644, "see /home/builders and /sysroots");
+    let report = run(innocent, "65532");
+    for id in ["keys", "build-paths", "leftovers", "permissions"] {
+        assert_eq!(check(&report, &format!("integrity/{id}")).status, Status::Passed, "{id}");
+    }
 }

@@ -1,13 +1,18 @@
 //! Whether an image agrees with itself.
 
+mod document;
+mod leftovers;
 mod programs;
+mod sbom;
 
 use std::collections::BTreeSet;
 
 use crate::files::{Files, Kind};
 use crate::report::{Checks, Finding};
 use crate::{Error, Image, Suite, SuiteReport};
+use leftovers::Leftovers;
 use programs::Programs;
+use sbom::Format;
 
 const DATABASES: [&str; 2] = ["usr/lib/apk/db/installed", "lib/apk/db/installed"];
 const MAXIMUM_FILE: u64 = 1 << 30;
@@ -20,6 +25,13 @@ pub struct Integrity<'a> {
     pub composed: Option<&'a BTreeSet<String>>,
     /// The image's SPDX document. Without it its completeness is not checked.
     pub sbom: Option<&'a [u8]>,
+    /// The image's CycloneDX document. Without it its completeness is not checked.
+    pub bom: Option<&'a [u8]>,
+    /// The index that lists the image. Without it that is not checked.
+    pub index: Option<&'a [u8]>,
+    /// The index's digest, `sha256:HEX`, as each composition gave it. With fewer than two
+    /// nothing is known of whether the image can be made again.
+    pub compositions: &'a [String],
     /// Whether root may be the image's user.
     pub root_allowed: bool,
 }
@@ -38,8 +50,18 @@ pub struct Integrity<'a> {
 /// - `nx`: no ELF file has an executable stack, or memory that can be written to and executed;
 /// - `pie`: every program can be loaded at any address, without relocations in its code;
 /// - `set-id`: no file has a setuid or setgid bit;
+/// - `permissions`: only root can change programs and what everybody reads;
+/// - `leftovers`: no cache, log or trace of a session is left;
+/// - `keys`: no private key is left, nor a file in which programs keep secrets;
+/// - `build-paths`: no file names a folder that only builds have;
 /// - `user`: the image's user is not root;
-/// - `sbom`: the SBOM names every package of the apk database with its version.
+/// - `manifest`, `configuration`, `index`: they are what the OCI image specification wants;
+/// - `annotations`: the manifest says what the image is, and the labels the same;
+/// - `entrypoint`: what the image starts is in it, and its user may run it;
+/// - `reproducible`: composing the image again has given the same index;
+/// - `sbom-schema`, `bom-schema`: the SPDX and the CycloneDX document are valid by their schemas;
+/// - `sbom`, `bom`: each names every package of the apk database with version, licence, purl and
+///   checksum, no package that is not installed, and the image's manifest and layers.
 ///
 /// # Errors
 /// When the unpacked image can't be read.
@@ -54,15 +76,32 @@ pub fn integrity(image: &Image, known: &Integrity<'_>) -> Result<SuiteReport, Er
     };
     checks.add("integrity/owners", finding);
 
-    Programs::of(image)?.check(image, &mut checks);
+    let mut leftovers = Leftovers::default();
+    Programs::of(image, &mut leftovers)?.check(image, &mut checks);
     checks.add("integrity/set-id", set_id(image.files()));
+    checks.add("integrity/permissions", leftovers::permissions(image.files()));
+    checks.add("integrity/leftovers", leftovers::caches(image.files()));
+    checks.add("integrity/keys", leftovers.keys(image.files()));
+    checks.add("integrity/build-paths", leftovers.build_paths());
     checks.add("integrity/user", if known.root_allowed { root_allowed() } else { user(image) });
-    let finding = match (&packages, known.sbom) {
-        (Err(reason), _) => no_packages(reason),
-        (_, None) => Finding::not_run("the image's SBOM was not given"),
-        (Ok(packages), Some(sbom)) => sbom_names(packages, sbom),
-    };
-    checks.add("integrity/sbom", finding);
+    checks.add("integrity/manifest", document::manifest(image));
+    checks.add("integrity/configuration", document::configuration(image));
+    let finding = known.index.map(|index| document::index(image, index));
+    checks.add("integrity/index", finding.unwrap_or_else(|| Finding::not_run("the image's index was not given")));
+    checks.add("integrity/annotations", document::annotations(image));
+    checks.add("integrity/entrypoint", document::entrypoint(image));
+    checks.add("integrity/reproducible", reproducible(known.compositions));
+    for (name, format, document) in [("sbom", Format::Spdx, known.sbom), ("bom", Format::CycloneDx, known.bom)] {
+        let missing = || Finding::not_run(format!("the image's {} document was not given", format.name()));
+        let finding = document.map(|document| sbom::schema(format, document));
+        checks.add(format!("integrity/{name}-schema"), finding.unwrap_or_else(missing));
+        let finding = match (&packages, document) {
+            (Err(reason), _) => no_packages(reason),
+            (_, None) => missing(),
+            (Ok(packages), Some(document)) => sbom::complete(format, image, packages, document),
+        };
+        checks.add(format!("integrity/{name}"), finding);
+    }
     Ok(checks.finish())
 }
 
@@ -136,32 +175,16 @@ fn root_allowed() -> Finding {
     Finding::not_applicable("the image's definition allows root")
 }
 
-fn sbom_names(packages: &[apk::InstalledPackage], sbom: &[u8]) -> Finding {
-    #[derive(serde::Deserialize)]
-    struct Document {
-        packages: Vec<Package>,
-    }
-    #[derive(serde::Deserialize)]
-    struct Package {
-        name: String,
-        #[serde(rename = "versionInfo", default)]
-        version: String,
-    }
-    let document: Document = match serde_json::from_slice(sbom) {
-        Ok(document) => document,
-        Err(error) => return Finding::failed(format!("the SBOM is no SPDX document: {error}"), Vec::new()),
+fn reproducible(compositions: &[String]) -> Finding {
+    let [first, others @ ..] = compositions else {
+        return Finding::not_run("the image was composed by a version that does not say whether it composed it again");
     };
-    let named: BTreeSet<_> =
-        document.packages.iter().map(|package| (package.name.as_str(), package.version.as_str())).collect();
-    let missing: Vec<_> = packages
-        .iter()
-        .map(|package| &package.entry.information)
-        .filter(|package| !named.contains(&(package.name.as_str(), package.version.as_str())))
-        .map(|package| format!("{}={}", package.name, package.version))
-        .collect();
-    if missing.is_empty() {
-        Finding::passed(format!("the SBOM names all {} packages", packages.len()))
-    } else {
-        Finding::failed(format!("the SBOM lacks {}", missing.join(", ")), missing)
+    match others.iter().find(|other| *other != first) {
+        Some(other) => Finding::failed(
+            format!("composing twice gave {first} and then {other}; compare the two layers"),
+            Vec::new(),
+        ),
+        None if others.is_empty() => Finding::not_run("the image was composed only once"),
+        None => Finding::passed(format!("{} compositions gave {first}", compositions.len())),
     }
 }

@@ -8,12 +8,13 @@ use crate::report::{Checks, Finding};
 use crate::{Error, Image, elf};
 
 use super::MAXIMUM_FILE;
+use super::leftovers::Leftovers;
 
 const LIBRARY_FOLDERS: [&str; 5] = ["lib", "usr/lib", "usr/local/lib", "lib64", "usr/lib64"];
 /// What musl's loader answers itself for old programs: names that begin so need no file.
 const MUSL_OWN: [&str; 8] = ["libc.", "libpthread.", "librt.", "libm.", "libdl.", "libutil.", "libxnet.", "libcrypt."];
 /// Folders that only builds see.
-const BUILD_FOLDERS: [&str; 4] = ["/home/build", "/sysroot", "/opt/minimill", "/var/cache/melange"];
+pub(super) const BUILD_FOLDERS: [&str; 4] = ["/home/build", "/sysroot", "/opt/minimill", "/var/cache/melange"];
 /// Complaints that a message has; the evidence has all.
 const LISTED: usize = 10;
 
@@ -25,13 +26,15 @@ pub(super) struct Programs {
 }
 
 impl Programs {
-    pub(super) fn of(image: &Image) -> Result<Self, Error> {
+    /// Reads every file of the image; what is not about programs goes to `leftovers`.
+    pub(super) fn of(image: &Image, leftovers: &mut Leftovers) -> Result<Self, Error> {
         let mut programs = Programs::default();
         for (path, entry) in image.files().iter() {
             if !matches!(entry.kind, Kind::Regular(_)) {
                 continue;
             }
             let Some(bytes) = image.read(path, MAXIMUM_FILE)? else { continue };
+            leftovers.look(path, &bytes);
             if elf::is_elf(&bytes) {
                 match elf::read(&bytes) {
                     Ok(elf) => drop(programs.read.insert(path.to_owned(), elf)),
