@@ -52,6 +52,9 @@ class Source(Protocol):
     def image(self, name: str, tag: str) -> TaggedImage:
         """The image under a tag."""
 
+    def platforms(self, image: TaggedImage) -> frozenset[str] | None:
+        """What an image is made for, such as `linux/arm64`; none when the source doesn't say."""
+
 
 def version_key(tag: str) -> tuple[tuple[int, int, str], ...]:
     """Orders tags as versions: numbers by their value, before words; `latest` is after all."""
@@ -95,6 +98,11 @@ class Registry:
                 raise NotRun(f"the registry {self._address} gives `{digest}` as the digest of {name}:{tag}")
             self._images[key] = TaggedImage(name, tag, digest, f"{self._address}/{name}:{tag}")
         return self._images[key]
+
+    def platforms(self, image: TaggedImage) -> frozenset[str] | None:
+        path = f"/v2/{checked_name(image.name)}/manifests/{image.digest or image.tag}"
+        body, _ = self._ask("GET", path, {"Accept": ", ".join(INDEX_TYPES)})
+        return index_platforms(body)
 
     def _list(self, name: str) -> list[str]:
         found: set[str] = set()
@@ -140,6 +148,18 @@ def listed(body: bytes, place: str) -> list[str]:
     return list(tags)
 
 
+def index_platforms(body: bytes) -> frozenset[str] | None:
+    """The platforms of an image index; none for other manifests, which don't say."""
+    try:
+        entries = json.loads(body)["manifests"]
+        found = [entry.get("platform", {}) for entry in entries]
+        return frozenset(
+            f"{platform['os']}/{platform['architecture']}" for platform in found if "architecture" in platform
+        )
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
 def next_page(link: str | None) -> str | None:
     """The query of the next page, from a `Link` header; only `n` and `last` are followed, on the same path."""
     match = re.search(r'<([^>]*)>\s*;\s*rel="?next"?', link or "")
@@ -167,6 +187,9 @@ class ImageFile:
         if tag not in digests:
             raise NotRun(f"{self._path} names no image `{name}:{tag}`")
         return TaggedImage(name, tag, digests[tag], f"{self.registry or ''}/{name}:{tag}".lstrip("/"))
+
+    def platforms(self, image: TaggedImage) -> frozenset[str] | None:
+        return None if self.registry is None else Registry(self.registry).platforms(image)
 
 
 def read_images(path: Path) -> dict[str, dict[str, str | None]]:

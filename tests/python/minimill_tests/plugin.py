@@ -296,7 +296,13 @@ def stack(request: pytest.FixtureRequest) -> Iterator[Stack]:
         registry = session.source.registry
         if registry is None:
             raise NotRun("no registry: name it by --registry")
-        made = Stack(session.engine, suite, substitution, registry, session.platform())
+        runs_on = session.platform()
+        for tagged in substitution.images:
+            platforms = session.source.platforms(tagged)
+            if platforms is not None and runs_on.name not in platforms:
+                made_for = ", ".join(sorted(platforms))
+                raise NotApplicable(f"{tagged.name}:{tagged.tag} is not for {runs_on.name}, but for {made_for}")
+        made = Stack(session.engine, suite, substitution, registry, runs_on)
     except NotRun as reason:
         pytest.skip(skipped(reason))
     with made.running() as running:

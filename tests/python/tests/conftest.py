@@ -55,6 +55,18 @@ class RealRegistry:
             self._send("PUT", f"/v2/{name}/manifests/{tag}", manifest, kind)
         return "sha256:" + hashlib.sha256(manifest).hexdigest()
 
+    def push_index(self, name: str, tag: str, *platforms: str) -> None:
+        """Pushes an index of one image under several platforms."""
+        digest = self.push(name, "platform")
+        entry = {"mediaType": "application/vnd.oci.image.manifest.v1+json", "digest": digest, "size": 1}
+        manifests = []
+        for platform in platforms:
+            system, architecture = platform.split("/")
+            manifests.append(entry | {"platform": {"os": system, "architecture": architecture}})
+        kind = "application/vnd.oci.image.index.v1+json"
+        body = json.dumps({"schemaVersion": 2, "mediaType": kind, "manifests": manifests}).encode()
+        self._send("PUT", f"/v2/{name}/manifests/{tag}", body, kind)
+
 
 @pytest.fixture(scope="session")
 def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealRegistry]:

@@ -26,6 +26,14 @@ def test_all_pages_of_a_long_list_are_read(registry: RealRegistry) -> None:
     assert Registry(registry.address).tags("long") == [f"1.{number}" for number in range(130)]
 
 
+def test_platforms_are_those_of_the_index(registry: RealRegistry) -> None:
+    registry.push("plain", "1")
+    registry.push_index("both", "1", "linux/amd64", "linux/arm64")
+    source = Registry(registry.address)
+    assert source.platforms(source.image("both", "1")) == frozenset({"linux/amd64", "linux/arm64"})
+    assert source.platforms(source.image("plain", "1")) is None
+
+
 def test_what_a_registry_lacks_is_not_run(registry: RealRegistry) -> None:
     with pytest.raises(NotRun, match="/v2/absent/tags/list.* status 404"):
         Registry(registry.address).tags("absent")

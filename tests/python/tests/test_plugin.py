@@ -124,6 +124,18 @@ def test_without_docker_nothing_is_run_and_nothing_passes(registry: RealRegistry
     assert f"not run: {message} (3 checks)" in output
 
 
+def test_an_image_for_other_platforms_is_not_applicable(registry: RealRegistry, folder: Path) -> None:
+    registry.push_index("other", "1", "linux/s390x", "linux/ppc64le")
+    (folder / "compose.yaml").write_text("services: {a: {image: '${REGISTRY}/other:${VERSION}'}}", encoding="utf-8")
+    (folder / "test_web.py").write_text(SUITE, encoding="utf-8")
+    arguments = [f"--registry={registry.address}", "--platform=linux/amd64", "--candidate=other=1", "."]
+    code, document, output = work(folder, *arguments)
+    assert code == 0, output
+    assert checks(document) == [("other:1", "compose/web/something", "not-applicable")]
+    message = document["runs"][0]["checks"][0]["message"]
+    assert message == "other:1 is not for linux/amd64, but for linux/ppc64le, linux/s390x"
+
+
 def test_without_a_registry_or_an_image_nothing_is_run(registry: RealRegistry, folder: Path) -> None:
     (folder / "compose.yaml").write_text("services: {a: {image: '${REGISTRY}/absent:${VERSION}'}}", encoding="utf-8")
     (folder / "test_web.py").write_text(SUITE, encoding="utf-8")
