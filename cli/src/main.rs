@@ -1,6 +1,7 @@
 //! The `mill` command: the stages of the factory in one process, with embedded ports.
 
 mod arguments;
+mod base_image;
 mod command;
 mod factory;
 mod keys;

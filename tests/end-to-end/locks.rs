@@ -29,19 +29,25 @@ impl Place {
 
     /// Puts `hello` in a version into the repository, with `text` in its file.
     fn publish(&self, version: &str, text: &str) {
-        let root = self.path("root");
+        self.publish_package("hello", version, text, &[]);
+    }
+
+    /// Puts a package into the repository, with `text` in its file.
+    fn publish_package(&self, name: &str, version: &str, text: &str, depends: &[&str]) {
+        let root = self.path(&format!("root-{name}"));
         fs::create_dir_all(root.join("usr/share")).unwrap();
-        fs::write(root.join("usr/share/hello"), text).unwrap();
+        fs::write(root.join("usr/share").join(name), text).unwrap();
         let information = PackageInformation {
-            name: "hello".to_owned(),
+            name: name.to_owned(),
             version: version.to_owned(),
             architecture: "x86_64".to_owned(),
             licenses: vec!["MIT".to_owned()],
             build_date: 1_750_000_000,
+            depends: depends.iter().map(|depend| (*depend).to_owned()).collect(),
             ..PackageInformation::default()
         };
         let spec = PackageSpec { information, source_date_epoch: 1_750_000_000, ..PackageSpec::default() };
-        build_package_file(&spec, &root, &self.path(&format!("repository/x86_64/hello-{version}.apk"))).unwrap();
+        build_package_file(&spec, &root, &self.path(&format!("repository/x86_64/{name}-{version}.apk"))).unwrap();
         let files = fs::read_dir(self.path("repository/x86_64")).unwrap().map(|file| file.unwrap().path());
         let packages = files.filter(|file| file.extension().is_some_and(|extension| extension == "apk"));
         let entries = packages.map(|file| Package::open(&file).unwrap().index_entry()).collect();
@@ -126,4 +132,125 @@ fn includes_are_found_beside_the_file_and_never_in_a_circle() {
     assert!(message.contains("it includes itself"), "{message}");
     place.write("images/base.yaml", "include: gone.yaml\n");
     assert!(place.refusal(&["lock", "images/image.yaml"]).contains("gone.yaml"));
+}
+
+/// A base made here, and an image on it.
+fn based() -> Place {
+    let place = Place::new();
+    place.publish("1-r0", "one");
+    place.publish_package("tool", "1-r0", "tool", &["hello"]);
+    place.write(
+        "base.yaml",
+        "contents:\n  repositories: [./repository]\n  packages: [hello]\ncmd: /usr/share/hello\narchs: [x86_64]\n",
+    );
+    place.digest(&["build", "base.yaml", "--output", "base"]);
+    fs::create_dir_all(place.path("list/x86_64")).unwrap();
+    place.write("list/x86_64/APKINDEX", &database(&place));
+    place.write("image.yaml", IMAGE);
+    place
+}
+
+const IMAGE: &str = "contents:\n  repositories: [./repository]\n  packages: [tool]\n  baseimage: {image: ./base, apkindex: ./list}\narchs: [x86_64]\n";
+const FROM_LOCK: [&str; 6] = ["build", "image.yaml", "--lockfile", "image.lock.json", "--output", "image"];
+
+#[test]
+fn an_image_on_a_base_is_locked_without_it_and_built_from_the_lock() {
+    let place = based();
+    // A newer version than the base's does not come in by the way.
+    place.publish("2-r0", "two");
+    let output = place.mill(&["solve", "image.yaml"]);
+    assert_eq!(
+        serde_json::from_slice::<Vec<String>>(&output.stdout).unwrap(),
+        ["hello=1-r0", "tool=1-r0"],
+        "{output:?}"
+    );
+    let message = place.refusal(&["build", "image.yaml", "--output", "image"]);
+    assert!(message.contains("image.yaml:4:") && message.contains("mill image lock image.yaml"), "{message}");
+    let output = place.mill(&["lock", "image.yaml"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let lock = locked(&place.path("image.lock.json"));
+    let names: Vec<&str> = lock["contents"]["packages"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|package| package["name"].as_str().unwrap())
+        .collect();
+    assert_eq!(names, ["tool"]);
+
+    let digest = place.digest(&[&FROM_LOCK[..], &["--offline"]].concat());
+    assert_eq!(tests::layout::problems(&place.path("image")), [] as [String; 0]);
+    let layers = |layout: &str, digest: &str| {
+        let index = tests::layout::document(&place.path(layout), digest);
+        let manifest = index["manifests"][0]["digest"].as_str().unwrap().to_owned();
+        let layers = tests::layout::document(&place.path(layout), &manifest)["layers"].as_array().unwrap().clone();
+        (manifest, layers)
+    };
+    let base = locked(&place.path("base/index.json"))["manifests"][0]["digest"].as_str().unwrap().to_owned();
+    let (_, below) = layers("base", &base);
+    let (manifest, all) = layers("image", &digest);
+    assert_eq!((&all[..below.len()], all.len()), (&below[..], below.len() + 1));
+    let top = Value::Array(all[below.len()..].to_vec());
+    assert_eq!(top[0]["mediaType"], below[0]["mediaType"]);
+    let configuration = tests::layout::document(&place.path("image"), &manifest)["config"]["digest"].clone();
+    let configuration = tests::layout::document(&place.path("image"), configuration.as_str().unwrap());
+    assert_eq!(configuration["config"]["Cmd"], serde_json::json!(["/usr/share/hello"]));
+    // The same again, and nothing to add when the base has all.
+    assert_eq!(place.digest(&FROM_LOCK), digest);
+    place.write("image.yaml", &IMAGE.replace("[tool]", "[hello]"));
+    assert!(place.mill(&["lock", "image.yaml"]).status.success());
+    place.digest(&FROM_LOCK);
+}
+
+#[test]
+fn a_base_that_does_not_fit_is_refused() {
+    let place = based();
+    place.publish("2-r0", "two");
+    place.write("image.yaml", &IMAGE.replace("[tool]", "['hello>1-r0']"));
+    let message = place.refusal(&["lock", "image.yaml"]);
+    assert!(message.contains("the base image has `hello=1-r0`") && message.contains("2-r0"), "{message}");
+    place.write("image.yaml", &IMAGE.replace("./list", "./lists"));
+    let message = place.refusal(&["lock", "image.yaml"]);
+    assert!(
+        message.contains("image.yaml:4:") && message.contains("`contents.baseimage.apkindex` is `./lists`"),
+        "{message}"
+    );
+    place.write("image.yaml", &IMAGE.replace("x86_64", "aarch64"));
+    let message = place.refusal(&["solve", "image.yaml"]);
+    assert!(message.contains("no index for aarch64") || message.contains("is not there for linux/arm64"), "{message}");
+    place.write("image.yaml", &format!("{IMAGE}cmd: own\n"));
+    assert!(place.refusal(&["lock", "image.yaml"]).contains("image.yaml:6:6: `cmd` is `own`"));
+
+    // The base becomes another after the image was locked.
+    place.write("image.yaml", IMAGE);
+    assert!(place.mill(&["lock", "image.yaml"]).status.success());
+    place.write("base.yaml", "contents:\n  repositories: [./repository]\n  packages: [tool]\narchs: [x86_64]\n");
+    fs::remove_dir_all(place.path("base")).unwrap();
+    place.digest(&["build", "base.yaml", "--output", "base"]);
+    let message = place.refusal(&FROM_LOCK);
+    assert!(message.contains("differs from the image's own"), "{message}");
+    place.write("list/x86_64/APKINDEX", &database(&place));
+    let message = place.refusal(&FROM_LOCK);
+    assert!(message.contains("is not for the base image as it is now (`tool` is in both)"), "{message}");
+    assert!(!place.path("image/index.json").exists());
+
+    // A layer that is not what its digest says.
+    let layer = fs::read_dir(place.path("base/blobs/sha256")).unwrap().map(|file| file.unwrap().path());
+    let layer = layer.max_by_key(|path| fs::metadata(path).unwrap().len()).unwrap();
+    let mut bytes = fs::read(&layer).unwrap();
+    bytes[4] ^= 1;
+    fs::write(&layer, bytes).unwrap();
+    place.write("image.yaml", &IMAGE.replace("[tool]", "[hello]"));
+    assert!(place.mill(&["lock", "image.yaml"]).status.success());
+    let message = place.refusal(&FROM_LOCK);
+    assert!(message.contains("has the digest sha256:") && message.contains("fetch it again"), "{message}");
+    assert!(!place.path("image/index.json").exists());
+}
+
+/// The apk database of the base.
+fn database(place: &Place) -> String {
+    let layout = place.path("base");
+    let index = locked(&layout.join("index.json"));
+    let index = tests::layout::document(&layout, index["manifests"][0]["digest"].as_str().unwrap());
+    let manifest = index["manifests"][0]["digest"].as_str().unwrap();
+    String::from_utf8(tests::layout::file(&layout, manifest, "usr/lib/apk/db/installed")).unwrap()
 }

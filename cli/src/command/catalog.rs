@@ -255,9 +255,9 @@ fn check_image(folder: &Path) -> Result<Option<Problem>, Failure> {
     let file = folder.join("apko.yaml");
     let text = read(&file)?;
     for stream in &definition.streams {
-        if let Err(error) =
-            ImageConfiguration::parse(&ImageDefinition::expand(&text, stream), &file.display().to_string())
-        {
+        let name = file.display().to_string();
+        let parsed = ImageConfiguration::parse(&ImageDefinition::expand(&text, stream), &name);
+        if let Err(error) = parsed.and_then(|configuration| configuration.check_for_catalog(&name)) {
             return Ok(Some(Problem::of(&file, &error)));
         }
     }

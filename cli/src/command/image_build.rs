@@ -11,6 +11,7 @@ use stage::{Context, files, resolve_for_all};
 use upstream::Fetcher;
 
 use crate::arguments::{Global, RepositoryArguments};
+use crate::base_image::Bases;
 use crate::factory::{self, Factory};
 use crate::output::{self, Failure, Format, OrFail};
 use crate::sources::{self, Sources};
@@ -80,6 +81,7 @@ pub async fn run(
     lockfile: Option<&Path>,
 ) -> Result<u8, Failure> {
     let file = Path::new(name);
+    let mut bases = Bases::default();
     let (configuration, packages, keys) = if let Some(lockfile) = lockfile {
         if !image_solve::is_file_name(file) {
             return Err(Failure::usage("a lock is of a file; its name ends in `.yaml`"));
@@ -87,17 +89,25 @@ pub async fn run(
         let definition = image_solve::load(file)?;
         let sources = Sources::of(&definition.configuration, file, arguments)?;
         let keys = image_keys(&sources, &image_solve::fetcher(global, arguments)?).await?;
-        let packages = image_lock::packages(global, lockfile, &definition, arguments).await?;
+        let architectures = sources::architectures(&definition.configuration, None)?;
+        bases = Bases::open(&definition.configuration, file, &architectures)?;
+        let packages = image_lock::packages(global, lockfile, &definition, &bases, arguments).await?;
         (definition.configuration, packages, keys)
     } else if image_solve::is_file_name(file) {
         let (configuration, sources) = image_solve::read(file, arguments)?;
+        if let Some(base) = &configuration.contents.base_image {
+            return Err(Failure::bad(format!(
+                "{name}:{}: an image on `contents.baseimage` is built from a lock: `mill image lock {name}`, then build with --lockfile",
+                base.image.position.line
+            )));
+        }
         if sources.is_empty() {
             let factory = Factory::open(global).await?;
             let architectures = &factory.context.settings.architectures;
             let packages = from_home(&factory.context, architectures, name, &configuration).await?;
             (configuration, packages, Vec::new())
         } else {
-            let (packages, keys) = from_repositories(global, file, &configuration, &sources, arguments).await?;
+            let (packages, keys) = from_repositories(global, file, &configuration, &bases, &sources, arguments).await?;
             let files = |chosen: Vec<Chosen>| chosen.into_iter().map(|chosen| chosen.package).collect();
             let packages = packages.into_iter().map(|(architecture, chosen)| (architecture, files(chosen)));
             (configuration, packages.collect(), keys)
@@ -109,13 +119,22 @@ pub async fn run(
         let packages = from_home(context, &built(context, name), name, &configuration).await?;
         (configuration, packages, Vec::new())
     };
-    let settings = Settings::from_definition(&configuration, keys).or_bad()?;
+    let settings = match configuration.contents.base_image {
+        Some(_) => Settings::over_base(&configuration, keys),
+        None => Settings::from_definition(&configuration, keys),
+    };
+    let settings = settings.or_bad()?;
     let mut layout = image::Layout::create(folder).or_bad()?;
     let mut composed = Vec::new();
     for (architecture, packages) in &packages {
-        let created = image::created(factory::source_date_epoch()?, packages);
+        let (base, epoch) = (bases.image(*architecture), factory::source_date_epoch()?);
+        let created = base.map_or_else(|| image::created(epoch, packages), |base| base.created(epoch, packages));
         let composition = Composition { packages, settings: &settings, architecture: *architecture, created };
-        composed.push(image::compose(&composition, &mut layout).or_bad()?);
+        let image = match base {
+            Some(base) => image::compose_on(base, &composition, &mut layout),
+            None => image::compose(&composition, &mut layout),
+        };
+        composed.push(image.or_bad()?);
     }
     let (mut index, _) = image::compose_index(&composed, &settings, &mut layout).or_bad()?;
     let digest = index.digest().to_string();
@@ -161,12 +180,13 @@ async fn from_home(
     Ok(packages)
 }
 
-/// The packages that a definition gets from its repositories, in install order, and the keys that
-/// the image trusts.
+/// The packages that a definition gets from its repositories, in install order and without those of its base,
+/// and the keys that the image trusts.
 pub async fn from_repositories(
     global: &Global,
     file: &Path,
     configuration: &ImageConfiguration,
+    bases: &Bases,
     sources: &Sources,
     arguments: &RepositoryArguments,
 ) -> Result<(BTreeMap<Architecture, Vec<Chosen>>, Vec<image::Key>), Failure> {
@@ -179,21 +199,21 @@ pub async fn from_repositories(
     let architectures = sources::architectures(configuration, None)?;
     let mut repositories = Vec::new();
     for architecture in &architectures {
-        repositories.push(sources.open(*architecture, &fetcher).await?);
+        repositories.push((*architecture, sources.open(*architecture, &fetcher).await?));
     }
-    let universes = image_solve::universes(&repositories)?;
+    let universes = bases.universes(&repositories)?;
     let wants = image_solve::wants(configuration)?;
     let cache = global.home.join("cache/packages");
     let mut packages = BTreeMap::new();
-    for (universe, repositories) in universes.iter().zip(&repositories) {
-        let solution = image_solve::solved(universe, &file.display().to_string(), &wants)?;
+    for (universe, (architecture, repositories)) in universes.iter().zip(&repositories) {
+        let solution = bases.solved(universe, &file.display().to_string(), &wants)?;
         let mut files = Vec::new();
-        for chosen in solution.packages() {
+        for chosen in solution.packages().filter(|chosen| !bases.has(*architecture, chosen.entry.name())) {
             let (entry, path) = repositories.package(chosen, &fetcher, &cache).await.or_bad()?;
             let location = repositories.location(chosen).or_bad()?;
             files.push(Chosen { package: PackageFile { entry, path }, location });
         }
-        packages.insert(universe.architecture(), files);
+        packages.insert(*architecture, files);
     }
     Ok((packages, image_keys(sources, &fetcher).await?))
 }

@@ -9,6 +9,7 @@ use serde_json::json;
 use upstream::Fetcher;
 
 use crate::arguments::{Global, LockImage, RepositoryArguments};
+use crate::base_image::Bases;
 use crate::output::{self, Failure, Format, OrFail};
 use crate::sources::{self, Sources};
 
@@ -27,7 +28,9 @@ pub async fn run(global: &Global, command: &LockImage) -> Result<u8, Failure> {
     if sources.is_empty() {
         return Err(Failure::bad("the file names no repositories, so there are no files to lock"));
     }
-    let (packages, _) = from_repositories(global, file, configuration, &sources, &command.repositories).await?;
+    let bases = Bases::open(configuration, file, &sources::architectures(configuration, None)?)?;
+    let arguments = &command.repositories;
+    let (packages, _) = from_repositories(global, file, configuration, &bases, &sources, arguments).await?;
     let contents = &configuration.contents;
     let lines = |lines: &[Text]| -> Vec<LockedRepository> {
         let of = |architecture| lines.iter().map(move |line| LockedRepository::new(without_tag(line), architecture));
@@ -81,12 +84,14 @@ pub async fn packages(
     global: &Global,
     lockfile: &Path,
     definition: &LoadedImage,
+    bases: &Bases,
     arguments: &RepositoryArguments,
 ) -> Result<Packages, Failure> {
     let lock = Lock::open(lockfile).or_bad()?;
     lock.check_configuration(lockfile, &checksum(definition, arguments)).or_bad()?;
     let fetcher = image_solve::fetcher(global, arguments)?;
     let cache = global.home.join("cache/packages");
+    let wants = image_solve::wants(&definition.configuration)?;
     let mut packages = BTreeMap::new();
     for architecture in sources::architectures(&definition.configuration, None)? {
         let mut chosen = Vec::new();
@@ -94,12 +99,14 @@ pub async fn packages(
             let path = file(locked, &fetcher, &cache).await?;
             chosen.push(locked.check(&path).or_bad()?);
         }
-        if chosen.is_empty() {
+        // With a base there may be nothing to add.
+        if chosen.is_empty() && bases.image(architecture).is_none() {
             return Err(Failure::bad(format!(
                 "lock file `{}` has no packages for {architecture}; lock the definition again",
                 lockfile.display()
             )));
         }
+        bases.check_lock(lockfile, &wants, architecture, &chosen)?;
         packages.insert(architecture, chosen);
     }
     Ok(packages)

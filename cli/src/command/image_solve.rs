@@ -7,9 +7,9 @@ use std::sync::Arc;
 use apk::{Architecture, Dependency};
 use recipe::{ImageConfiguration, LoadedImage};
 use repositories::Repositories;
-use solve::{Solution, Task, Universe};
 
 use crate::arguments::{Global, RepositoryArguments, Solve};
+use crate::base_image::Bases;
 use crate::factory::clock;
 use crate::output::{self, Failure, Format, OrFail};
 use crate::sources::{Sources, architectures};
@@ -32,8 +32,8 @@ pub fn run_local(global: &Global, command: &Solve) -> Result<Option<u8>, Failure
         return Ok(None);
     }
     warn_if_unverified(&sources)?;
-    let open = |architecture: &Architecture| sources.open_local(*architecture);
-    let repositories = architectures.iter().map(open).collect::<Result<Vec<_>, _>>()?;
+    let open = |architecture: &Architecture| Ok((*architecture, sources.open_local(*architecture)?));
+    let repositories = architectures.iter().map(open).collect::<Result<Vec<_>, Failure>>()?;
     print(global.format, &chosen(&command.file, &configuration, &repositories)?)?;
     Ok(Some(0))
 }
@@ -48,7 +48,7 @@ pub async fn run(global: &Global, command: &Solve) -> Result<u8, Failure> {
     let fetcher = fetcher(global, &command.repositories)?;
     let mut repositories = Vec::new();
     for architecture in architectures(&configuration, command.arch)? {
-        repositories.push(sources.open(architecture, &fetcher).await?);
+        repositories.push((architecture, sources.open(architecture, &fetcher).await?));
     }
     print(global.format, &chosen(&command.file, &configuration, &repositories)?)?;
     Ok(0)
@@ -113,42 +113,23 @@ fn warn_if_unverified(sources: &Sources) -> Result<(), Failure> {
     Ok(())
 }
 
-/// What could be installed for each architecture, every version there for all of them.
-pub fn universes(repositories: &[Repositories]) -> Result<Vec<Universe<'_>>, Failure> {
-    let all = repositories.iter().map(Repositories::universe).collect::<Result<Vec<_>, _>>().or_bad()?;
-    if all.len() < 2 {
-        return Ok(all);
-    }
-    let mut restricted = all.clone();
-    for universe in &mut restricted {
-        let own = universe.architecture();
-        for other in all.iter().filter(|other| other.architecture() != own) {
-            universe.require_same_versions_in(other);
-        }
-    }
-    Ok(restricted)
-}
-
 pub fn wants(configuration: &ImageConfiguration) -> Result<Vec<Dependency>, Failure> {
     configuration.contents.packages.iter().map(|want| want.value.parse()).collect::<Result<_, _>>().or_bad()
-}
-
-/// The packages for one architecture, in install order.
-pub fn solved<'a>(universe: &Universe<'a>, subject: &str, wants: &[Dependency]) -> Result<Solution<'a>, Failure> {
-    solve::solve(universe, &Task::new(subject, wants)).or_bad()
 }
 
 /// `NAME=VERSION` for the host's architecture, or else for the first one.
 fn chosen(
     file: &Path,
     configuration: &ImageConfiguration,
-    repositories: &[Repositories],
+    repositories: &[(Architecture, Repositories)],
 ) -> Result<Vec<String>, Failure> {
     let wants = wants(configuration)?;
-    let universes = universes(repositories)?;
+    let architectures: Vec<Architecture> = repositories.iter().map(|(architecture, _)| *architecture).collect();
+    let bases = Bases::open(configuration, file, &architectures)?;
+    let universes = bases.universes(repositories)?;
     let host = Architecture::host();
     let shown = universes.iter().find(|universe| Some(universe.architecture()) == host).or(universes.first());
     let universe = shown.ok_or_else(|| Failure::bad("no architecture is named"))?;
-    let solution = solved(universe, &file.display().to_string(), &wants)?;
+    let solution = bases.solved(universe, &file.display().to_string(), &wants)?;
     Ok(solution.packages().map(|selected| format!("{}={}", selected.entry.name(), selected.entry.version())).collect())
 }

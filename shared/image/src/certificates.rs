@@ -15,12 +15,12 @@ use crate::tree::{Content, Kind};
 pub(crate) const BUNDLES: [&str; 2] =
     ["etc/ssl/certs/ca-certificates.crt", "var/lib/ecs/deps/execute-command/certs/tls-ca-bundle.pem"];
 /// Java's trust store, which gets them too where a package brings it.
-const JAVA_STORE: &str = "etc/ssl/certs/java/cacerts";
+pub(crate) const JAVA_STORE: &str = "etc/ssl/certs/java/cacerts";
 /// Where `update-ca-certificates` looks for certificates of one file each.
 const DIRECTORY: &str = "usr/local/share/ca-certificates";
 /// Where packages have certificates that `update-ca-certificates` takes only if [`LIST`] names them.
 const LISTED: &str = "usr/share/ca-certificates/";
-const LIST: &str = "etc/ca-certificates.conf";
+pub(crate) const LIST: &str = "etc/ca-certificates.conf";
 const LABEL: &str = "CERTIFICATE";
 
 /// Adds certificates to the image's trust store: the additional ones each as a file of its own, and

@@ -1,9 +1,10 @@
 use apk::{Architecture, PackageInformation};
 use oci_spec::image::Descriptor;
 
+use crate::base::{BaseFiles, BaseImage};
 use crate::cache::LayerCache;
 use crate::facts::{Opened, PackageFile};
-use crate::install::install;
+use crate::install::{Installation, install_over};
 use crate::layer::write_layers;
 use crate::settings::Settings;
 use crate::sink::BlobSink;
@@ -107,6 +108,8 @@ pub enum FileOwner {
     Package(String),
     /// The composition itself.
     Composition,
+    /// The base image, where no package of it owns the path.
+    Base,
 }
 
 /// The time of an image: `SOURCE_DATE_EPOCH` if given, else the newest build date of its packages.
@@ -126,7 +129,28 @@ pub fn created(source_date_epoch: Option<i64>, packages: &[PackageFile]) -> i64 
 /// that two unrelated packages hold or that leaves the root; settings that can't be; a sink that
 /// fails. What was committed to the sink before stays there unreferenced.
 pub fn compose(composition: &Composition<'_>, sink: &mut dyn BlobSink) -> Result<Composed, Error> {
-    compose_with(composition, None, sink)
+    compose_with(composition, None, None, sink)
+}
+
+/// As [`compose`], on a base image: its layers are copied as they are, and one layer with what the packages and
+/// settings bring lies on top.
+///
+/// What is installed in the base counts: its records come first in the apk database and in what is returned,
+/// files in common are settled as between packages, and the base's accounts stay. Of the settings, those that
+/// [`Settings::over_base`] can't state are not looked at.
+///
+/// # Errors
+/// As [`compose`]; [`Error::Base`] and its kin for a base that is damaged or not for the architecture, and
+/// [`Error::BaseConflict`].
+pub fn compose_on(base: &BaseImage, composition: &Composition<'_>, sink: &mut dyn BlobSink) -> Result<Composed, Error> {
+    if base.architecture() != composition.architecture {
+        return Err(Error::Architecture {
+            package: format!("base image {}", base.digest()),
+            found: base.architecture().apk().to_owned(),
+            expected: composition.architecture.apk().to_owned(),
+        });
+    }
+    compose_with(composition, Some(base), None, sink)
 }
 
 /// As [`compose`], and takes layers that were made before from the cache, so that their packages'
@@ -139,11 +163,12 @@ pub fn compose_cached(
     cache: &LayerCache,
     sink: &mut dyn BlobSink,
 ) -> Result<Composed, Error> {
-    compose_with(composition, Some(cache), sink)
+    compose_with(composition, None, Some(cache), sink)
 }
 
 fn compose_with(
     composition: &Composition<'_>,
+    base: Option<&BaseImage>,
     cache: Option<&LayerCache>,
     sink: &mut dyn BlobSink,
 ) -> Result<Composed, Error> {
@@ -155,29 +180,40 @@ fn compose_with(
     })?;
     // The order is apko's: what `paths` asks for comes after the packages and accounts, and before the
     // certificates.
-    let mut installation = install(packages, Some(architecture), system::base(NO_TIME), NO_TIME)?;
+    let (files, tree) = match base {
+        None => (None, system::base(NO_TIME)),
+        Some(base) => {
+            let mut files = base.read(sink)?;
+            let mut tree = std::mem::take(&mut files.tree);
+            system::over_base(&mut tree, NO_TIME)?;
+            (Some(files), tree)
+        }
+    };
+    let mut installation = install_over(files, packages, Some(architecture), tree, NO_TIME)?;
     let tree = &mut installation.tree;
-    database::add(tree, &installation.packages, NO_TIME)?;
+    database::add(tree, installation.base.as_ref(), &installation.packages, NO_TIME)?;
     system::database_link(tree, NO_TIME)?;
-    let merged = accounts::merge(settings, &installation.captured)?;
-    let user = accounts::run_as(settings, &merged)?;
-    accounts::homes(tree, &merged, NO_TIME)?;
-    system::write(tree, "etc/passwd", merged.passwd.into_bytes(), NO_TIME)?;
-    if !merged.group.is_empty() {
-        system::write(tree, "etc/group", merged.group.into_bytes(), NO_TIME)?;
-    }
-    system::files(tree, settings, architecture, NO_TIME)?;
+    let user = match base {
+        Some(_) => None,
+        None => accounts(&mut installation, settings)?,
+    };
+    let tree = &mut installation.tree;
+    system::files(tree, settings, installation.base.as_ref(), architecture, NO_TIME)?;
     mutate::mutate(tree, &settings.paths, NO_TIME)?;
     certificates::install(&mut installation, settings, built)?;
     let tree = &mut installation.tree;
     services::write(tree, &settings.services, NO_TIME)?;
     system::busybox_links(tree, &installation.captured, NO_TIME)?;
     system::devices(tree, NO_TIME)?;
-    loader_cache::add(tree, &mut installation.packages, &installation.captured, NO_TIME)?;
+    let Installation { tree, packages: opened, captured, base: files } = &mut installation;
+    loader_cache::add(tree, files.as_ref(), opened, captured, NO_TIME)?;
 
     let layers = layering::plan(&installation.packages, settings.layering)?;
     let layers = write_layers(&mut installation, &layers, settings.compression, cache, sink)?;
-    let (manifest, configuration, layers) = oci::write_image(settings, architecture, created, user, layers, sink)?;
+    let (manifest, configuration, layers) = match base {
+        None => oci::write_image(settings, architecture, created, user, layers, sink)?,
+        Some(base) => oci::write_image_on(base, settings, architecture, created, layers, sink)?,
+    };
     let files = installation
         .tree
         .iter()
@@ -198,6 +234,10 @@ fn compose_with(
                     .packages
                     .get(number)
                     .map_or(FileOwner::Composition, |opened| FileOwner::Package(opened.information.name.clone())),
+                Owner::Base(number) => match installation.base.as_ref().and_then(|base| base.packages().get(number?)) {
+                    Some(package) => FileOwner::Package(package.entry.information.name.clone()),
+                    None => FileOwner::Base,
+                },
                 Owner::Composition | Owner::Implied => FileOwner::Composition,
             },
         })
@@ -206,10 +246,38 @@ fn compose_with(
         manifest,
         configuration,
         layers,
-        packages: installation.packages.into_iter().map(package).collect(),
+        packages: below(installation.base.as_ref()).chain(installation.packages.into_iter().map(package)).collect(),
         files,
         architecture,
         created,
+    })
+}
+
+/// Merges the settings' accounts into those of the packages; the user that a container runs as.
+fn accounts(installation: &mut Installation, settings: &Settings) -> Result<Option<String>, Error> {
+    let tree = &mut installation.tree;
+    let merged = accounts::merge(settings, &installation.captured)?;
+    let user = accounts::run_as(settings, &merged)?;
+    accounts::homes(tree, &merged, NO_TIME)?;
+    system::write(tree, "etc/passwd", merged.passwd.into_bytes(), NO_TIME)?;
+    if !merged.group.is_empty() {
+        system::write(tree, "etc/group", merged.group.into_bytes(), NO_TIME)?;
+    }
+    Ok(user)
+}
+
+/// The packages of a base.
+fn below(base: Option<&BaseFiles>) -> impl Iterator<Item = ComposedPackage> {
+    base.into_iter().flat_map(|base| {
+        base.packages().iter().map(|package| {
+            let information = &package.entry.information;
+            ComposedPackage {
+                information: information.clone(),
+                checksum: package.entry.checksum.clone(),
+                size: package.entry.size,
+                sbom: base.sbom(&information.name, &information.version).map(<[u8]>::to_vec),
+            }
+        })
     })
 }
 

@@ -1,6 +1,8 @@
 use apk::{IndexEntry, InstalledFile, InstalledPackage, write_installed};
+use tar::Archive;
 
 use crate::Error;
+use crate::base::BaseFiles;
 use crate::facts::Opened;
 use crate::system::{write, write_mode};
 use crate::tar_stream::TarStream;
@@ -8,17 +10,24 @@ use crate::tree::{Node, Tree};
 
 const INSTALLED: &str = "usr/lib/apk/db/installed";
 
-/// Writes the apk database of the packages to `/usr/lib/apk/db`.
-pub(crate) fn add(tree: &mut Tree, packages: &[Opened], mtime: u64) -> Result<(), Error> {
-    let installed: Vec<InstalledPackage> = packages.iter().map(record).collect();
-    let mut triggers = String::new();
+/// Writes the apk database of the packages to `/usr/lib/apk/db`, those of the base first.
+pub(crate) fn add(tree: &mut Tree, base: Option<&BaseFiles>, packages: &[Opened], mtime: u64) -> Result<(), Error> {
+    let below = |name| base.and_then(|base| base.beside_database(name)).unwrap_or_default();
+    let mut installed = base.map(|base| base.packages().to_vec()).unwrap_or_default();
+    installed.extend(packages.iter().map(record));
+    let mut triggers = String::from_utf8_lossy(below("triggers")).into_owned();
+    if !triggers.is_empty() && !triggers.ends_with('\n') {
+        triggers.push('\n');
+    }
     for package in packages {
         if !package.information.triggers.is_empty() {
             triggers.push_str(&format!("{} {}\n", package.checksum, package.information.triggers.join(" ")));
         }
     }
     write(tree, INSTALLED, write_installed(&installed)?.into_bytes(), mtime)?;
-    write(tree, "usr/lib/apk/db/scripts.tar", scripts(packages, mtime)?, mtime)?;
+    let mut archive = without_end(below("scripts.tar"));
+    archive.extend(scripts(packages, mtime)?);
+    write(tree, "usr/lib/apk/db/scripts.tar", archive, mtime)?;
     write(tree, "usr/lib/apk/db/triggers", triggers.into_bytes(), mtime)?;
     write_mode(tree, "usr/lib/apk/db/lock", Vec::new(), 0o600, mtime)
 }
@@ -58,4 +67,20 @@ fn scripts(packages: &[Opened], mtime: u64) -> Result<Vec<u8>, Error> {
         }
     }
     stream.finish().map_err(Error::write("scripts.tar"))
+}
+
+/// The entries of a tar archive without what ends it, so that more can follow. Of an archive that is damaged
+/// these are the entries before the damage.
+fn without_end(archive: &[u8]) -> Vec<u8> {
+    let mut end = 0;
+    if let Ok(entries) = Archive::new(archive).entries() {
+        for entry in entries.raw(true).map_while(Result::ok) {
+            let Some(after) = entry.raw_file_position().checked_add(entry.size().next_multiple_of(512)) else { break };
+            match usize::try_from(after) {
+                Ok(after) if after <= archive.len() => end = after,
+                _ => break,
+            }
+        }
+    }
+    archive.get(..end).unwrap_or_default().to_vec()
 }

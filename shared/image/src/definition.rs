@@ -18,6 +18,20 @@ impl Settings {
     /// [`Error::Unsupported`] for a base image, packages of ecosystems, another file system than tar,
     /// and an `include` that is still there.
     pub fn from_definition(definition: &ImageConfiguration, keys: Vec<Key>) -> Result<Self, Error> {
+        if definition.contents.base_image.is_some() {
+            let advice = "it is composed on the base that it names";
+            return Err(Error::Unsupported { setting: "contents.baseimage", advice });
+        }
+        Self::over_base(definition, keys)
+    }
+
+    /// As [`Settings::from_definition`], for an image that [`crate::compose_on`] composes on the base that the
+    /// definition names. Such a definition states no accounts, paths, environment or annotations, and nothing of
+    /// how a container starts.
+    ///
+    /// # Errors
+    /// As [`Settings::from_definition`], but for a base image.
+    pub fn over_base(definition: &ImageConfiguration, keys: Vec<Key>) -> Result<Self, Error> {
         refuse_unsupported(definition)?;
         let json = definition
             .to_json()
@@ -89,7 +103,6 @@ impl Settings {
 
 fn refuse_unsupported(definition: &ImageConfiguration) -> Result<(), Error> {
     let refused = [
-        (definition.contents.base_image.is_some(), "contents.baseimage", "list the packages under `contents.packages`"),
         (
             !definition.contents.ecosystems.is_empty(),
             "contents.ecosystems",

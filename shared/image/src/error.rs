@@ -27,6 +27,64 @@ pub enum Error {
         /// The image's architecture.
         expected: String,
     },
+    /// The layout of a base image is not one that can be built on.
+    #[error("base image `{}`: {problem}", layout.display())]
+    Base {
+        /// Its folder.
+        layout: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A blob of a base image is not what its digest and size say.
+    #[error("base image `{}`: its {what} has the digest {found}, expected {expected}: fetch it again", layout.display())]
+    BaseDigest {
+        /// Its folder.
+        layout: PathBuf,
+        /// `index`, `manifest`, `configuration`, `layer` or `uncompressed layer`.
+        what: &'static str,
+        /// The digest that refers to it.
+        expected: String,
+        /// Its own digest, and how large it is.
+        found: String,
+    },
+    /// A base image is not there for the architecture.
+    #[error("base image `{}` is not there for linux/{expected}; it has: {}", layout.display(), listed(.found))]
+    BasePlatform {
+        /// Its folder.
+        layout: PathBuf,
+        /// OCI name of the architecture.
+        expected: String,
+        /// The platforms that it has.
+        found: Vec<String>,
+    },
+    /// A layer of a base image can't be built on.
+    #[error("base image `{}`: {}layer {layer}: {problem}", layout.display(), within(.path))]
+    BaseLayer {
+        /// Its folder.
+        layout: PathBuf,
+        /// Digest of the layer.
+        layer: String,
+        /// The path in the layer, empty where the layer as a whole is wrong.
+        path: String,
+        /// What is wrong.
+        problem: String,
+    },
+    /// The list of a base image's packages can't be used.
+    #[error("packages of the base image in `{}`: {problem}", file.display())]
+    BaseIndex {
+        /// The list.
+        file: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A package holds a file that the base image has and no package of it owns.
+    #[error("`/{path}` is in the base image, where no package owns it, and in `{package}`: take it out of one of them")]
+    BaseConflict {
+        /// The path, without its leading `/`.
+        path: String,
+        /// Name and version of the package.
+        package: String,
+    },
     /// Two packages hold the same path.
     #[error("`/{path}` is in both `{first}` and `{second}`: let one `replaces` the other, or take only one")]
     Conflict {
@@ -139,6 +197,14 @@ pub enum Error {
     /// The directory to unpack into is not empty.
     #[error("`{0}` is not empty: a root is unpacked into an empty directory")]
     NotEmpty(PathBuf),
+}
+
+fn listed(platforms: &[String]) -> String {
+    if platforms.is_empty() { "no image".to_owned() } else { platforms.join(", ") }
+}
+
+fn within(path: &str) -> String {
+    if path.is_empty() { String::new() } else { format!("`/{path}` in ") }
 }
 
 impl Error {

@@ -13,9 +13,9 @@ use crate::tree::{Content, Kind, Tree};
 use crate::{Error, certificates, loader_cache};
 
 /// The largest file that composing reads into memory, in bytes.
-const CAPTURE_LIMIT: u64 = 4 << 20;
+pub(crate) const CAPTURE_LIMIT: u64 = 4 << 20;
 /// The largest SBOM of a package that composing reads into memory, in bytes.
-const SBOM_LIMIT: u64 = 64 << 20;
+pub(crate) const SBOM_LIMIT: u64 = 64 << 20;
 /// More threads than this only wait for the disk.
 const MOST_READERS: usize = 16;
 /// How many bytes of files stay in memory between reading the facts and writing the layers. What is

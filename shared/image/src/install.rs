@@ -3,6 +3,7 @@ use std::collections::BTreeMap;
 use apk::{Architecture, Dependency, FileEntry, FileKind, PackageInformation, Requirement, Version};
 
 use crate::Error;
+use crate::base::BaseFiles;
 use crate::facts::{Opened, PackageFile, is_followed, label, read_all};
 use crate::tree::{Content, Kind, Node, Owner, Tree};
 
@@ -12,7 +13,21 @@ pub(crate) struct Installation {
     pub packages: Vec<Opened>,
     /// Content of the files that composing changes or follows, by path in the tree.
     pub captured: BTreeMap<String, Vec<u8>>,
+    /// The image below, if there is one.
+    pub base: Option<BaseFiles>,
 }
+
+/// What a base has, unowned, because its composition found that no package brings it.
+const COMPOSED: [&str; 7] = [
+    "etc/apk/arch",
+    "etc/apk/repositories",
+    "etc/apk/world",
+    "etc/apko.json",
+    "etc/ld.so.cache",
+    "etc/os-release",
+    "usr/lib/apk/db/",
+];
+const BUSYBOX: [&str; 2] = ["/bin/busybox", "/usr/bin/busybox"];
 
 /// Lays the packages over each other and over `tree`, in their order. `architecture` is checked when
 /// given; `implied_mtime` is the time of directories that no package states.
@@ -22,12 +37,29 @@ pub(crate) fn install(
     tree: Tree,
     implied_mtime: u64,
 ) -> Result<Installation, Error> {
+    install_over(None, packages, architecture, tree, implied_mtime)
+}
+
+/// As [`install`], over a base whose files are in `tree`.
+pub(crate) fn install_over(
+    base: Option<BaseFiles>,
+    packages: &[PackageFile],
+    architecture: Option<Architecture>,
+    tree: Tree,
+    implied_mtime: u64,
+) -> Result<Installation, Error> {
     let mut installation =
-        Installation { tree, packages: Vec::with_capacity(packages.len()), captured: BTreeMap::new() };
+        Installation { tree, packages: Vec::with_capacity(packages.len()), captured: BTreeMap::new(), base };
     for opened in read_all(packages, architecture)? {
         let name = &opened.information.name;
         if let Some(first) = installation.packages.iter().find(|known| known.information.name == *name) {
             return Err(Error::Twice { first: first.label(), second: opened.label() });
+        }
+        if let Some(first) = installation.in_base(name) {
+            return Err(Error::Twice {
+                first: format!("{} (in the base image)", label(first)),
+                second: opened.label(),
+            });
         }
         installation.lay(opened, implied_mtime)?;
     }
@@ -36,6 +68,12 @@ pub(crate) fn install(
 }
 
 impl Installation {
+    /// The base's package of this name.
+    fn in_base(&self, name: &str) -> Option<&PackageInformation> {
+        let packages = self.base.as_ref().map_or(&[][..], BaseFiles::packages);
+        packages.iter().map(|package| &package.entry.information).find(|information| information.name == name)
+    }
+
     fn lay(&mut self, mut opened: Opened, implied_mtime: u64) -> Result<(), Error> {
         let entries = std::mem::take(&mut opened.entries);
         for (number, entry) in entries.iter().enumerate() {
@@ -72,6 +110,9 @@ impl Installation {
                 Some(bytes) => Ok(Some(bytes.clone())),
                 None => self.packages.get_mut(*package).map(|opened| opened.capture_again(*entry)).transpose(),
             },
+            Some(Kind::File(Content::Base { .. })) => {
+                Ok(self.base.as_ref().and_then(|base| base.content(&place)).map(<[u8]>::to_vec))
+            }
             _ => Ok(None),
         }
     }
@@ -134,6 +175,11 @@ impl Installation {
                 }
                 self.give_up(earlier, &path);
             }
+            Some((false, Owner::Base(holder))) => {
+                if !self.over_base(&path, holder, &node, placing)? {
+                    return Ok(None);
+                }
+            }
             Some(_) => return Err(self.conflict(&path, placing)),
         }
         self.captured.remove(&path);
@@ -162,14 +208,62 @@ impl Installation {
         let Some(holder) = self.packages.get(earlier) else {
             return Err(self.conflict(path, placing));
         };
-        let (first, second) = (&holder.information, placing.information);
-        match (replaces(second, first)?, replaces(first, second)?) {
-            (true, true) => Ok(second.replaces_priority >= first.replaces_priority),
-            (true, false) => Ok(true),
-            (false, true) => Ok(false),
-            (false, false) if !first.origin.is_empty() && first.origin == second.origin => Ok(true),
-            (false, false) => Err(self.conflict(path, placing)),
+        wins(placing.information, &holder.information)?.ok_or_else(|| self.conflict(path, placing))
+    }
+
+    /// Whether the package being laid takes a file from the base. Between packages the rules are those of
+    /// [`Installation::later_wins`]; what the base's composition made because no package brought it gives way.
+    fn over_base(
+        &mut self,
+        path: &str,
+        holder: Option<usize>,
+        node: &Node,
+        placing: &Placing<'_>,
+    ) -> Result<bool, Error> {
+        let second = label(placing.information);
+        let known = self.tree.get(path).map(|known| &known.kind);
+        if let (Some(Kind::Symlink(first)), Kind::Symlink(target)) = (known, &node.kind)
+            && first == target
+        {
+            return Ok(false);
         }
+        let owner = self.base.as_ref().and_then(|base| base.packages().get(holder?));
+        let Some(owner) = owner else {
+            let content = self.base.as_ref().and_then(|base| base.content(path));
+            if placing.entry.checksum.is_some_and(|checksum| content.map(apk::Checksum::of) == Some(checksum)) {
+                return Ok(false);
+            }
+            let gives_way = match known {
+                Some(Kind::Symlink(target)) => BUSYBOX.contains(&target.as_str()),
+                Some(Kind::File(_)) => COMPOSED.iter().any(|composed| path.starts_with(composed)),
+                _ => false,
+            };
+            return if gives_way {
+                Ok(true)
+            } else {
+                Err(Error::BaseConflict { path: path.to_owned(), package: second })
+            };
+        };
+        if let Some(Kind::File(Content::Base { size })) = known
+            && matches!(node.kind, Kind::File(_))
+        {
+            let tree = &self.tree;
+            let own = owner.files.iter().find(|file| tree.place(&file.path).as_deref() == Ok(path));
+            let checksum = own.and_then(|file| file.checksum);
+            if checksum.is_some() && (checksum, *size) == (placing.entry.checksum, placing.entry.size) {
+                return Ok(false);
+            }
+        }
+        let first = &owner.entry.information;
+        let wins = wins(placing.information, first)?.ok_or_else(|| Error::Conflict {
+            path: path.to_owned(),
+            first: label(first),
+            second,
+        })?;
+        if let (true, Some(base), Some(holder)) = (wins, &mut self.base, holder) {
+            base.give_up(holder, path);
+        }
+        Ok(wins)
     }
 
     fn give_up(&mut self, package: usize, path: &str) {
@@ -197,6 +291,10 @@ impl Installation {
         let second = label(placing.information);
         let first = match owner {
             Some(Owner::Package(number)) => self.packages.get(number).map(Opened::label),
+            Some(Owner::Base(number)) => {
+                let owner = self.base.as_ref().and_then(|base| base.packages().get(number?));
+                Some(owner.map_or("the base image".to_owned(), |package| label(&package.entry.information)))
+            }
             _ => None,
         };
         match first {
@@ -238,6 +336,17 @@ impl Placing<'_> {
     fn wrong(&self, problem: String) -> Error {
         Error::Placement { path: self.entry.path.clone(), package: label(self.information), problem }
     }
+}
+
+/// Whether of two packages with a file in common the later one gets it; `None` when neither may.
+fn wins(later: &PackageInformation, earlier: &PackageInformation) -> Result<Option<bool>, Error> {
+    Ok(match (replaces(later, earlier)?, replaces(earlier, later)?) {
+        (true, true) => Some(later.replaces_priority >= earlier.replaces_priority),
+        (true, false) => Some(true),
+        (false, true) => Some(false),
+        (false, false) if !earlier.origin.is_empty() && earlier.origin == later.origin => Some(true),
+        (false, false) => None,
+    })
 }
 
 /// Whether `package` says that it replaces files of `other`, in the version that `other` has.

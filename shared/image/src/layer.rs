@@ -5,6 +5,7 @@ use tar::EntryType;
 use tempfile::NamedTempFile;
 
 use crate::Error;
+use crate::base::BaseFiles;
 use crate::cache::LayerCache;
 use crate::compress::{Compressed, Compression, compress};
 use crate::database;
@@ -37,7 +38,11 @@ pub(crate) fn write_layers(
     cache: Option<&LayerCache>,
     sink: &mut dyn BlobSink,
 ) -> Result<Vec<Compressed>, Error> {
-    let Installation { tree, packages, .. } = installation;
+    let Installation { tree, packages, base, .. } = installation;
+    if let Some(base) = base {
+        let part = Part::over(tree, packages, base);
+        return Ok(vec![write_part(tree, packages, &part, compression, cache, sink)?]);
+    }
     let mut written = Vec::with_capacity(layers.groups.len() + 1);
     for group in &layers.groups {
         let part = Part::of_group(tree, packages, group)?;
@@ -65,10 +70,28 @@ impl<'t> Part<'t> {
     fn everything(tree: &'t Tree) -> Self {
         let (directories, others) = tree
             .iter()
-            .filter(|(_, node)| !matches!(node.kind, Kind::File(Content::Package { .. })))
+            .filter(|(_, node)| !matches!(node.kind, Kind::File(Content::Package { .. } | Content::Base { .. })))
             .map(|(path, node)| (path, node.clone()))
             .partition(|(_, node)| node.kind == Kind::Directory);
         Self { packages: Vec::new(), directories, others }
+    }
+
+    /// What is not in the base as it is, and the directories above, which some runtimes would make anew with
+    /// other modes.
+    fn over(tree: &'t Tree, packages: &[Opened], base: &BaseFiles) -> Self {
+        let mut part = Self::everything(tree);
+        let is_new = |path: &str, node: &Node| !base.has(path, node);
+        part.packages = (0..packages.len()).collect();
+        part.others.retain(|(path, node)| is_new(path, node));
+        let mut kept: BTreeSet<&str> = BTreeSet::new();
+        for (path, node) in tree.iter() {
+            if is_new(path, node) {
+                kept.extend(path.match_indices('/').filter_map(|(at, _)| path.get(..at)));
+                kept.insert(path);
+            }
+        }
+        part.directories.retain(|(path, _)| kept.contains(path));
+        part
     }
 
     fn top(tree: &'t Tree, packages: &[Opened], layers: &Layers) -> Self {

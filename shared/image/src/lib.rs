@@ -8,6 +8,7 @@
 //! are recorded in the apk database and never run.
 
 mod accounts;
+mod base;
 mod cache;
 mod certificates;
 mod compose;
@@ -35,10 +36,11 @@ mod tar_stream;
 mod tree;
 mod unpack;
 
+pub use base::BaseImage;
 pub use cache::LayerCache;
 pub use compose::{
     Composed, ComposedFile, ComposedLayer, ComposedPackage, Composition, FileOwner, FileType, compose, compose_cached,
-    created,
+    compose_on, created,
 };
 pub use compress::Compression;
 pub use error::Error;

@@ -6,13 +6,14 @@ use apk::{Dynamic, read_dynamic};
 use recipe::rules;
 
 use crate::Error;
+use crate::base::BaseFiles;
 use crate::facts::Opened;
 use crate::system::write;
 use crate::tree::{Content, Kind, Tree};
 
 pub(crate) const CONFIGURATION: &str = "etc/ld.so.conf";
 pub(crate) const CONFIGURATIONS: &str = "etc/ld.so.conf.d/";
-const CACHE: &str = "etc/ld.so.cache";
+pub(crate) const CACHE: &str = "etc/ld.so.cache";
 /// The largest library that is looked into, in bytes.
 const LIBRARY_BYTES: u64 = 1 << 30;
 /// How deep configurations may include each other.
@@ -27,13 +28,17 @@ const LIBC6: u32 = 0x0003;
 const MACHINES: [(u16, u32); 2] = [(62, 0x0300), (183, 0x0a00)];
 
 /// Writes `/etc/ld.so.cache` where a package brings `/etc/ld.so.conf`, as glibc's `ldconfig` would:
-/// the libraries of `/lib` and of the folders that it names.
+/// the libraries of `/lib` and of the folders that it names. The entries of a base's cache stay, but for those
+/// whose file is another now.
 pub(crate) fn add(
     tree: &mut Tree,
+    base: Option<&BaseFiles>,
     packages: &mut [Opened],
     captured: &BTreeMap<String, Vec<u8>>,
     mtime: u64,
 ) -> Result<(), Error> {
+    let configurations = configurations(tree, base, captured);
+    let captured = &configurations;
     if !captured.contains_key(CONFIGURATION) {
         return Ok(());
     }
@@ -55,7 +60,11 @@ pub(crate) fn add(
     }
     let wanted: BTreeSet<(usize, usize)> = candidates.iter().map(|(.., content)| *content).collect();
     let libraries = look_into(packages, &wanted)?;
-    let mut entries = Vec::new();
+    // No library is new, so a base's cache still holds.
+    if candidates.is_empty() && base.is_some_and(|base| base.content(CACHE).is_some()) {
+        return Ok(());
+    }
+    let mut entries = below(tree, base)?;
     for (path, name, content) in candidates {
         if let Some(library) = libraries.get(&content)
             && let Some(flags) = flags(library, &name)
@@ -65,6 +74,61 @@ pub(crate) fn add(
     }
     entries.sort_by(|(first, ..), (second, ..)| compare(second, first));
     write(tree, CACHE, encode(&entries), mtime)
+}
+
+/// The configurations of the packages, over those of a base.
+fn configurations(
+    tree: &Tree,
+    base: Option<&BaseFiles>,
+    captured: &BTreeMap<String, Vec<u8>>,
+) -> BTreeMap<String, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    let is_one = |path: &str| path == CONFIGURATION || path.starts_with(CONFIGURATIONS);
+    if let Some(base) = base {
+        let places = tree.below("etc").filter(|path| is_one(path));
+        found.extend(places.filter_map(|path| {
+            let place = tree.file(path).ok()?;
+            Some((path.to_owned(), base.content(&place)?.to_vec()))
+        }));
+    }
+    found.extend(captured.iter().filter(|(path, _)| is_one(path)).map(|(path, bytes)| (path.clone(), bytes.clone())));
+    found
+}
+
+/// The entries of a base's cache whose files are still the base's.
+fn below(tree: &Tree, base: Option<&BaseFiles>) -> Result<Vec<(String, String, u32)>, Error> {
+    let Some(bytes) = base.and_then(|base| base.content(CACHE)) else { return Ok(Vec::new()) };
+    let entries = decode(bytes).ok_or_else(|| Error::Path {
+        setting: "base image".to_owned(),
+        path: format!("/{CACHE}"),
+        problem: "it is no cache of glibc's loader in its newer form".to_owned(),
+    })?;
+    let stays = |path: &str| {
+        let place = rules::absolute_path(path).ok().and_then(|inside| tree.follow(inside).ok());
+        let node = place.and_then(|place| tree.get(&place));
+        matches!(node.map(|node| &node.kind), Some(Kind::File(Content::Base { .. })))
+    };
+    Ok(entries.into_iter().filter(|(_, path, _)| stays(path)).collect())
+}
+
+/// Reads what [`encode`] writes.
+fn decode(file: &[u8]) -> Option<Vec<(String, String, u32)>> {
+    let number = |at: usize| Some(u32::from_le_bytes(file.get(at..at.checked_add(4)?)?.try_into().ok()?));
+    let text = |at: u32| {
+        let rest = file.get(usize::try_from(at).ok()?..)?;
+        let end = rest.iter().position(|byte| *byte == 0)?;
+        std::str::from_utf8(rest.get(..end)?).ok().map(str::to_owned)
+    };
+    file.strip_prefix(MAGIC)?;
+    let count = usize::try_from(number(MAGIC.len())?).ok()?;
+    if count > file.len() / ENTRY_BYTES {
+        return None;
+    }
+    let entry = |position: usize| {
+        let at = HEADER_BYTES + position * ENTRY_BYTES;
+        Some((text(number(at + 4)?)?, text(number(at + 8)?)?, number(at)?))
+    };
+    (0..count).map(entry).collect()
 }
 
 /// Adds the folders that a configuration names; later mentions of one add nothing.
@@ -230,6 +294,17 @@ mod tests {
         let mut names = ["libx.so.10", "libx.so.9", "libx.so", "libab.so.1", "liba.so.1", "libx.so.010"];
         names.sort_by(|first, second| compare(second, first));
         assert_eq!(names, ["libx.so.10", "libx.so.010", "libx.so.9", "libx.so", "libab.so.1", "liba.so.1"]);
+    }
+
+    #[test]
+    fn a_cache_reads_back_and_damage_is_no_cache() {
+        let entry = |name: &str, path: &str| (name.to_owned(), path.to_owned(), LIBC6 | 0x0300);
+        let entries = vec![entry("libz.so.1", "/usr/lib/libz.so.1"), entry("liba.so", "/lib/liba.so")];
+        let file = encode(&entries);
+        assert_eq!(decode(&file), Some(entries));
+        for end in 0..file.len() {
+            assert!(file.get(..end).and_then(decode).is_none(), "{end}");
+        }
     }
 
     #[test]

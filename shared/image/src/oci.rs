@@ -1,4 +1,4 @@
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::Write;
 use std::str::FromStr;
 
@@ -9,9 +9,11 @@ use oci_spec::image::{
 };
 use recipe::rules;
 use serde::Serialize;
+use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 
 use crate::Error;
+use crate::base::BaseImage;
 use crate::compose::{Composed, ComposedLayer, time};
 use crate::compress::{Compressed, Compression};
 use crate::digest::sha256_text;
@@ -24,6 +26,8 @@ const ENVIRONMENT: [(&str, &str); 2] = [
     ("SSL_CERT_FILE", "/etc/ssl/certs/ca-certificates.crt"),
 ];
 const CREATED: &str = "org.opencontainers.image.created";
+const CREATED_BY: &str = "minimill";
+const BASE_DIGEST: &str = "org.opencontainers.image.base.digest";
 
 /// Writes the configuration and the manifest of an image of these layers, lowest first.
 pub(crate) fn write_image(
@@ -65,7 +69,7 @@ pub(crate) fn write_image(
     }
     let wrong =
         |error: oci_spec::OciSpecError| Error::Document { document: "configuration", reason: error.to_string() };
-    let history = HistoryBuilder::default().created(created.clone()).created_by("minimill").build().map_err(wrong)?;
+    let history = HistoryBuilder::default().created(created.clone()).created_by(CREATED_BY).build().map_err(wrong)?;
     let diff_ids: Vec<String> = layers.iter().map(|layer| layer.diff_id.clone()).collect();
     let configuration = ImageConfigurationBuilder::default()
         .created(created)
@@ -76,20 +80,82 @@ pub(crate) fn write_image(
         .history(vec![history; layers.len()])
         .build()
         .map_err(wrong)?;
-    let configuration = canonical("configuration", &configuration)?;
-    let configuration = blob("configuration", MediaType::ImageConfig, &configuration, sink)?;
+    let layers = composed(settings.compression, layers)?;
+    write(&canonical("configuration", &configuration)?, layers, annotations, architecture, sink)
+}
 
-    let media_type = match settings.compression {
+/// As [`write_image`], with the base's layers below and its configuration but for environment, labels, times and
+/// volumes where the settings state some.
+pub(crate) fn write_image_on(
+    base: &BaseImage,
+    settings: &Settings,
+    architecture: Architecture,
+    created: i64,
+    layers: Vec<Compressed>,
+    sink: &mut dyn BlobSink,
+) -> Result<(Descriptor, Descriptor, Vec<ComposedLayer>), Error> {
+    let created = time(created)?;
+    let mut labels: BTreeMap<String, String> = settings.annotations.iter().cloned().collect();
+    labels.entry(CREATED.to_owned()).or_insert_with(|| created.clone());
+    let mut annotations: HashMap<String, String> = base.annotations().clone().into_iter().collect();
+    annotations.extend(labels.clone());
+    annotations.insert(BASE_DIGEST.to_owned(), base.digest());
+
+    let mut configuration = base.configuration().clone();
+    configuration.insert("created".to_owned(), json!(created));
+    let mut config = object(configuration.remove("config"));
+    config.insert("Env".to_owned(), json!(environment(settings)?));
+    config.insert("Labels".to_owned(), json!(labels));
+    if !settings.volumes.is_empty() {
+        let volumes: Result<Map<String, Value>, Error> =
+            settings.volumes.iter().map(|volume| Ok((absolute("volumes", volume)?, json!({})))).collect();
+        config.insert("Volumes".to_owned(), Value::Object(volumes?));
+    }
+    configuration.insert("config".to_owned(), Value::Object(config));
+
+    let added = composed(settings.compression, layers)?;
+    let mut history = match configuration.remove("history") {
+        Some(Value::Array(history)) => history,
+        // Readers that count it expect an entry for each layer.
+        _ => vec![json!({ "created_by": "base image" }); base.layers().len()],
+    };
+    history.extend(added.iter().map(|_| json!({ "created": created, "created_by": CREATED_BY })));
+    configuration.insert("history".to_owned(), Value::Array(history));
+    let mut layers = base.layers().to_vec();
+    layers.extend(added);
+    let diff_ids: Vec<&str> = layers.iter().map(|layer| layer.diff_id.as_str()).collect();
+    configuration.insert("rootfs".to_owned(), json!({ "type": "layers", "diff_ids": diff_ids }));
+    write(&canonical("configuration", &configuration)?, layers, annotations, architecture, sink)
+}
+
+fn object(value: Option<Value>) -> Map<String, Value> {
+    match value {
+        Some(Value::Object(map)) => map,
+        _ => Map::new(),
+    }
+}
+
+fn composed(compression: Compression, layers: Vec<Compressed>) -> Result<Vec<ComposedLayer>, Error> {
+    let media_type = match compression {
         Compression::Gzip => MediaType::ImageLayerGzip,
         Compression::Zstd => MediaType::ImageLayerZstd,
     };
-    let layers: Vec<ComposedLayer> = layers
-        .into_iter()
-        .map(|layer| {
-            let descriptor = descriptor(media_type.clone(), &layer.digest, layer.size)?;
-            Ok(ComposedLayer { descriptor, diff_id: layer.diff_id })
-        })
-        .collect::<Result<_, Error>>()?;
+    let layers = layers.into_iter().map(|layer| {
+        let descriptor = descriptor(media_type.clone(), &layer.digest, layer.size)?;
+        Ok(ComposedLayer { descriptor, diff_id: layer.diff_id })
+    });
+    layers.collect()
+}
+
+/// Writes a configuration and the manifest of it and these layers.
+fn write(
+    configuration: &[u8],
+    layers: Vec<ComposedLayer>,
+    annotations: HashMap<String, String>,
+    architecture: Architecture,
+    sink: &mut dyn BlobSink,
+) -> Result<(Descriptor, Descriptor, Vec<ComposedLayer>), Error> {
+    let configuration = blob("configuration", MediaType::ImageConfig, configuration, sink)?;
     let manifest = ImageManifestBuilder::default()
         .schema_version(SCHEMA_VERSION)
         .media_type(MediaType::ImageManifest)

@@ -4,6 +4,7 @@ use apk::Architecture;
 use recipe::rules;
 
 use crate::Error;
+use crate::base::BaseFiles;
 use crate::settings::{Distribution, Key, OsRelease, Settings};
 use crate::tree::{Content, Kind, Node, Owner, Tree};
 
@@ -26,6 +27,7 @@ const DIRECTORIES: [(&str, u32); 16] = [
     ("var/cache/apk", 0o755),
     ("var/cache/misc", 0o755),
 ];
+const OLD_DATABASE: &str = "lib/apk/db";
 /// Character devices that every image has: path, major and minor number, mode.
 const DEVICES: [(&str, u32, u32, u32); 5] = [
     ("dev/console", 5, 1, 0o620),
@@ -42,6 +44,20 @@ pub(crate) fn base(mtime: u64) -> Tree {
         tree.insert(path.to_owned(), Node::directory(mode, mtime, Owner::Composition), mtime);
     }
     tree
+}
+
+/// Adds to the tree of a base image the directories of every image that it lacks, and takes out the apk
+/// database of a place where apk no longer looks.
+pub(crate) fn over_base(tree: &mut Tree, mtime: u64) -> Result<(), Error> {
+    for (path, mode) in DIRECTORIES {
+        make_directory(tree, path, mode, mtime)?;
+    }
+    let old = OLD_DATABASE;
+    if tree.place(old).is_ok_and(|place| place == old) && tree.follow("lib/apk").as_deref() == Ok("lib/apk") {
+        let files: Vec<String> = tree.below(old).filter(|path| !tree.is_directory(path)).map(str::to_owned).collect();
+        files.iter().for_each(|path| tree.remove(path));
+    }
+    Ok(())
 }
 
 /// Adds the devices that no package has something else for.
@@ -81,8 +97,16 @@ pub(crate) fn database_link(tree: &mut Tree, mtime: u64) -> Result<(), Error> {
 }
 
 /// Adds `/etc/apk`, `/etc/apko.json` and, if no package brings one, `/etc/os-release`.
-pub(crate) fn files(tree: &mut Tree, settings: &Settings, architecture: Architecture, mtime: u64) -> Result<(), Error> {
+pub(crate) fn files(
+    tree: &mut Tree,
+    settings: &Settings,
+    base: Option<&BaseFiles>,
+    architecture: Architecture,
+    mtime: u64,
+) -> Result<(), Error> {
     let mut world = settings.world.clone();
+    let below = base.map_or(&[][..], BaseFiles::packages).iter().map(|package| &package.entry.information);
+    world.extend(below.map(|information| format!("{}={}", information.name, information.version)));
     world.sort();
     world.dedup();
     let world = lines("contents.packages", &world)?;
@@ -107,6 +131,11 @@ pub(crate) fn files(tree: &mut Tree, settings: &Settings, architecture: Architec
         match tree.get(&path).map(|node| &node.kind) {
             Some(Kind::File(Content::Bytes(known))) if taken(known) => return Err(other_key(name)),
             Some(Kind::File(Content::Package { .. })) => return Err(other_key(name)),
+            Some(Kind::File(Content::Base { .. })) => {
+                if base.and_then(|base| base.content(&path)).is_none_or(taken) {
+                    return Err(other_key(name));
+                }
+            }
             _ => write(tree, &path, content.clone().into_bytes(), mtime)?,
         }
     }
@@ -133,7 +162,7 @@ fn other_key(name: &str) -> Error {
     Error::Setting {
         setting: "contents.keyring",
         value: name.to_owned(),
-        problem: "another key, or a package's, has this name".to_owned(),
+        problem: "another key, a package's or the base image's, has this name".to_owned(),
     }
 }
 

@@ -5,7 +5,7 @@ const LINK_LIMIT: usize = 40;
 
 /// A root file system as facts. Paths are relative to the root, without `.`, `..` or empty
 /// components, and every parent of a node is a directory node.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Tree {
     nodes: BTreeMap<String, Node>,
 }
@@ -45,12 +45,18 @@ pub(crate) enum Content {
         size: u64,
     },
     Bytes(Vec<u8>),
+    /// In a layer of the base image.
+    Base {
+        size: u64,
+    },
 }
 
 /// Who says that a node exists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Owner {
     Package(usize),
+    /// The base image, and which of its packages, if one.
+    Base(Option<usize>),
     Composition,
     /// A directory that nobody states but something needs: whoever states it settles its mode.
     Implied,
@@ -67,6 +73,12 @@ impl Node {
 
     pub fn new(kind: Kind, mode: u32, mtime: u64, owner: Owner) -> Self {
         Self { kind, mode, uid: 0, gid: 0, mtime, xattrs: Vec::new(), owner }
+    }
+
+    /// Whether a layer would hold the same for both, whoever they are of.
+    pub fn is_like(&self, other: &Self) -> bool {
+        let facts = |node: &Self| (node.mode, node.uid, node.gid, node.mtime);
+        facts(self) == facts(other) && self.kind == other.kind && self.xattrs == other.xattrs
     }
 }
 

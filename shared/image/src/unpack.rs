@@ -79,7 +79,7 @@ impl Unpack<'_> {
                 Kind::Hardlink(target) => {
                     self.root.hard_link(target, &self.root, path).map_err(self.at(path))?;
                 }
-                Kind::Directory | Kind::Device { .. } | Kind::File(Content::Package { .. }) => {}
+                Kind::Directory | Kind::Device { .. } | Kind::File(Content::Package { .. } | Content::Base { .. }) => {}
             }
         }
         // Last, since modes may deny writing and writing changes times.

@@ -44,7 +44,6 @@ contents:
   keyring: [./local.rsa.pub, {{name: inline.rsa.pub, content: "{PUBLIC_KEY}"}}]
   runtime_keyring: [{{name: mirror.rsa.pub, content: "{PUBLIC_KEY}"}}]
   packages: [app=1.2-r0, lib~3, tool@edge, "!bad"]
-  baseimage: {{image: ./base, apkindex: ./index}}
   ecosystems: {{python: {{packages: [flask], python_version: "3.12", venv: /app}}}}
 entrypoint: {{command: /usr/bin/app --a "b c"}}
 cmd: serve
@@ -81,6 +80,39 @@ options: {{debug: {{contents: {{packages: {{add: [busybox]}}}}}}}}
     assert_eq!(configuration.options[0].as_str(), "debug");
 }
 
+#[test]
+fn a_base_leaves_what_is_on_top_to_say() {
+    let base = "contents: {packages: [app], baseimage: {image: ./base, apkindex: ./index}}\n";
+    let configuration = parse(&format!(
+        "{base}archs: [x86_64]\nvolumes: [/data]\nvcs-url: https://code.example/x@abc\ncertificates: {{providers: [ca]}}\nlayering: {{}}\nentrypoint: {{}}\n"
+    ));
+    let found = configuration.contents.base_image.as_ref().unwrap();
+    assert_eq!((found.image.as_str(), found.apk_index.as_str()), ("./base", "./index"));
+    let error = configuration.check_for_catalog("apko.yaml").unwrap_err().to_string();
+    assert!(error.starts_with("apko.yaml:1:") && error.contains("would not see that the base changed"), "{error}");
+    assert!(parse("contents: {packages: [app]}").check_for_catalog("apko.yaml").is_ok());
+    for (field, yaml) in [
+        ("entrypoint.type", "entrypoint: {type: service-bundle}"),
+        ("entrypoint.command", "entrypoint: {command: /a}"),
+        ("entrypoint.shell-fragment", "entrypoint: {shell-fragment: a}"),
+        ("entrypoint.services", "entrypoint: {services: {a: b}}"),
+        ("cmd", "cmd: a"),
+        ("stop-signal", "stop-signal: SIGQUIT"),
+        ("work-dir", "work-dir: /a"),
+        ("accounts.run-as", "accounts: {run-as: a}"),
+        ("accounts.users", "accounts: {users: [{username: a, uid: 1}]}"),
+        ("accounts.groups", "accounts: {groups: [{groupname: a, gid: 1}]}"),
+        ("environment", "environment: {A: b}"),
+        ("paths", "paths: [{path: /a, type: directory}]"),
+        ("annotations", "annotations: {a: b}"),
+        ("layering.strategy", "layering: {strategy: origin, budget: 2}"),
+    ] {
+        let error = ImageConfiguration::parse(&format!("{base}{yaml}\n"), "apko.yaml").unwrap_err().to_string();
+        assert!(error.starts_with("apko.yaml:2:") && error.contains(&format!("`{field}` is `")), "{error}");
+        assert!(error.contains("starts, and is laid out, as its base does"), "{error}");
+    }
+}
+
 /// Each bad value, and the message that names its file, line, field and what would do.
 #[test]
 fn bad_values_are_refused_where_they_stand() {
@@ -113,6 +145,8 @@ fn bad_values_are_refused_where_they_stand() {
             "apko.yaml:2:21: `contents.runtime_keyring[0]` must be a mapping, found `https://h/k.rsa.pub`",
         ),
         ("contents:\n  baseimage: {apkindex: x}", "apko.yaml:2:14: `contents.baseimage` needs `image`"),
+        ("contents:\n  baseimage: {image: x}", "apko.yaml:2:14: `contents.baseimage` needs `apkindex`"),
+        ("contents:\n  baseimage: {image: x, index: y}", "unknown key `index` in `contents.baseimage`"),
         (
             "contents:\n  ecosystems: {python: {pakages: [a]}}",
             "apko.yaml:2:25: unknown key `pakages` in `contents.ecosystems.python`; did you mean `packages`?",

@@ -150,7 +150,6 @@ fn an_image_configuration_is_read_whole() {
   keyring: [k.rsa.pub]
   runtime_keyring: [{name: k, content: \"-----BEGIN PUBLIC KEY-----\\nAA\\n-----END PUBLIC KEY-----\"}]
   packages: [redis~8.0, busybox@local]
-  baseimage: {image: ./base, apkindex: ./APKINDEX}
 entrypoint: {command: /usr/bin/redis-server, shell-fragment: x, type: service-bundle, services: {a: b}}
 cmd: --port 1
 stop-signal: SIGTERM
@@ -177,7 +176,6 @@ certificates: {additional: [{name: c, content: \"-----BEGIN CERTIFICATE-----\\nA
     )
     .unwrap();
     assert_eq!(image.contents.packages[1], "busybox@local");
-    assert_eq!(image.contents.base_image.unwrap().image, "./base");
     assert_eq!(image.accounts.users[0].uid, 65532);
     assert_eq!(image.environment[0].1, "1.10");
     assert_eq!(image.paths[0].permissions, Some(0o750));

@@ -1,6 +1,6 @@
 use std::path::{Path, PathBuf};
 
-use apk::{Architecture, CompactIndex, IndexRecord};
+use apk::{Architecture, CompactIndex, IndexEntry, IndexRecord};
 use upstream::Fetcher;
 
 use crate::line::{Location, RepositoryLine, index_file, index_url};
@@ -89,6 +89,14 @@ impl Repositories {
     /// # Errors
     /// What is wrong with an index, or too many repositories.
     pub fn universe(&self) -> Result<solve::Universe<'_>> {
+        self.universe_on(&[])
+    }
+
+    /// Everything that could be installed where these packages are already.
+    ///
+    /// # Errors
+    /// As [`Repositories::universe`].
+    pub fn universe_on<'a>(&'a self, installed: &'a [IndexEntry]) -> Result<solve::Universe<'a>> {
         let records = self.repositories.iter().map(|repository| repository.index.records().collect());
         let records: Vec<Vec<IndexRecord<'_>>> = records.collect();
         let sources: Vec<solve::Repository<'_, '_>> = self
@@ -101,6 +109,7 @@ impl Repositories {
                 records,
             })
             .collect();
-        Ok(solve::Universe::new(self.architecture, &sources)?)
+        let installed: Vec<_> = installed.iter().map(|entry| (IndexRecord::from(entry), None)).collect();
+        Ok(solve::Universe::with_installed(self.architecture, &installed, &sources)?)
     }
 }

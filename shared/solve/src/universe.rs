@@ -221,7 +221,7 @@ impl<'a> Universe<'a> {
 
     /// Disqualifies every version of a package that `other`, the same repositories for another
     /// architecture, lacks, so that all architectures resolve to the same versions. Packages of
-    /// `noarch` count like any other.
+    /// `noarch` count like any other; what is installed is there already, and stays.
     pub fn require_same_versions_in(&mut self, other: &Universe<'_>) {
         let there: HashSet<(&str, &str)> = other
             .packages
@@ -233,7 +233,7 @@ impl<'a> Universe<'a> {
         let packages = self.packages.len();
         for number in 0..packages {
             let package = &mut self.packages[PackageId(u32::try_from(number).unwrap_or(u32::MAX))];
-            if !there.contains(&(package.record.name(), package.version)) {
+            if package.installed.is_none() && !there.contains(&(package.record.name(), package.version)) {
                 package.absent = Some(other.architecture);
             }
         }

@@ -85,6 +85,7 @@ impl Plan {
         let file = format!("images/{}/apko.yaml", self.image);
         let mut parsed = ImageConfiguration::parse(&self.configuration, &file)
             .map_err(|error| StageError::Rejected(chain(&error)))?;
+        parsed.check_for_catalog(&file).map_err(|error| StageError::Rejected(chain(&error)))?;
         if let Some(variant) = &self.variant {
             let added = variant.packages.iter().map(|want| Text { value: want.clone(), ..Text::default() });
             parsed.contents.packages.extend(added);

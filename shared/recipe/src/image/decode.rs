@@ -121,7 +121,7 @@ fn contents(node: &Node, file: &str, section: &str) -> Result<Contents, Error> {
         None => None,
         Some(node) => {
             let base = Fields::open(node, file, &fields.path("baseimage"), &["image", "apkindex"])?;
-            Some(BaseImage { image: base.required_text("image")?, apk_index: base.text("apkindex")? })
+            Some(BaseImage { image: base.required_text("image")?, apk_index: base.required_text("apkindex")? })
         }
     };
     Ok(Contents {

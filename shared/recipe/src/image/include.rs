@@ -1,5 +1,6 @@
 //! `include`: configurations under configurations.
 
+use super::validate::{BESIDE_BASE, beside_base};
 use super::{Contents, Entrypoint, ImageConfiguration};
 use crate::error::Error;
 use crate::text::{Location, Text};
@@ -53,6 +54,9 @@ impl ImageConfiguration {
             let text = read(&include).map_err(refuse)?;
             let included = Self::parse(&text, &include)?;
             loaded.configuration.merge(included);
+            if let Some((field, _)) = beside_base(&loaded.configuration) {
+                return Err(refuse(format!("with it the image has `{field}` and a base: {BESIDE_BASE}")));
+            }
             loaded.sources.push(text);
             within.clone_from(&include.value);
             names.push(include.value);
@@ -172,6 +176,22 @@ mod tests {
             configuration.environment.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
         assert_eq!(environment, [("A", "own"), ("B", "theirs")]);
         assert!(configuration.include.is_none());
+    }
+
+    #[test]
+    fn what_a_base_says_is_not_said_by_an_include_either() {
+        let base = "contents: {baseimage: {image: ./layout, apkindex: ./index}}\n";
+        for (top, included) in
+            [("include: a.yaml\ncmd: own\n", base), (&format!("include: a.yaml\n{base}"), "cmd: own\n")]
+        {
+            let error = load(top, &[("a.yaml", included)]).unwrap_err().to_string();
+            assert!(
+                error.starts_with("apko.yaml:1:10: `include` is `a.yaml`: with it the image has `cmd` and a base"),
+                "{error}"
+            );
+        }
+        let loaded = load("include: a.yaml\ncontents: {packages: [b]}\n", &[("a.yaml", base)]).unwrap();
+        assert_eq!(loaded.configuration.contents.base_image.unwrap().apk_index.as_str(), "./index");
     }
 
     #[test]

@@ -94,7 +94,6 @@ enum Key<'a> {
 #[derive(Serialize)]
 struct BaseImage<'a> {
     image: &'a str,
-    #[serde(skip_serializing_if = "is_default")]
     apkindex: &'a str,
 }
 
@@ -196,7 +195,7 @@ impl<'a> Document<'a> {
                 baseimage: contents
                     .base_image
                     .as_ref()
-                    .map(|base| BaseImage { image: &base.image, apkindex: text(&base.apk_index) }),
+                    .map(|base| BaseImage { image: &base.image, apkindex: &base.apk_index }),
             },
             entrypoint: Entrypoint {
                 kind: text(&entrypoint.kind),

@@ -133,8 +133,8 @@ pub struct NamedContent {
 pub struct BaseImage {
     /// `image`: path of an OCI layout.
     pub image: Text,
-    /// `apkindex`: path of an index naming its packages.
-    pub apk_index: Option<Text>,
+    /// `apkindex`: path of a folder with a list `ARCH/APKINDEX` of its packages per architecture.
+    pub apk_index: Text,
 }
 
 /// `entrypoint`.

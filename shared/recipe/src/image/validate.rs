@@ -34,7 +34,57 @@ pub(super) fn validate(configuration: &ImageConfiguration, file: &str) -> Result
     check.start(configuration)?;
     check.accounts(configuration)?;
     check.files(configuration)?;
-    check.about(configuration)
+    check.about(configuration)?;
+    match beside_base(configuration) {
+        None => Ok(()),
+        Some((field, value)) => check.of(field, value, Err::<(), _>(BESIDE_BASE)),
+    }
+}
+
+impl ImageConfiguration {
+    /// Refuses what a factory can't keep up to date day by day: an image is due when its packages differ from
+    /// the last lock, and no lock says on which base it stands, nor is a folder of the catalog's machine there
+    /// for others. `file` is the name that errors give.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a `contents.baseimage`.
+    pub fn check_for_catalog(&self, file: &str) -> Result<(), Error> {
+        let Some(base) = &self.contents.base_image else { return Ok(()) };
+        let reason = "an image of a catalog stands on no base: plans compare packages, and would not see that the base changed; list its packages under `contents.packages`, or build the file with `mill image build FILE --lockfile LOCK`";
+        Check { file }.of("contents.baseimage.image", &base.image, Err::<(), _>(reason))
+    }
+}
+
+/// Why [`beside_base`] refuses a value.
+pub(super) const BESIDE_BASE: &str =
+    "an image on a `contents.baseimage` starts, and is laid out, as its base does; take this out, or the base";
+
+/// What a configuration states that is the base's to say, with its field: apko takes nothing but packages and
+/// what belongs to them on top of a base.
+pub(super) fn beside_base(configuration: &ImageConfiguration) -> Option<(&'static str, &Text)> {
+    configuration.contents.base_image.as_ref()?;
+    let entrypoint = &configuration.entrypoint;
+    let accounts = &configuration.accounts;
+    let layering = configuration.layering.as_ref();
+    let stated = [
+        ("entrypoint.type", entrypoint.kind.as_ref()),
+        ("entrypoint.command", entrypoint.command.as_ref()),
+        ("entrypoint.shell-fragment", entrypoint.shell_fragment.as_ref()),
+        ("entrypoint.services", entrypoint.services.first().map(|(name, _)| name)),
+        ("cmd", configuration.command.as_ref()),
+        ("stop-signal", configuration.stop_signal.as_ref()),
+        ("work-dir", configuration.working_directory.as_ref()),
+        ("accounts.run-as", accounts.run_as.as_ref()),
+        ("accounts.users", accounts.users.first().map(|user| &user.name)),
+        ("accounts.groups", accounts.groups.first().map(|group| &group.name)),
+        ("environment", configuration.environment.first().map(|(name, _)| name)),
+        ("paths", configuration.paths.first().map(|mutation| &mutation.path)),
+        ("annotations", configuration.annotations.first().map(|(name, _)| name)),
+        ("layering.strategy", layering.and_then(|layering| layering.strategy.as_ref())),
+    ];
+    let stated = stated.into_iter().filter_map(|(field, value)| Some((field, value?)));
+    let mut stated = stated.filter(|(_, value)| !value.is_empty());
+    stated.next()
 }
 
 struct Check<'f> {
