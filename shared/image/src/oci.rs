@@ -115,7 +115,7 @@ pub(crate) fn write_image_on(
 
     let added = composed(settings.compression, layers)?;
     let mut history = match configuration.remove("history") {
-        Some(Value::Array(history)) => history,
+        Some(Value::Array(history)) if !history.is_empty() => history,
         // Readers that count it expect an entry for each layer.
         _ => vec![json!({ "created_by": "base image" }); base.layers().len()],
     };

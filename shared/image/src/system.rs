@@ -128,11 +128,12 @@ pub(crate) fn files(
         }
         let path = format!("etc/apk/keys/{name}");
         let taken = |known: &[u8]| known != content.as_bytes();
-        match tree.get(&path).map(|node| &node.kind) {
+        let place = tree.file(&path).map_err(|problem| composed(&path, problem))?;
+        match tree.get(&place).map(|node| &node.kind) {
             Some(Kind::File(Content::Bytes(known))) if taken(known) => return Err(other_key(name)),
             Some(Kind::File(Content::Package { .. })) => return Err(other_key(name)),
             Some(Kind::File(Content::Base { .. })) => {
-                if base.and_then(|base| base.content(&path)).is_none_or(taken) {
+                if base.and_then(|base| base.content(&place)).is_none_or(taken) {
                     return Err(other_key(name));
                 }
             }

@@ -491,7 +491,7 @@ fn the_image_for_the_architecture_is_found_and_told_when_it_is_not_there() {
     let second = forge(&base, &[(PLAIN, archive(&[("b", Regular, "1")]))]);
     index(&base, &[manifest, second]);
     let several = place.open().unwrap_err().to_string();
-    assert!(several.contains("it has 2 images for linux/amd64: keep one in it"), "{several}");
+    assert!(several.contains("it has 2 images for linux/amd64: copy the one"), "{several}");
     fs::write(base.join("oci-layout"), r#"{"imageLayoutVersion":"2.0.0"}"#).unwrap();
     assert!(place.open().unwrap_err().to_string().contains("expected `1.0.0`"));
 }

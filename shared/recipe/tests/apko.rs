@@ -146,7 +146,10 @@ fn bad_values_are_refused_where_they_stand() {
         ),
         ("contents:\n  baseimage: {apkindex: x}", "apko.yaml:2:14: `contents.baseimage` needs `image`"),
         ("contents:\n  baseimage: {image: x}", "apko.yaml:2:14: `contents.baseimage` needs `apkindex`"),
-        ("contents:\n  baseimage: {image: x, index: y}", "unknown key `index` in `contents.baseimage`"),
+        (
+            "contents:\n  baseimage: {image: x, index: y}",
+            "apko.yaml:2:25: unknown key `index` in `contents.baseimage`; did you mean `apkindex`?",
+        ),
         (
             "contents:\n  ecosystems: {python: {pakages: [a]}}",
             "apko.yaml:2:25: unknown key `pakages` in `contents.ecosystems.python`; did you mean `packages`?",

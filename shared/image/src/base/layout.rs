@@ -21,6 +21,8 @@ const DEPTH: usize = 4;
 /// The most layers of an image: no runtime mounts more.
 const LAYERS: usize = 127;
 
+const ONE: &str = "copy the one to build on to a layout of its own, for example with `skopeo copy --all`";
+
 const DOCKER_INDEX: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
 const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
 const DOCKER_CONFIGURATION: &str = "application/vnd.docker.container.image.v1+json";
@@ -96,7 +98,7 @@ impl LayoutReader {
                 [one] => index = self.parsed("the index", &self.checked("index", one)?)?,
                 several => {
                     let count = several.len();
-                    return Err(self.wrong(format!("it has {count} images with an index each: keep one in it")));
+                    return Err(self.wrong(format!("it has {count} indexes: {ONE}")));
                 }
             }
         }
@@ -143,7 +145,7 @@ impl LayoutReader {
             }
             (Some(_), more) => {
                 let count = more + 1;
-                Err(self.wrong(format!("it has {count} images for linux/{}: keep one in it", architecture.oci())))
+                Err(self.wrong(format!("it has {count} images for linux/{}: {ONE}", architecture.oci())))
             }
         }
     }
