@@ -227,7 +227,7 @@ annotations: {org.opencontainers.image.title: redis}
     #[test]
     fn what_is_not_built_yet_is_refused_by_name() {
         for (yaml, setting) in [
-            ("contents: {baseimage: {image: ./x}}", "contents.baseimage"),
+            ("contents: {baseimage: {image: ./x, apkindex: ./y}}", "contents.baseimage"),
             ("format: erofs", "format"),
             ("include: other.yaml", "include"),
         ] {
