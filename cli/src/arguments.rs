@@ -278,6 +278,9 @@ pub enum Image {
         /// Of a file, its lock: exactly these packages, and none if the file has changed since.
         #[arg(long, value_name = "FILE")]
         lockfile: Option<PathBuf>,
+        /// Folder for SPDX documents: `sbom-ARCH.spdx.json`, and `sbom-index.spdx.json` of the index.
+        #[arg(long, value_name = "DIR")]
+        sbom_path: Option<PathBuf>,
         /// Of a file, where its packages come from.
         #[command(flatten)]
         repositories: RepositoryArguments,

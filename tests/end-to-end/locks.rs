@@ -195,7 +195,15 @@ fn an_image_on_a_base_is_locked_without_it_and_built_from_the_lock() {
     let configuration = tests::layout::document(&place.path("image"), configuration.as_str().unwrap());
     assert_eq!(configuration["config"]["Cmd"], serde_json::json!(["/usr/share/hello"]));
     // The same again, and nothing to add when the base has all.
-    assert_eq!(place.digest(&FROM_LOCK), digest);
+    assert_eq!(place.digest(&[&FROM_LOCK[..], &["--sbom-path", "sboms"]].concat()), digest);
+    let names = |part: &str| -> Vec<String> {
+        let document = locked(&place.path(&format!("sboms/sbom-{part}.spdx.json")));
+        let packages = document["packages"].as_array().unwrap().iter();
+        packages.map(|package| package["name"].as_str().unwrap().to_owned()).collect()
+    };
+    let platform = names("x86_64");
+    assert!(["hello", "tool"].iter().all(|name| platform.iter().any(|known| known == name)), "{platform:?}");
+    assert!(!names("index").is_empty());
     place.write("image.yaml", &IMAGE.replace("[tool]", "[hello]"));
     assert!(place.mill(&["lock", "image.yaml"]).status.success());
     place.digest(&FROM_LOCK);

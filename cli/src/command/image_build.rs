@@ -70,13 +70,22 @@ pub async fn solve_from_catalog(
     Ok(0)
 }
 
+/// Where a build writes.
+#[derive(Clone, Copy)]
+pub struct Folders<'f> {
+    /// The OCI layout.
+    pub layout: &'f Path,
+    /// SPDX documents, if they are wanted.
+    pub documents: Option<&'f Path>,
+}
+
 /// Composes an image without testing or publishing it: of the catalog or of a file that names no
 /// repositories from the home's packages, else from those of the file's repositories.
 /// With a lock, a file gets exactly the packages that the lock names.
 pub async fn run(
     global: &Global,
     name: &str,
-    folder: &Path,
+    Folders { layout: folder, documents }: Folders<'_>,
     arguments: &RepositoryArguments,
     lockfile: Option<&Path>,
 ) -> Result<u8, Failure> {
@@ -139,6 +148,9 @@ pub async fn run(
     let (mut index, _) = image::compose_index(&composed, &settings, &mut layout).or_bad()?;
     let digest = index.digest().to_string();
     index.set_annotations(Some([("org.opencontainers.image.ref.name".to_owned(), "latest".to_owned())].into()));
+    if let Some(documents) = documents {
+        write_documents(documents, name, &digest, &composed)?;
+    }
     layout.write_index(vec![index]).or_bad()?;
     let platforms: BTreeMap<&str, String> =
         composed.iter().map(|image| (image.architecture.oci(), image.manifest.digest().to_string())).collect();
@@ -149,6 +161,22 @@ pub async fn run(
         Format::Text => output::text(format!("{} {digest}", folder.display()))?,
     }
     Ok(0)
+}
+
+/// Writes the SPDX documents of an image, named as apko names them.
+fn write_documents(folder: &Path, name: &str, digest: &str, composed: &[image::Composed]) -> Result<(), Failure> {
+    let called = Path::new(name).file_stem().map_or_else(|| name.to_owned(), |stem| stem.display().to_string());
+    let documents = stage::spdx_documents(&called, digest, composed).or_bad()?;
+    std::fs::create_dir_all(folder)
+        .map_err(|error| Failure::environment(format!("make the folder `{}`: {error}", folder.display())))?;
+    let write = |part: &str, document: &[u8]| {
+        let file = std::path::absolute(folder.join(format!("sbom-{part}.spdx.json"))).or_environment()?;
+        ports::local::write_atomically(&file, document).or_environment()
+    };
+    for (architecture, document) in &documents.platforms {
+        write(architecture.apk(), document)?;
+    }
+    write("index", &documents.index)
 }
 
 /// An image's packages per architecture, in install order.

@@ -253,7 +253,8 @@ async fn store(
             put(context, folder, blob).await?;
             content.push((blob, descriptor.size()));
         }
-        let (facts, refused) = (image_sbom(plan, composed), |error: sbom::Error| StageError::Rejected(chain(&error)));
+        let (facts, refused) =
+            (image_sbom(&plan.image, composed), |error: sbom::Error| StageError::Rejected(chain(&error)));
         let sbom = context.blobs.put(sbom::image_document(&facts).map_err(refused)?).await?;
         let bom = Some(context.blobs.put(sbom::image_bom(&facts).map_err(refused)?).await?);
         images.push(sbom::PlatformImage {
@@ -296,10 +297,43 @@ async fn put(context: &Context, folder: &Path, blob: Digest) -> Result<(), Stage
     }
 }
 
-fn image_sbom(plan: &Plan, composed: &Composed) -> sbom::ImageSbom {
+/// The SPDX documents of a composed image that is not published, JSON.
+pub struct SpdxDocuments {
+    /// One per platform; what a base image brings is in it too.
+    pub platforms: Vec<(Architecture, Vec<u8>)>,
+    /// That of the index.
+    pub index: Vec<u8>,
+}
+
+/// The SPDX documents of an image: `repository` is what it is called, `index` the digest of its index.
+///
+/// # Errors
+/// When a package's own document, or what a package says of itself, can't be read.
+pub fn spdx_documents(repository: &str, index: &str, images: &[Composed]) -> Result<SpdxDocuments, sbom::Error> {
+    let platform =
+        |composed: &Composed| Ok((composed.architecture, sbom::image_document(&image_sbom(repository, composed))?));
+    let index = sbom::IndexSbom {
+        repository: repository.to_owned(),
+        digest: index.to_owned(),
+        images: images
+            .iter()
+            .map(|composed| sbom::PlatformImage {
+                digest: composed.manifest.digest().to_string(),
+                architecture: composed.architecture.oci().to_owned(),
+            })
+            .collect(),
+        created: images.iter().map(|composed| composed.created).max().unwrap_or(0),
+    };
+    Ok(SpdxDocuments {
+        platforms: images.iter().map(platform).collect::<Result<_, sbom::Error>>()?,
+        index: sbom::index_document(&index)?,
+    })
+}
+
+fn image_sbom(repository: &str, composed: &Composed) -> sbom::ImageSbom {
     let distribution = image::Distribution::default();
     sbom::ImageSbom {
-        repository: plan.image.clone(),
+        repository: repository.to_owned(),
         digest: composed.manifest.digest().to_string(),
         architecture: composed.architecture.oci().to_owned(),
         distribution: sbom::Distribution {

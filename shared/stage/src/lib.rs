@@ -63,7 +63,7 @@ pub use cycle::{
 pub use error::{StageError, chain};
 pub use evaluation::{Evaluations, Package, in_parallel};
 pub use feed::{MatcherCache, import};
-pub use image_build::{BuildRecord, ImageBuild, Platform};
+pub use image_build::{BuildRecord, ImageBuild, Platform, SpdxDocuments, spdx_documents};
 pub use image_plan::{Decision, ImagePlan, ImagePlanRecord, Lock, Plan, PlannedVariant, differences};
 pub use image_publish::{ImagePublish, attach as attach_statement};
 pub use image_test::{ImageTest, Reports};
