@@ -16,7 +16,7 @@ bench() {
 
 {
     uptime
-    for name in alpine image_solve catalog transfer layers planning; do
+    for name in alpine image_solve catalog transfer layers planning inventory; do
         bench "$name"
     done
     uptime
