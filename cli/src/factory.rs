@@ -208,6 +208,7 @@ impl Factory {
                 require_tests: configuration.packages.require_tests,
                 focus: focus.map(str::to_owned),
                 authenticity: configuration.authenticity.default,
+                search_path,
                 layer_cache: Some(home.folder("cache/layers").or_environment()?),
                 ..Settings::new(architectures, work)
             },

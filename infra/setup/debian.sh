@@ -15,7 +15,7 @@ fi
 test="$run skopeo:skopeo umoci:umoci docker.io:dockerd docker-compose:docker-compose docker-registry:docker-registry pigz:pigz
 busybox-static:/usr/share/doc/busybox-static gnupg:gpg minisign:minisign signify-openbsd:signify-openbsd
 openssh-client:ssh-keygen diffoscope-minimal:diffoscope nodejs:node npm:npm curl:curl file:file unzip:unzip jq:jq
-autoconf:autoconf automake:automake libtool:libtoolize cmake:/usr/bin/cmake ninja-build:/usr/bin/ninja meson:/usr/bin/meson
+clamav:clamscan autoconf:autoconf automake:automake libtool:libtoolize cmake:/usr/bin/cmake ninja-build:/usr/bin/ninja meson:/usr/bin/meson
 perl:/usr/bin/pod2man python3:/usr/bin/python3 python3-pip:/usr/bin/pip3 python3-build:/usr/bin/pyproject-build
 python3-installer:/usr/lib/python3/dist-packages/installer python3-setuptools:/usr/lib/python3/dist-packages/setuptools
 python3-wheel:/usr/lib/python3/dist-packages/wheel golang-go:/usr/bin/go rustc-web:/usr/bin/rustc cargo-web:/usr/bin/cargo"

@@ -136,6 +136,8 @@ pub struct Suites {
     pub structure: Requirement,
     /// The started container.
     pub runtime: Requirement,
+    /// Rules that are not the image's own: licences, privileges, secrets; required where nothing is said.
+    pub compliance: Requirement,
 }
 
 const KEYS: &[&str] =
@@ -253,7 +255,7 @@ fn suites(fields: &Fields<'_>, file: &str) -> Result<Suites, Error> {
     let Some(node) = fields.node("suites") else {
         return Err(fields.missing("suites"));
     };
-    let suites = Fields::open(node, file, "suites", &["integrity", "structure", "runtime"])?;
+    let suites = Fields::open(node, file, "suites", &["integrity", "structure", "runtime", "compliance"])?;
     let read = |key: &str| match suites.node(key) {
         None => Err(suites.missing(key)),
         Some(Node { value: Value::Mapping(_), .. }) => {
@@ -266,7 +268,8 @@ fn suites(fields: &Fields<'_>, file: &str) -> Result<Suites, Error> {
             text => Err(suites.invalid(key, &text, "`required` or `not-applicable: REASON` is expected")),
         },
     };
-    Ok(Suites { integrity: read("integrity")?, structure: read("structure")?, runtime: read("runtime")? })
+    let compliance = if suites.node("compliance").is_some() { read("compliance")? } else { Requirement::Required };
+    Ok(Suites { integrity: read("integrity")?, structure: read("structure")?, runtime: read("runtime")?, compliance })
 }
 
 fn variant(node: &Node, file: &str, section: &str) -> Result<Variant, Error> {

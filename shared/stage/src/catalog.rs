@@ -15,8 +15,8 @@ use crate::{chain, shared};
 const MAXIMUM_DEFINITION_BYTES: u64 = 1 << 20;
 
 /// The definitions that a factory builds: `packages/NAME.yaml`, `watch/NAME.yaml`,
-/// `install-if/NAME.yaml`, `images/NAME/`, `authenticity/NAME.yaml`, `vex/NAME.yaml`, `pipelines/` and
-/// `bootstrap/` of one folder.
+/// `install-if/NAME.yaml`, `images/NAME/`, `authenticity/NAME.yaml`, `vex/NAME.yaml`, `compliance.yaml`,
+/// `pipelines/` and `bootstrap/` of one folder.
 #[derive(Debug)]
 pub struct Catalog {
     root: PathBuf,
@@ -28,6 +28,8 @@ pub struct Catalog {
     pub authenticity: BTreeMap<String, AuthenticityPolicy>,
     /// What people have found out about vulnerabilities, by file.
     pub vex: Vec<VexFile>,
+    /// What is asked of every image: `compliance.yaml`.
+    pub policy: verify::Policy,
     /// The built-in pipelines and the catalog's own.
     pub pipelines: Pipelines,
     /// What the host's tool chain stands in for.
@@ -75,7 +77,9 @@ pub struct ImageSource {
     pub definition: ImageDefinition,
     /// Text of `apko.yaml`, `${version}` included.
     pub configuration: String,
-    /// Digest of the whole folder: definition and tests.
+    /// `waivers.yaml`: findings that are let pass.
+    pub waivers: verify::Waivers,
+    /// Digest of the whole folder: definition, tests and waivers.
     pub digest: Digest,
 }
 
@@ -104,6 +108,9 @@ pub enum CatalogError {
         /// Bytes allowed.
         limit: u64,
     },
+    /// `compliance.yaml` is wrong; no image can be judged without it.
+    #[error(transparent)]
+    Policy(#[from] verify::Error),
     /// `bootstrap.yaml` lists a file that is not there.
     #[error("bootstrap/bootstrap.yaml: `files` lists `{0}`, and `bootstrap/` has no such file or folder")]
     BootstrapFile(String),
@@ -139,6 +146,7 @@ impl Catalog {
             images: BTreeMap::new(),
             authenticity: BTreeMap::new(),
             vex: Vec::new(),
+            policy: policy(&root)?,
             pipelines,
             bootstrap,
             bootstrap_files,
@@ -321,14 +329,38 @@ impl Catalog {
             let label = self.label(&file);
             let digest = folder_digest(&path)?;
             let configuration = text(&path.join("apko.yaml"))?;
+            let waivers = match self.waivers(&path.join("waivers.yaml"))? {
+                Ok(waivers) => waivers,
+                // Without them the image would be refused, for another reason than this.
+                Err(problem) => {
+                    self.problems.push(Problem { name: stem(&path), ..problem });
+                    continue;
+                }
+            };
             match ImageDefinition::parse(&text(&file)?, &label) {
                 Ok(definition) => {
-                    self.images.insert(stem(&path), ImageSource { folder: path, definition, configuration, digest });
+                    let source = ImageSource { folder: path.clone(), definition, configuration, waivers, digest };
+                    self.images.insert(stem(&path), source);
                 }
                 Err(error) => self.problem(stem(&path), label, &error),
             }
         }
         Ok(())
+    }
+
+    /// Reads the waivers of an image, which may have none; what is wrong with the file otherwise.
+    fn waivers(&self, file: &Path) -> Result<Result<verify::Waivers, Problem>> {
+        if !file.is_file() {
+            return Ok(Ok(verify::Waivers::default()));
+        }
+        let label = self.label(file);
+        Ok(verify::Waivers::parse(&text(file)?, &label).map_err(|error| {
+            let line = match &error {
+                verify::Error::Document { line, .. } => usize::try_from(*line).ok().filter(|line| *line > 0),
+                _ => None,
+            };
+            Problem { name: String::new(), file: label, line, error: chain(&error) }
+        }))
     }
 
     fn label(&self, path: &Path) -> String {
@@ -339,6 +371,17 @@ impl Catalog {
         let line = error.location().map(|location| location.line);
         self.problems.push(Problem { name, file, line, error: chain(error) });
     }
+}
+
+/// What is asked of every image.
+fn policy(root: &Path) -> Result<verify::Policy> {
+    let file = root.join("compliance.yaml");
+    let policy = if file.is_file() {
+        verify::Policy::parse(&text(&file)?, "compliance.yaml")
+    } else {
+        verify::Policy::standard()
+    };
+    Ok(policy?)
 }
 
 /// The compiler wrappers and what else builds see as `/opt/minimill`.

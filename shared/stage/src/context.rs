@@ -128,6 +128,8 @@ pub struct Settings {
     /// Where compressed layers are kept for images that need them again, up to 2 GiB; they are not
     /// kept where it is not set.
     pub layer_cache: Option<PathBuf>,
+    /// Where programs that a check needs (`clamscan`) are found, in the form of `PATH`.
+    pub search_path: std::ffi::OsString,
 }
 
 impl Settings {
@@ -145,6 +147,7 @@ impl Settings {
             require_tests: false,
             work,
             layer_cache: None,
+            search_path: "/usr/local/bin:/usr/bin:/bin".into(),
         }
     }
 }

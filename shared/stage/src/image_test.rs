@@ -10,7 +10,7 @@ use recipe::{Edition, Requirement, Variant};
 use sandbox::Limits;
 use serde::{Deserialize, Serialize};
 use sign::predicate::{TestOutcome, TestResult};
-use verify::{Blobs, Image, Integrity, Report, Suite, SuiteReport};
+use verify::{Blobs, Compliance, Image, Integrity, Report, Suite, SuiteReport};
 
 use crate::catalog::ImageSource;
 use crate::image_build::{BuildRecord, Platform};
@@ -43,18 +43,24 @@ pub struct Reports {
 }
 
 impl Reports {
-    /// Checks that passed, and checks that could have: those not applicable are left out.
-    fn count(&self) -> (usize, usize) {
+    /// How many checks of all platforms have this status.
+    fn count(&self, status: verify::Status) -> usize {
         let checks = self.platforms.values().flat_map(|report| &report.suites).flat_map(|suite| &suite.checks);
-        checks.filter(|check| check.status != verify::Status::NotApplicable).fold((0, 0), |(passed, all), check| {
-            (passed + usize::from(check.status == verify::Status::Passed), all + 1)
-        })
+        checks.filter(|check| check.status == status).count()
     }
 
-    /// `passed/all`.
+    /// `passed/all` of the checks that decide: neither those not applicable, nor what is only told or let pass.
     pub fn summary(&self) -> String {
-        let (passed, all) = self.count();
-        format!("{passed}/{all}")
+        use verify::Status::{Failed, NotRun, Passed};
+        let passed = self.count(Passed);
+        format!("{passed}/{}", passed + self.count(Failed) + self.count(NotRun))
+    }
+
+    /// What is only told, and what is let pass: `, 1 warned, 2 waived`.
+    fn remarks(&self) -> String {
+        let counted = [("warned", verify::Status::Warned), ("waived", verify::Status::Waived)]
+            .map(|(what, status)| (self.count(status), what));
+        counted.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!(", {count} {what}")).collect()
     }
 
     /// The predicate of a test-result attestation (in-toto test-result v0.1).
@@ -62,21 +68,26 @@ impl Reports {
         let platforms =
             self.platforms.iter().filter(|(other, _)| architecture.is_none_or(|architecture| **other == architecture));
         let checks = platforms.flat_map(|(_, report)| &report.suites).flat_map(|suite| &suite.checks);
-        let (mut passed, mut failed) = (Vec::new(), Vec::new());
+        let (mut passed, mut warned, mut failed) = (Vec::new(), Vec::new(), Vec::new());
         for check in checks {
             match check.status {
                 verify::Status::Passed => passed.push(check.id.clone()),
                 verify::Status::Failed | verify::Status::NotRun => failed.push(check.id.clone()),
+                verify::Status::Warned | verify::Status::Waived => warned.push(check.id.clone()),
                 verify::Status::NotApplicable => {}
             }
         }
-        let result = if failed.is_empty() { TestOutcome::Passed } else { TestOutcome::Failed };
+        let result = match (failed.is_empty(), warned.is_empty()) {
+            (true, true) => TestOutcome::Passed,
+            (true, false) => TestOutcome::Warned,
+            (false, _) => TestOutcome::Failed,
+        };
         TestResult {
             result,
             configuration: Vec::new(),
             url: None,
             passed_tests: passed,
-            warned_tests: Vec::new(),
+            warned_tests: warned,
             failed_tests: failed,
         }
     }
@@ -116,10 +127,10 @@ impl Stage for ImageTest {
         let reports = Reports { digest: build.index, platforms };
         let report = context.store(&reports).await?;
         if reports.platforms.values().all(Report::passed) {
-            let summary = reports.summary();
+            let (summary, remarks) = (reports.summary(), reports.remarks());
             let message = ImagePublish { image: self.image, stream: self.stream, build: self.build, report };
             context.state.commit(Transaction { messages: vec![message.envelope()?], ..Transaction::default() }).await?;
-            return Ok(Outcome::Done(format!("{summary} checks passed")));
+            return Ok(Outcome::Done(format!("{summary} checks passed{remarks}")));
         }
         let reason = blocking(&reports);
         record_failure(context, &self.image, &self.stream, &reason, Some(report)).await?;
@@ -218,7 +229,6 @@ async fn test(
                 bom: bom.as_deref(),
                 index: Some(&index),
                 compositions: &compositions,
-                root_allowed: false,
             };
             verify::integrity(&image, &known).map_err(failed)?
         }
@@ -240,6 +250,24 @@ async fn test(
             verify::runtime(&image, &text, runtime_test, containers, &limits, scratch).await.map_err(failed)?
         }
     });
+    let now = context.clock.now();
+    suites.push(match &definition.suites.compliance {
+        Requirement::NotApplicable { reason } => SuiteReport::not_applicable(Suite::Compliance, reason),
+        Requirement::Required => {
+            let development = |variant: &Variant| variant.name.split('-').any(|part| part == "dev");
+            let known = Compliance {
+                policy: &context.catalog.policy,
+                image: &build.image,
+                edition: &build.stream,
+                primary: Some(&definition.primary),
+                development: edition.variant.is_some_and(development),
+                now,
+                search_path: &context.settings.search_path,
+            };
+            verify::compliance(&image, &known).await.map_err(failed)?
+        }
+    });
+    source.waivers.apply(&mut suites, jiff::tz::Offset::UTC.to_datetime(now).date());
     let emulated = matches!(sandbox::machine_for(architecture.apk()), Ok(sandbox::Machine::Emulated { .. }));
     Ok(Report { digest: image.digest().to_owned(), platform: image.platform(), emulated, suites })
 }

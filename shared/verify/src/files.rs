@@ -28,6 +28,8 @@ pub struct Entry {
     pub uid: u32,
     /// Group.
     pub gid: u32,
+    /// Whether who runs it gets capabilities (`security.capability`).
+    pub capabilities: bool,
 }
 
 /// The paths of an image, relative to its root, without a slash at either end.
@@ -112,7 +114,7 @@ mod tests {
 
     #[test]
     fn links_stay_in_the_image() {
-        let entry = |kind| Entry { kind, mode: 0o755, uid: 0, gid: 0 };
+        let entry = |kind| Entry { kind, mode: 0o755, uid: 0, gid: 0, capabilities: false };
         let link = |target: &str| entry(Kind::Symlink(target.to_owned()));
         let files = Files(BTreeMap::from([
             ("lib".to_owned(), link("/usr/lib")),

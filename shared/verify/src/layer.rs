@@ -16,6 +16,8 @@ use crate::files::{Entry, Files, Kind};
 const MAXIMUM_ENTRIES: usize = 1_000_000;
 const MAXIMUM_BYTES: u64 = 16 << 30;
 const MAXIMUM_PATH: usize = 4096;
+/// The pax record of file capabilities, which are not set on this machine.
+const CAPABILITIES: &[u8] = b"SCHILY.xattr.security.capability";
 
 /// A folder that layers are unpacked to, one over the other.
 pub(crate) struct Unpacking {
@@ -73,6 +75,10 @@ impl Unpacking {
         if let Some(hidden) = name.strip_prefix(".wh.") {
             return if hidden == ".wh..opq" { self.clear(parent) } else { self.remove(&join(parent, hidden)) };
         }
+        let mut capabilities = false;
+        for extension in entry.pax_extensions()?.into_iter().flatten() {
+            capabilities |= extension?.key_bytes() == CAPABILITIES;
+        }
         let header = entry.header();
         let id = |id: u64| u32::try_from(id).map_err(|_| io::Error::other("an owner past 32 bits"));
         let mut new = Entry {
@@ -80,6 +86,7 @@ impl Unpacking {
             mode: header.mode()? & 0o7777,
             uid: id(header.uid()?)?,
             gid: id(header.gid()?)?,
+            capabilities,
         };
         self.make_parents(parent)?;
         match header.entry_type() {
@@ -148,7 +155,10 @@ impl Unpacking {
             None => {
                 self.make_parents(path.rsplit_once('/').map_or("", |(parent, _)| parent))?;
                 self.root.create_dir(path)?;
-                self.files.0.insert(path.to_owned(), Entry { kind: Kind::Directory, mode: 0o755, uid: 0, gid: 0 });
+                self.files.0.insert(
+                    path.to_owned(),
+                    Entry { kind: Kind::Directory, mode: 0o755, uid: 0, gid: 0, capabilities: false },
+                );
                 Ok(())
             }
         }

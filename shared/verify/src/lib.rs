@@ -1,15 +1,18 @@
 //! The image test suites.
 //!
-//! An [`Image`] is one platform's manifest with its root file system unpacked. Three suites look
+//! An [`Image`] is one platform's manifest with its root file system unpacked. Four suites look
 //! at it, each giving a [`SuiteReport`]:
 //!
-//! - [`integrity`]: the image agrees with itself: its package database, libraries, SBOM.
+//! - [`integrity`]: the image agrees with itself: its package database, programs, documents, SBOMs.
+//! - [`compliance`]: the image keeps to the rules of a [`Policy`].
 //! - [`structure`]: a container-structure-test 2.0.0 file.
 //! - [`runtime`]: the image is started and asked over its ports; Minimill's own small format.
 //!
 //! A check that could not be run is [`Status::NotRun`] with the reason, and never counts as
-//! passed.
+//! passed. What a check finds can be let pass for a time by [`Waivers`].
 
+mod compliance;
+mod database;
 mod document;
 mod elf;
 mod error;
@@ -20,14 +23,17 @@ mod layer;
 mod report;
 mod runtime;
 mod structure;
+mod waivers;
 
+pub use compliance::{Compliance, Level, Policy, compliance};
 pub use error::Error;
 pub use files::{Entry, Files, Kind};
 pub use image::{Blobs, Image, LayoutBlobs};
 pub use integrity::{Integrity, integrity};
-pub use report::{Check, Report, Status, Suite, SuiteReport};
+pub use report::{Check, Complaint, Report, Status, Suite, SuiteReport, Waived};
 pub use runtime::runtime;
 pub use structure::structure;
+pub use waivers::Waivers;
 
 /// Where containers can be run.
 #[derive(Debug, Clone)]

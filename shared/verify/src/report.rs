@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::database::Database;
+
 /// A test suite.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -14,6 +16,8 @@ pub enum Suite {
     Structure,
     /// The image runs and answers.
     Runtime,
+    /// The image keeps to rules that are not its own.
+    Compliance,
 }
 
 /// The result of a check, or of all of a suite.
@@ -22,6 +26,10 @@ pub enum Suite {
 pub enum Status {
     /// It was run and holds.
     Passed,
+    /// It was run and doesn't hold, which is told and keeps nothing from being published.
+    Warned,
+    /// It was run and doesn't hold, which a person lets pass; its complaints have the reasons.
+    Waived,
     /// It was run and doesn't hold.
     Failed,
     /// It could not be run here; the message says why.
@@ -45,6 +53,81 @@ pub struct Check {
     /// What it was judged by: output, a list of files. Empty when the message has it all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub evidence: Vec<String>,
+    /// What it complains of one by one, where it does so; the message may have only the first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub complaints: Vec<Complaint>,
+}
+
+/// One thing that a check complains of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Complaint {
+    /// The path in the image that it is about, without a slash at its beginning.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// The package that it is about, or that has the path.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub package: Option<String>,
+    /// What is wrong, and what to do.
+    pub message: String,
+    /// Why it is let pass, where it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waived: Option<Waived>,
+}
+
+/// Why a complaint is let pass.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Waived {
+    /// The reason that the waiver gives.
+    pub reason: String,
+    /// The last day on which it holds, `YYYY-MM-DD`.
+    pub expires: String,
+}
+
+impl From<String> for Complaint {
+    fn from(message: String) -> Self {
+        Complaint { path: None, package: None, message, waived: None }
+    }
+}
+
+impl Complaint {
+    pub(crate) fn at(path: &str, message: String) -> Self {
+        Complaint { path: Some(path.to_owned()), ..Complaint::from(message) }
+    }
+
+    pub(crate) fn of_package(package: &str, message: String) -> Self {
+        Complaint { package: Some(package.to_owned()), ..Complaint::from(message) }
+    }
+}
+
+/// Complaints that a message has.
+const LISTED: usize = 10;
+
+/// The first complaints as one message.
+fn listed<'a>(complaints: impl Iterator<Item = &'a Complaint> + Clone) -> String {
+    let mut shown: Vec<String> = complaints.clone().take(LISTED).map(|complaint| complaint.message.clone()).collect();
+    let more = complaints.count().saturating_sub(LISTED);
+    if more > 0 {
+        shown.push(format!("{more} more are listed in the report"));
+    }
+    shown.join("; ")
+}
+
+impl Check {
+    /// Status and message by the complaints of which some are waived.
+    pub(crate) fn weigh(&mut self) {
+        let left = self.complaints.iter().filter(|complaint| complaint.waived.is_none());
+        let message = listed(left.clone());
+        let waived: Vec<&Waived> = self.complaints.iter().filter_map(|complaint| complaint.waived.as_ref()).collect();
+        match (left.count(), waived.as_slice()) {
+            (0, [first, ..]) => {
+                self.message = format!("waived until {}: {}", first.expires, first.reason);
+                self.status = Status::Waived;
+            }
+            (_, []) => self.message = message,
+            (_, [_]) => self.message = format!("{message}; 1 more is waived"),
+            (_, several) => self.message = format!("{message}; {} more are waived", several.len()),
+        }
+    }
 }
 
 /// All checks of one suite.
@@ -88,6 +171,7 @@ impl SuiteReport {
             Suite::Integrity => "integrity",
             Suite::Structure => "structure",
             Suite::Runtime => "runtime",
+            Suite::Compliance => "compliance",
         };
         let check = Check {
             id: id.to_owned(),
@@ -95,12 +179,13 @@ impl SuiteReport {
             message: reason.to_owned(),
             duration: Duration::ZERO,
             evidence: Vec::new(),
+            complaints: Vec::new(),
         };
         SuiteReport { suite, checks: vec![check] }
     }
 
-    /// The worst of the checks: failed, not run, passed; not applicable only when all are. A
-    /// suite without checks was not run.
+    /// The worst of the checks: failed, not run, passed, which warned and waived ones count as; not
+    /// applicable only when all are. A suite without checks was not run.
     #[must_use]
     pub fn status(&self) -> Status {
         let any = |status| self.checks.iter().any(|check| check.status == status);
@@ -108,7 +193,7 @@ impl SuiteReport {
             Status::Failed
         } else if any(Status::NotRun) || self.checks.is_empty() {
             Status::NotRun
-        } else if any(Status::Passed) {
+        } else if any(Status::Passed) || any(Status::Warned) || any(Status::Waived) {
             Status::Passed
         } else {
             Status::NotApplicable
@@ -157,40 +242,67 @@ pub(crate) struct Finding {
     pub(crate) status: Status,
     pub(crate) message: String,
     pub(crate) evidence: Vec<String>,
+    pub(crate) complaints: Vec<Complaint>,
 }
 
 impl Finding {
+    fn new(status: Status, message: impl Into<String>) -> Self {
+        Finding { status, message: message.into(), evidence: Vec::new(), complaints: Vec::new() }
+    }
+
     pub(crate) fn passed(message: impl Into<String>) -> Self {
-        Finding { status: Status::Passed, message: message.into(), evidence: Vec::new() }
+        Finding::new(Status::Passed, message)
     }
 
     pub(crate) fn failed(message: impl Into<String>, evidence: Vec<String>) -> Self {
-        Finding { status: Status::Failed, message: message.into(), evidence }
+        Finding { evidence, ..Finding::new(Status::Failed, message) }
     }
 
     pub(crate) fn not_run(message: impl Into<String>) -> Self {
-        Finding { status: Status::NotRun, message: message.into(), evidence: Vec::new() }
+        Finding::new(Status::NotRun, message)
     }
 
     pub(crate) fn not_applicable(message: impl Into<String>) -> Self {
-        Finding { status: Status::NotApplicable, message: message.into(), evidence: Vec::new() }
+        Finding::new(Status::NotApplicable, message)
     }
 
-    /// Passed when there are no complaints, else failed with the first `most` of them, and with all
-    /// as evidence when there is more than one.
-    pub(crate) fn listing(complaints: Vec<String>, most: usize, passed: impl Into<String>) -> Self {
-        let mut shown = complaints.iter().take(most).cloned().collect::<Vec<_>>();
-        if complaints.len() > most {
-            shown.push(format!("{} more are in the evidence", complaints.len() - most));
+    /// Passed when there are no complaints, else failed with the first of them as message, and with
+    /// all as what a waiver can be for.
+    pub(crate) fn listing(complaints: Vec<impl Into<Complaint>>, passed: impl Into<String>) -> Self {
+        if complaints.is_empty() {
+            return Finding::passed(passed);
         }
-        let mut finding = Finding::of(shown, passed);
-        finding.evidence = if complaints.len() > 1 { complaints } else { Vec::new() };
-        finding
+        let complaints: Vec<Complaint> = complaints.into_iter().map(Into::into).collect();
+        Finding { complaints: complaints.clone(), ..Finding::new(Status::Failed, listed(complaints.iter())) }
+    }
+
+    /// What is only told when it fails.
+    pub(crate) fn warning(mut self) -> Self {
+        if self.status == Status::Failed {
+            self.status = Status::Warned;
+        }
+        self
+    }
+
+    /// Where something is found, with why that is a rule.
+    pub(crate) fn because(mut self, reason: &str) -> Self {
+        if matches!(self.status, Status::Failed | Status::Warned) {
+            self.evidence.push(format!("the rule's reason: {reason}"));
+        }
+        self
     }
 
     /// Passed when there are no complaints, else failed with all of them.
     pub(crate) fn of(complaints: Vec<String>, passed: impl Into<String>) -> Self {
         if complaints.is_empty() { Finding::passed(passed) } else { Finding::failed(complaints.join("; "), Vec::new()) }
+    }
+}
+
+impl Finding {
+    /// As the check `id`, which took no time.
+    pub(crate) fn named(self, id: impl Into<String>) -> Check {
+        let Finding { status, message, evidence, complaints } = self;
+        Check { id: id.into(), status, message, duration: Duration::ZERO, evidence, complaints }
     }
 }
 
@@ -201,10 +313,19 @@ impl Checks {
 
     /// Adds a check that took all the time since the one before.
     pub(crate) fn add(&mut self, id: impl Into<String>, finding: Finding) {
-        let Finding { status, message, evidence } = finding;
         let duration = self.since.elapsed();
         self.since = std::time::Instant::now();
-        self.checks.push(Check { id: id.into(), status, message, duration, evidence });
+        self.checks.push(Check { duration, ..finding.named(id) });
+    }
+
+    /// Ends the suite; complaints about paths get the packages that have these.
+    pub(crate) fn finish_with(mut self, database: Option<&Database>) -> SuiteReport {
+        let complaints = self.checks.iter_mut().flat_map(|check| &mut check.complaints);
+        for complaint in complaints.filter(|complaint| complaint.package.is_none()) {
+            let owner = complaint.path.as_deref().zip(database).and_then(|(path, database)| database.owner(path));
+            complaint.package = owner.map(|package| package.entry.information.name.clone());
+        }
+        self.finish()
     }
 
     pub(crate) fn finish(self) -> SuiteReport {
@@ -221,7 +342,7 @@ mod tests {
         let report = |statuses: &[Status]| {
             let mut checks = Checks::new(Suite::Structure);
             for status in statuses {
-                checks.add("structure/x", Finding { status: *status, message: String::new(), evidence: Vec::new() });
+                checks.add("structure/x", Finding::new(*status, ""));
             }
             Report {
                 digest: "sha256:00".into(),
@@ -232,6 +353,8 @@ mod tests {
         };
         assert!(report(&[Status::Passed, Status::NotApplicable]).passed());
         assert!(report(&[Status::NotApplicable]).passed());
+        assert!(report(&[Status::Warned, Status::Waived]).passed());
+        assert!(!report(&[Status::Warned, Status::Failed]).passed());
         assert!(!report(&[Status::Passed, Status::NotRun]).passed());
         assert!(!report(&[Status::Passed, Status::Failed]).passed());
         assert!(!report(&[]).passed());

@@ -5,12 +5,10 @@ use std::sync::LazyLock;
 use regex::bytes::Regex;
 
 use crate::files::{Files, Kind};
-use crate::report::Finding;
+use crate::report::{Complaint, Finding};
 
 use super::programs::BUILD_FOLDERS;
 
-/// Complaints that a message has; the evidence has all.
-const LISTED: usize = 10;
 /// Folders whose content is made anew where the image runs.
 const VOLATILE: [&str; 8] =
     ["tmp/", "var/tmp/", "run/", "var/run/", "var/cache/", "var/log/", "var/lib/apt/lists/", "etc/apk/cache/"];
@@ -54,22 +52,25 @@ static BUILD_PATH: LazyLock<Result<Regex, regex::Error>> =
 /// What reading every file has found.
 #[derive(Default)]
 pub(super) struct Leftovers {
-    keys: Vec<String>,
-    build_paths: Vec<String>,
+    keys: Vec<Complaint>,
+    build_paths: Vec<Complaint>,
 }
 
 impl Leftovers {
     /// Looks at a file's content.
     pub(super) fn look(&mut self, path: &str, bytes: &[u8]) {
         if KEY.as_ref().is_ok_and(|expression| expression.is_match(bytes)) {
-            self.keys.push(format!("`/{path}` holds a private key; remove it from its package"));
+            let message = format!("`/{path}` holds a private key; remove it from its package");
+            self.keys.push(Complaint::at(path, message));
         }
         let named = BUILD_PATH.as_ref().ok().and_then(|expression| expression.captures(bytes)?.get(1));
         if let Some(folder) = named {
             let folder = String::from_utf8_lossy(folder.as_bytes());
-            self.build_paths.push(format!(
-                "`/{path}` names `{folder}`, which only its build had; build it with `-ffile-prefix-map`, or remove the path in its pipeline"
-            ));
+            let message = format!(
+                "`/{path}` names `{folder}`, which only its build had; \
+                 build it with `-ffile-prefix-map`, or remove the path in its pipeline"
+            );
+            self.build_paths.push(Complaint::at(path, message));
         }
     }
 
@@ -80,19 +81,20 @@ impl Leftovers {
         let mut complaints = self.keys.clone();
         for (path, _) in files.iter().filter(|(_, entry)| entry.kind != Kind::Directory) {
             if SECRETS.iter().any(|name| path == *name || path.ends_with(&format!("/{name}"))) {
-                complaints.push(format!("`/{path}` is where secrets are kept; remove it"));
+                complaints.push(Complaint::at(path, format!("`/{path}` is where secrets are kept; remove it")));
             } else if path.starts_with("etc/apk/keys/") && !path.ends_with(".pub") {
-                complaints.push(format!("`/{path}` is no public key; only `.pub` files belong there"));
+                complaints
+                    .push(Complaint::at(path, format!("`/{path}` is no public key; only `.pub` files belong there")));
             }
         }
-        Finding::listing(complaints, LISTED, "no file holds a private key, or is where secrets are kept")
+        Finding::listing(complaints, "no file holds a private key, or is where secrets are kept")
     }
 
     pub(super) fn build_paths(&self) -> Finding {
         if let Err(error) = &*BUILD_PATH {
             return Finding::not_run(format!("the expression of build folders can't be used: {error}"));
         }
-        Finding::listing(self.build_paths.clone(), LISTED, "no file names a folder of its build")
+        Finding::listing(self.build_paths.clone(), "no file names a folder of its build")
     }
 }
 
@@ -104,37 +106,18 @@ pub(super) fn caches(files: &Files) -> Finding {
         let volatile = VOLATILE.iter().find(|folder| path.starts_with(**folder));
         let working = path.split('/').rev().skip(1).find(|part| WORKING.contains(part));
         if let Some(folder) = volatile {
-            complaints.push(format!("`/{path}` lies in `/{folder}`, which is filled where the image runs; remove it"));
+            complaints.push(Complaint::at(
+                path,
+                format!("`/{path}` lies in `/{folder}`, which is filled where the image runs; remove it"),
+            ));
         } else if let Some(folder) = working {
-            complaints.push(format!("`/{path}` lies in a `{folder}`, which only working with it needs; remove it"));
+            complaints.push(Complaint::at(
+                path,
+                format!("`/{path}` lies in a `{folder}`, which only working with it needs; remove it"),
+            ));
         } else if REMEMBERED.contains(&name) || name.ends_with(".apk-new") {
-            complaints.push(format!("`/{path}` is a trace of a session; remove it"));
+            complaints.push(Complaint::at(path, format!("`/{path}` is a trace of a session; remove it")));
         }
     }
-    Finding::listing(complaints, LISTED, "no cache, log or trace of a session is left")
-}
-
-/// Whether others than root can change what everybody runs and reads.
-pub(super) fn permissions(files: &Files) -> Finding {
-    let mut complaints = Vec::new();
-    for (path, entry) in files.iter() {
-        let open = entry.mode & 0o002 != 0;
-        match entry.kind {
-            Kind::Directory if open && entry.mode & 0o1000 == 0 => complaints.push(format!(
-                "everybody can replace files in the folder `/{path}` ({:04o}); `chmod o-w` it, or set its sticky bit",
-                entry.mode
-            )),
-            Kind::Regular(_) if open => {
-                complaints.push(format!("everybody can write to `/{path}` ({:04o}); `chmod o-w` it", entry.mode));
-            }
-            Kind::Regular(_) if entry.mode & 0o111 != 0 && entry.uid != 0 && !path.starts_with("home/") => {
-                complaints.push(format!(
-                    "the program `/{path}` belongs to the user {}, who can change it; `chown` it to root",
-                    entry.uid
-                ));
-            }
-            _ => {}
-        }
-    }
-    Finding::listing(complaints, LISTED, "only root can change programs and shared files")
+    Finding::listing(complaints, "no cache, log or trace of a session is left")
 }

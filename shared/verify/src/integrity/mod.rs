@@ -7,14 +7,14 @@ mod sbom;
 
 use std::collections::BTreeSet;
 
+use crate::database::Database;
 use crate::files::{Files, Kind};
-use crate::report::{Checks, Finding};
+use crate::report::{Checks, Complaint, Finding};
 use crate::{Error, Image, Suite, SuiteReport};
 use leftovers::Leftovers;
 use programs::Programs;
 use sbom::Format;
 
-const DATABASES: [&str; 2] = ["usr/lib/apk/db/installed", "lib/apk/db/installed"];
 const MAXIMUM_FILE: u64 = 1 << 30;
 
 /// What is known of an image besides its own bytes.
@@ -32,8 +32,6 @@ pub struct Integrity<'a> {
     /// The index's digest, `sha256:HEX`, as each composition gave it. With fewer than two
     /// nothing is known of whether the image can be made again.
     pub compositions: &'a [String],
-    /// Whether root may be the image's user.
-    pub root_allowed: bool,
 }
 
 /// Looks at an image without running it. Checks, each `integrity/` and:
@@ -49,12 +47,9 @@ pub struct Integrity<'a> {
 /// - `relro`: what is relocated is read-only afterwards, all symbols being bound before the start;
 /// - `nx`: no ELF file has an executable stack, or memory that can be written to and executed;
 /// - `pie`: every program can be loaded at any address, without relocations in its code;
-/// - `set-id`: no file has a setuid or setgid bit;
-/// - `permissions`: only root can change programs and what everybody reads;
 /// - `leftovers`: no cache, log or trace of a session is left;
 /// - `keys`: no private key is left, nor a file in which programs keep secrets;
 /// - `build-paths`: no file names a folder that only builds have;
-/// - `user`: the image's user is not root;
 /// - `manifest`, `configuration`, `index`: they are what the OCI image specification wants;
 /// - `annotations`: the manifest says what the image is, and the labels the same;
 /// - `entrypoint`: what the image starts is in it, and its user may run it;
@@ -67,9 +62,10 @@ pub struct Integrity<'a> {
 /// When the unpacked image can't be read.
 pub fn integrity(image: &Image, known: &Integrity<'_>) -> Result<SuiteReport, Error> {
     let mut checks = Checks::new(Suite::Integrity);
-    let packages = packages(image)?;
-    let no_packages = |reason: &String| Finding::failed(reason.clone(), Vec::new());
-    let finding = match (&packages, known.composed) {
+    let database = Database::of(image)?;
+    let packages = database.as_ref().map(|database| database.packages.as_slice());
+    let no_packages = |reason: &str| Finding::failed(reason, Vec::new());
+    let finding = match (packages, known.composed) {
         (Err(reason), _) => no_packages(reason),
         (_, None) => Finding::not_run("what composition made is not known"),
         (Ok(packages), Some(composed)) => owners(image.files(), packages, composed),
@@ -78,12 +74,9 @@ pub fn integrity(image: &Image, known: &Integrity<'_>) -> Result<SuiteReport, Er
 
     let mut leftovers = Leftovers::default();
     Programs::of(image, &mut leftovers)?.check(image, &mut checks);
-    checks.add("integrity/set-id", set_id(image.files()));
-    checks.add("integrity/permissions", leftovers::permissions(image.files()));
     checks.add("integrity/leftovers", leftovers::caches(image.files()));
     checks.add("integrity/keys", leftovers.keys(image.files()));
     checks.add("integrity/build-paths", leftovers.build_paths());
-    checks.add("integrity/user", if known.root_allowed { root_allowed() } else { user(image) });
     checks.add("integrity/manifest", document::manifest(image));
     checks.add("integrity/configuration", document::configuration(image));
     let finding = known.index.map(|index| document::index(image, index));
@@ -95,25 +88,14 @@ pub fn integrity(image: &Image, known: &Integrity<'_>) -> Result<SuiteReport, Er
         let missing = || Finding::not_run(format!("the image's {} document was not given", format.name()));
         let finding = document.map(|document| sbom::schema(format, document));
         checks.add(format!("integrity/{name}-schema"), finding.unwrap_or_else(missing));
-        let finding = match (&packages, document) {
+        let finding = match (packages, document) {
             (Err(reason), _) => no_packages(reason),
             (_, None) => missing(),
             (Ok(packages), Some(document)) => sbom::complete(format, image, packages, document),
         };
         checks.add(format!("integrity/{name}"), finding);
     }
-    Ok(checks.finish())
-}
-
-/// The packages of the image's apk database, or why there are none.
-fn packages(image: &Image) -> Result<Result<Vec<apk::InstalledPackage>, String>, Error> {
-    for path in DATABASES {
-        if let Some(bytes) = image.read(path, MAXIMUM_FILE)? {
-            let text = String::from_utf8_lossy(&bytes);
-            return Ok(apk::parse_installed(path, &text).map_err(|error| error.to_string()));
-        }
-    }
-    Ok(Err(format!("the image has no apk database at `/{}`", DATABASES.join("` or `/"))))
+    Ok(checks.finish_with(database.as_ref().ok()))
 }
 
 fn owners(files: &Files, packages: &[apk::InstalledPackage], composed: &BTreeSet<String>) -> Finding {
@@ -123,7 +105,12 @@ fn owners(files: &Files, packages: &[apk::InstalledPackage], composed: &BTreeSet
         for file in &package.files {
             match files.place(&file.path).filter(|place| files.get(place).is_some()) {
                 Some(place) => drop(owned.insert(place)),
-                None => missing.push(format!("{} ({})", file.path, package.entry.information.name)),
+                None => {
+                    let name = &package.entry.information.name;
+                    let message =
+                        format!("`/{}` of the package `{name}` is not there; compose the image again", file.path);
+                    missing.push(Complaint { package: Some(name.clone()), ..Complaint::at(&file.path, message) });
+                }
             }
         }
     }
@@ -134,45 +121,22 @@ fn owners(files: &Files, packages: &[apk::InstalledPackage], composed: &BTreeSet
         .filter(|path| !owned.contains(*path) && !composed.contains(*path))
         .map(str::to_owned)
         .collect();
-    let mut complaints = Vec::new();
-    if !strangers.is_empty() {
-        complaints.push(format!("{} files belong to no package, first `/{}`", strangers.len(), first(&strangers)));
+    let (mut complaints, (no_package, no_file)) = (Vec::new(), (strangers.len(), missing.len()));
+    let strangers = strangers
+        .into_iter()
+        .map(|path| Complaint::at(&path, format!("`/{path}` belongs to no package; put it into one, or take it out")));
+    complaints.extend(strangers);
+    complaints.extend(missing);
+    let mut finding = Finding::listing(
+        complaints,
+        format!("every file is of one of {} packages or of the composition", packages.len()),
+    );
+    if no_package + no_file > 1 {
+        finding
+            .evidence
+            .push(format!("{no_package} files belong to no package, {no_file} paths of packages are not there"));
     }
-    if !missing.is_empty() {
-        complaints.push(format!("{} paths of packages are not there, first `/{}`", missing.len(), first(&missing)));
-    }
-    let mut finding =
-        Finding::of(complaints, format!("every file is of one of {} packages or of the composition", packages.len()));
-    finding.evidence = strangers.into_iter().chain(missing).collect();
     finding
-}
-
-fn first(items: &[String]) -> &str {
-    items.first().map_or("", String::as_str)
-}
-
-fn set_id(files: &Files) -> Finding {
-    let complaints = files
-        .iter()
-        .filter(|(_, entry)| matches!(entry.kind, Kind::Regular(_)) && entry.mode & 0o6000 != 0)
-        .map(|(path, entry)| format!("`/{path}` has the mode {:04o}", entry.mode))
-        .collect();
-    Finding::of(complaints, "no file has a setuid or setgid bit")
-}
-
-fn user(image: &Image) -> Finding {
-    let user = image.configuration().config().as_ref().and_then(|config| config.user().clone()).unwrap_or_default();
-    match user.split(':').next().unwrap_or_default() {
-        "" | "root" => Finding::failed("the image runs as root; set `accounts.run-as`", Vec::new()),
-        id if id.parse::<u64>() == Ok(0) => {
-            Finding::failed("the image runs as user 0; set `accounts.run-as`", Vec::new())
-        }
-        _ => Finding::passed(format!("the image runs as user `{user}`")),
-    }
-}
-
-fn root_allowed() -> Finding {
-    Finding::not_applicable("the image's definition allows root")
 }
 
 fn reproducible(compositions: &[String]) -> Finding {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::elf::{Elf, Kind as Type, Stack};
 use crate::files::{Files, Kind};
-use crate::report::{Checks, Finding};
+use crate::report::{Checks, Complaint, Finding};
 use crate::{Error, Image, elf};
 
 use super::MAXIMUM_FILE;
@@ -15,14 +15,12 @@ const LIBRARY_FOLDERS: [&str; 5] = ["lib", "usr/lib", "usr/local/lib", "lib64", 
 const MUSL_OWN: [&str; 8] = ["libc.", "libpthread.", "librt.", "libm.", "libdl.", "libutil.", "libxnet.", "libcrypt."];
 /// Folders that only builds see.
 pub(super) const BUILD_FOLDERS: [&str; 4] = ["/home/build", "/sysroot", "/opt/minimill", "/var/cache/melange"];
-/// Complaints that a message has; the evidence has all.
-const LISTED: usize = 10;
 
 /// All ELF files, and what is wrong with those that can't be read.
 #[derive(Default)]
 pub(super) struct Programs {
     read: BTreeMap<String, Elf>,
-    unreadable: Vec<String>,
+    unreadable: Vec<Complaint>,
 }
 
 impl Programs {
@@ -38,7 +36,10 @@ impl Programs {
             if elf::is_elf(&bytes) {
                 match elf::read(&bytes) {
                     Ok(elf) => drop(programs.read.insert(path.to_owned(), elf)),
-                    Err(reason) => programs.unreadable.push(format!("`/{path}` can't be read: {reason}")),
+                    Err(reason) => {
+                        let message = format!("`/{path}` can't be read: {reason}");
+                        programs.unreadable.push(Complaint::at(path, message));
+                    }
                 }
             }
         }
@@ -80,12 +81,12 @@ impl Programs {
         if self.read.is_empty() && self.unreadable.is_empty() {
             return Finding::not_applicable("the image has no ELF file");
         }
-        let found = self
-            .read
-            .iter()
-            .flat_map(|(path, elf)| rule(path, elf).into_iter().map(move |complaint| format!("`/{path}` {complaint}")));
-        let complaints: Vec<String> = self.unreadable.iter().cloned().chain(found).collect();
-        Finding::listing(complaints, LISTED, format!("all {} ELF files {passed}", self.read.len()))
+        let found = self.read.iter().flat_map(|(path, elf)| {
+            let complaints = rule(path, elf).into_iter();
+            complaints.map(move |complaint| Complaint::at(path, format!("`/{path}` {complaint}")))
+        });
+        let complaints: Vec<Complaint> = self.unreadable.iter().cloned().chain(found).collect();
+        Finding::listing(complaints, format!("all {} ELF files {passed}", self.read.len()))
     }
 }
 

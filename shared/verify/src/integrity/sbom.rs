@@ -9,9 +9,6 @@ use serde_json::Value;
 use crate::Image;
 use crate::report::Finding;
 
-/// Complaints that a message has; the evidence has all.
-const LISTED: usize = 10;
-
 /// A schema that can't be read is a mistake in this program; it is told as a check that has not run.
 type Schema = LazyLock<Result<Validator, String>>;
 
@@ -98,7 +95,7 @@ pub(super) fn schema(format: Format, bytes: &[u8]) -> Finding {
     if matches!(format, Format::Spdx) {
         complaints.extend(joined(&document));
     }
-    Finding::listing(complaints, LISTED, format!("it is a {} document", format.name()))
+    Finding::listing(complaints, format!("it is a {} document", format.name()))
 }
 
 fn document(format: Format, bytes: &[u8]) -> Result<Value, String> {
@@ -181,8 +178,8 @@ pub(super) fn complete(format: Format, image: &Image, packages: &[apk::Installed
             complaints.push(format!("does not name {what} `{digest}`"));
         }
     }
-    let complaints = complaints.into_iter().map(|complaint| format!("the SBOM {complaint}")).collect();
-    Finding::listing(complaints, LISTED, format!("the SBOM tells of all {} packages and of no others", packages.len()))
+    let complaints: Vec<String> = complaints.into_iter().map(|complaint| format!("the SBOM {complaint}")).collect();
+    Finding::listing(complaints, format!("the SBOM tells of all {} packages and of no others", packages.len()))
 }
 
 fn of_spdx(document: &Value) -> Content<'_> {
