@@ -41,7 +41,8 @@ class Engine:
         return run(["docker", *arguments], self.environment(), check=check, seconds=seconds)
 
     def close(self) -> None:
-        """Ends what was started; nothing, for a daemon that was there before."""
+        """Ends what was started; of a daemon that was there before only the settings are removed."""
+        shutil.rmtree(self._folder, ignore_errors=True)
 
 
 class CommandError(AssertionError):
@@ -185,9 +186,10 @@ def open_engine(choice: str) -> Engine:
     if not host.startswith("unix://"):
         raise NotRun(f"docker can't be used: `{host}` is no local socket, and tests enter networks of containers")
     folder = Path(tempfile.mkdtemp(prefix="minimill-docker-"))
-    engine = Engine(host, folder)
     try:
+        engine = Engine(host, folder)
         engine.docker("version")
-    except CommandError as error:
+    except (CommandError, NotRun) as error:
+        shutil.rmtree(folder, ignore_errors=True)
         raise NotRun(f"docker can't be used: {error}") from error
     return engine

@@ -23,10 +23,14 @@ def work(folder: Path, *arguments: str, path: str | None = None) -> tuple[int, d
     """Runs the command; gives its exit code, the results it wrote, and what it printed."""
     environment = {**os.environ, "PYTHONPATH": str(PACKAGE), "PYTEST_ADDOPTS": ""} | ({"PATH": path} if path else {})
     environment.pop("DOCKER_HOST", None)
+    temporary = folder.parent / "temporary"
+    temporary.mkdir(exist_ok=True)
+    environment["TMPDIR"] = str(temporary)
     command = [sys.executable, "-m", "minimill_tests", "--results=results.json", "--junitxml=junit.xml", *arguments]
     done = subprocess.run(
         command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120, check=False
     )
+    assert not list(temporary.iterdir()), "something was left behind"
     results = folder / "results.json"
     return done.returncode, json.loads(results.read_text()) if results.exists() else {}, done.stdout + done.stderr
 
