@@ -176,7 +176,8 @@ impl Installation {
                 self.give_up(earlier, &path);
             }
             Some((false, Owner::Base(holder))) => {
-                if !self.over_base(&path, holder, &node, placing)? {
+                let takes = self.over_base(&path, holder, &node, placing)?;
+                if !takes {
                     return Ok(None);
                 }
             }
