@@ -2,6 +2,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use recipe::LayerCompression;
 
 use crate::output::Format;
 
@@ -281,6 +282,9 @@ pub enum Image {
         /// Folder for SPDX documents: `sbom-ARCH.spdx.json`, and `sbom-index.spdx.json` of the index.
         #[arg(long, value_name = "DIR")]
         sbom_path: Option<PathBuf>,
+        /// How layers are compressed: `gzip` or `zstd`; by default as the catalog says, or gzip.
+        #[arg(long, value_name = "HOW")]
+        compression: Option<LayerCompression>,
         /// Of a file, where its packages come from.
         #[command(flatten)]
         repositories: RepositoryArguments,

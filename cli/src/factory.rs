@@ -207,6 +207,8 @@ impl Factory {
                 retention: configuration.retention,
                 require_tests: configuration.packages.require_tests,
                 focus: focus.map(str::to_owned),
+                // What runs, even when its file has been replaced meanwhile.
+                program: Some("/proc/self/exe".into()),
                 authenticity: configuration.authenticity.default,
                 search_path,
                 layer_cache: Some(home.folder("cache/layers").or_environment()?),

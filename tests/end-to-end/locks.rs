@@ -1,12 +1,18 @@
-//! `mill image lock`, and images that are built from a lock.
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
+//! `mill image lock`, and images that are built from a lock or without the network.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::print_stdout)]
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use apk::{Index, Package, PackageInformation, PackageSpec, build_package_file};
+use axum::Router;
+use axum::body::Body;
+use axum::extract::Request;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
 use serde_json::Value;
+use tests::watched::Watched;
 
 struct Place {
     folder: tempfile::TempDir,
@@ -104,6 +110,15 @@ fn a_lock_keeps_an_image_as_it_is_until_its_definition_changes() {
     place.publish("2-r0", "two");
     assert_eq!(with_lock("c"), first);
     assert_ne!(build("d"), first);
+
+    // A lock that does not say which definition it is of is taken, and that is told.
+    let mut unstated = lock.clone();
+    unstated.as_object_mut().unwrap().remove("config");
+    place.write("old.lock.json", &unstated.to_string());
+    let output = place.mill(&["build", "image.yaml", "--lockfile", "old.lock.json", "--output", "old"]);
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && told.contains("`old.lock.json` does not say which definition"), "{told}");
+    assert_eq!(serde_json::from_slice::<Value>(&output.stdout).unwrap()["digest"], first.as_str());
 
     // An included file is part of the definition.
     let refused = || place.refusal(&[&from_lock[..], &["e"]].concat());
@@ -261,4 +276,73 @@ fn database(place: &Place) -> String {
     let index = tests::layout::document(&layout, index["manifests"][0]["digest"].as_str().unwrap());
     let manifest = index["manifests"][0]["digest"].as_str().unwrap();
     String::from_utf8(tests::layout::file(&layout, manifest, "usr/lib/apk/db/installed")).unwrap()
+}
+
+/// The files of a folder over HTTP.
+fn served(folder: PathBuf) -> Watched {
+    Watched::over(Router::new().fallback(move |request: Request| async move {
+        match fs::read(folder.join(request.uri().path().trim_start_matches('/'))) {
+            Ok(bytes) => Response::new(Body::from(bytes)),
+            Err(_) => StatusCode::NOT_FOUND.into_response(),
+        }
+    }))
+}
+
+#[test]
+fn an_image_of_repositories_over_http_is_built_again_offline_from_the_cache() {
+    let place = Place::new();
+    place.publish("1-r0", "one");
+    for step in
+        ["genrsa -traditional -out signer.rsa 2048", "rsa -in signer.rsa -pubout -out repository/signer.rsa.pub"]
+    {
+        let made = Command::new("openssl").args(step.split(' ')).current_dir(place.folder.path()).output();
+        match made {
+            Ok(made) => assert!(made.status.success(), "{made:?}"),
+            Err(error) => return println!("not run: openssl: {error}"),
+        }
+    }
+    let mill = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_mill"));
+        command.current_dir(place.folder.path()).args(["--format", "json"]).args(arguments).output().unwrap()
+    };
+    let signed = mill(&["apk", "index", "repository/x86_64", "--key", "signer.rsa"]);
+    assert!(signed.status.success(), "{signed:?}");
+
+    let server = served(place.path("repository"));
+    let base = format!("http://{}", server.address);
+    let pem = fs::read_to_string(place.path("repository/signer.rsa.pub")).unwrap();
+    let inline = format!("{{name: signer.rsa.pub, content: {}}}", Value::from(pem));
+    let keys =
+        [("inline", inline), ("url", format!("{base}/signer.rsa.pub")), ("path", "repository/signer.rsa.pub".into())];
+    let build = |home: &str, name: &str, offline: bool| {
+        let (file, output) = (format!("{name}.yaml"), format!("{name}-{offline}"));
+        let mut arguments = vec!["--home", home, "image", "build", &file, "--output", &output];
+        arguments.extend(offline.then_some("--offline"));
+        mill(&arguments)
+    };
+    let digest = |output: &Output| {
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice::<Value>(&output.stdout).unwrap()["digest"].as_str().unwrap().to_owned()
+    };
+    let mut online = Vec::new();
+    for (name, key) in &keys {
+        let contents =
+            format!("contents: {{keyring: [{key}], repositories: [{base}], packages: [hello]}}\narchs: [x86_64]\n");
+        place.write(&format!("{name}.yaml"), &contents);
+        online.push(digest(&build("home", name, false)));
+    }
+    let asked = server.asked();
+    let fetched = |end: &str| asked.iter().filter(|one| one.target.ends_with(end) && one.status == 200).count();
+    assert_eq!(fetched("/x86_64/hello-1-r0.apk"), 1, "a package is fetched once: {asked:#?}");
+    assert!(fetched("/x86_64/APKINDEX.tar.gz") >= 1 && fetched("/signer.rsa.pub") >= 1, "{asked:#?}");
+
+    drop(server);
+    for ((name, _), online) in keys.iter().zip(&online) {
+        assert_eq!(digest(&build("home", name, true)), *online, "{name}");
+        let refused = build("other", name, true);
+        assert_eq!(refused.status.code(), Some(1), "{refused:?}");
+        let told = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(told.contains(&base) && told.contains("not in the cache"), "{name}: {told}");
+        assert!(!place.path("other/index.json").exists());
+    }
 }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tests::factory::{Answer, Factory, rows, text, texts};
 use tests::layout;
 
@@ -166,6 +166,9 @@ fn retention_removes_only_what_no_tag_needs_and_keeps_its_record() {
         factory.cycle().expect_code(0);
     }
     factory.add_image("library", "library", &[("1", "~1")]);
+    let vex = "image: library\nauthor: me\nstatements:\n  - vulnerability: CVE-2026-1\n    status: under_investigation\n    \
+               timestamp: 2026-03-01T00:00:00Z\n";
+    factory.write("vex/library.yaml", vex);
     let mut wanted = "- library${version}\n".to_owned();
     let mut want = |factory: &Factory, tools: &str| {
         let next = format!("- library${{version}}\n    - tools={tools}-r0\n");
@@ -182,9 +185,21 @@ fn retention_removes_only_what_no_tag_needs_and_keeps_its_record() {
 
     std::fs::write(factory.home().join("mill.toml"), "[retention]\ndigests = 1\ndays = 2\n").unwrap();
     factory.at("2026-03-05T18:00:00Z");
-    let planned = factory.run(&["image", "prune", "--dry-run"]);
-    planned.expect_code(0);
-    let tags: Vec<&str> = rows(&planned.json).iter().map(|row| text(&row["timestamp_tag"])).collect();
+    let planned = |factory: &Factory| -> Vec<String> {
+        let planned = factory.run(&["image", "prune", "--dry-run"]);
+        planned.expect_code(0);
+        rows(&planned.json).iter().map(|row| text(&row["timestamp_tag"]).to_owned()).collect()
+    };
+    // What a mirror still copies stays.
+    let copied = &before.tags["library:1.0.0-202603020600"];
+    let (needed, need) = (
+        format!("needed#{copied}#mirror"),
+        json!({"digest": copied, "by": "mirror", "since": tests::factory::MORNING}),
+    );
+    factory.write_document("image#library", &needed, Some(need));
+    assert_eq!(planned(&factory), ["1.0.0-202603030600"]);
+    factory.write_document("image#library", &needed, None);
+    let tags = planned(&factory);
     assert_eq!(tags, ["1.0.0-202603020600", "1.0.0-202603030600"]);
     assert_eq!(factory.contents(), before);
 
@@ -217,6 +232,78 @@ fn retention_removes_only_what_no_tag_needs_and_keeps_its_record() {
     let again = cycle.image("library", "1");
     assert_eq!((&again["digest"], &again["status"]), (&removed.as_str().into(), &"current".into()));
     assert_eq!(again["timestamp_tag"], "1.0.0-202603060600");
-    factory.run(&["verify", "library:1.0.0-202603060600"]).expect_code(0);
+    let verified = factory.run(&["verify", "library:1.0.0-202603060600"]);
+    verified.expect_code(0);
+    for manifest in rows(&verified.json["manifests"]) {
+        let types = rows(&manifest["statements"]).iter().map(|statement| text(&statement["predicate_type"]));
+        assert_eq!(types.filter(|kind| kind.starts_with("https://openvex.dev/")).count(), 2, "{manifest:#}");
+    }
     assert_eq!(factory.contents().tags["library:latest"], removed);
+}
+
+#[test]
+fn retention_keeps_what_reports_are_about_even_when_no_tag_is_left_to_name_it() {
+    let mut factory = with_versions(&["1.0.0"]);
+    factory.add_image("library", "library", &[("1", "~1")]);
+    factory.at("2026-03-02T06:00:00Z");
+    factory.cycle().expect_code(0);
+    factory.at("2026-03-03T06:00:00Z");
+    publish(&factory, "1.1.0");
+    std::fs::write(factory.home().join("mill.toml"), "[retention]\ndigests = 0\ndays = 1\n").unwrap();
+    factory.at("2026-06-01T06:00:00Z");
+    factory.cycle().expect_code(0);
+    // The older version is frozen, the newer current: both have reports, however old they are.
+    let scans = factory.run(&["scan", "library"]);
+    scans.expect_code(0);
+    assert_eq!(rows(&scans.json).len(), 2, "{:#}", scans.json);
+    for tag in ["1.0.0", "1.1.0"] {
+        factory.run(&["verify", &format!("library:{tag}")]).expect_code(0);
+    }
+    // Nor does the newest of a stream go when tags no longer name it.
+    factory.change_documents("image#library", "tags", |sort, mut tags| {
+        let newest = tags["tags"]["1.1.0"].clone();
+        tags["tags"].as_object_mut().unwrap().retain(|tag, digest| *digest != newest || tag.starts_with("1.1.0-"));
+        (sort.to_owned(), tags)
+    });
+    assert_eq!(rows(&factory.run(&["image", "prune", "--dry-run"]).json), [] as [Value; 0]);
+}
+
+#[test]
+fn moves_of_tags_that_were_recorded_without_a_number_come_first_and_none_is_lost() {
+    let mut factory = Factory::after_first_cycle(MILL);
+    let moves = |factory: &Factory| -> Vec<(String, Value)> {
+        let history = factory.run(&["image", "history", "hello"]);
+        history.expect_code(0);
+        rows(&history.json).iter().map(|moved| (text(&moved["tag"]).to_owned(), moved["to"].clone())).collect()
+    };
+    let before = moves(&factory);
+    assert_eq!(before.len(), 5, "{before:?}");
+    // As a factory recorded them that numbered none.
+    factory.change_documents("image#hello", "history#", |_, moved| {
+        let sort =
+            format!("history#{}#{}#{}", text(&moved["time"]), text(&moved["tag"]), moved["to"].as_str().unwrap());
+        (sort, moved)
+    });
+    factory.change_documents("image#hello", "tags", |sort, mut tags| {
+        tags.as_object_mut().unwrap().remove("moves").expect("moves are counted");
+        (sort.to_owned(), tags)
+    });
+    let mut sorted = before.clone();
+    sorted.sort_by(|one, other| one.0.cmp(&other.0));
+    assert_eq!(moves(&factory), sorted, "of one moment by tag, as before");
+
+    // On the same minute, and on a day whose text sorts before.
+    factory.release("greeting-data", "2025b");
+    factory.cycle().expect_code(0);
+    let second = moves(&factory);
+    assert_eq!(second[..5], sorted);
+    let tags: Vec<&str> = second[5..].iter().map(|(tag, _)| tag.as_str()).collect();
+    assert_eq!(tags, ["1.0.0", "1.0", "1", "latest", "1.0.0-202603040601"]);
+    factory.at("2026-03-03T06:00:00Z");
+    factory.release("hello-mill", "1.1.0");
+    factory.cycle().expect_code(0);
+    let third = moves(&factory);
+    assert_eq!(third[..10], second);
+    let tags: Vec<&str> = third[10..].iter().map(|(tag, _)| tag.as_str()).collect();
+    assert_eq!(tags, ["1.1.0", "1.1", "1", "latest", "1.1.0-202603030600"]);
 }

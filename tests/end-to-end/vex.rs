@@ -5,8 +5,10 @@
 use std::collections::BTreeMap;
 use std::fs;
 
+use registry::{Layouts, Registry};
 use serde_json::{Value, json};
 use tests::factory::{Factory, rows, text};
+use tests::watched::Watched;
 use tests::{layout, openvex};
 
 const MILL: &str = env!("CARGO_BIN_EXE_mill");
@@ -222,4 +224,69 @@ fn an_image_that_nothing_is_known_of_has_no_document() {
     assert!(documents(&factory).is_empty());
     let index = text(&factory.run(&["image", "list"]).json[0]["digest"]).to_owned();
     assert_eq!(referrers(&factory, &index).len(), 5);
+}
+
+/// What the registry's list of referrers says of VEX documents about a digest: their predicate types.
+fn attached(registry: &Watched, layouts: &Layouts, digest: &str) -> Vec<String> {
+    let (name, digest) = ("team/hello".parse().unwrap(), digest.parse().unwrap());
+    let referrers = registry.runtime.block_on(layouts.referrers(&name, digest, None)).unwrap();
+    let types = referrers.iter().filter_map(|one| one.annotations().as_ref()?.get("dev.sigstore.bundle.predicateType"));
+    let mut types: Vec<String> =
+        types.filter(|kind| [VERSIONED, UNVERSIONED].contains(&kind.as_str())).cloned().collect();
+    types.sort();
+    types
+}
+
+#[test]
+fn killed_at_any_step_of_attaching_the_next_cycle_leaves_the_current_documents_alone() {
+    let factory = factory();
+    let (registry, layouts) = Watched::registry(&factory.folder().join("published"));
+    let settings = format!("[registry]\npublish = \"{}/team\"\n", registry.address);
+    fs::create_dir_all(factory.home()).unwrap();
+    fs::write(factory.home().join("mill.toml"), settings).unwrap();
+    let state = |impact: &str| factory.write("vex/greeting.yaml", &STATED.replace("it is text", impact));
+    let first = factory.cycle();
+    first.expect_code(0);
+    let row = first.image("hello", "1");
+    let digests = [&row["digest"], &row["platforms"]["x86_64"]].map(|digest| text(digest).to_owned());
+
+    let puts = |method: &str, target: &str| method == "PUT" && target.contains("/manifests/");
+    let deletes = |method: &str, target: &str| method == "DELETE" && target.contains("/manifests/");
+    // Which request is held, how many of its kind pass before it, and whether it is carried out.
+    let (put, delete) = ((true, puts as fn(&str, &str) -> bool), (false, deletes as fn(&str, &str) -> bool));
+    for (round, ((putting, kind), passing, done, then)) in [
+        (put, 0, false, "changed"),
+        (put, 0, true, "changed"),
+        (put, 2, true, "signed anew"),
+        (put, 3, true, "changed"),
+        (delete, 0, true, "changed"),
+        (delete, 3, true, "the same"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let step = format!("{} {passing}, {done}, {then}", if putting { "put" } else { "delete" });
+        state(&format!("it is text, round {round}"));
+        registry.hold(passing, done, kind);
+        registry.kill_cycle(&factory);
+        match then {
+            "changed" => state(&format!("it is text, round {round} again")),
+            "signed anew" => factory.run(&["key", "rotate", "image"]).expect_code(0),
+            _ => {}
+        }
+        factory.cycle().expect_code(0);
+        let expected = fs::read_to_string(factory.catalog().join("vex/greeting.yaml")).unwrap();
+        for digest in &digests {
+            assert_eq!(attached(&registry, &layouts, digest), [UNVERSIONED, VERSIONED], "{step}");
+        }
+        let found = documents(&factory);
+        assert_eq!(found.len(), 4, "{step}");
+        for documents in found.values() {
+            let [document] = documents.as_slice() else { panic!("{step}: {documents:?}") };
+            let impact = told(document)[1].2.trim_end_matches("; stated by security@example.org");
+            assert!(expected.contains(&format!("impact: {impact}\n")), "{step}: {impact}");
+        }
+        let record = &factory.documents("image#hello", "vex#")[0].1;
+        assert_eq!((&record["complete"], rows(&record["superseded"]).len()), (&json!(true), 0), "{step}");
+    }
 }

@@ -16,7 +16,7 @@ use std::process::{Command, Stdio};
 use std::sync::{Arc, OnceLock};
 
 use ports::local::Database;
-use ports::{State, SystemClock};
+use ports::{Condition, Key, State, SystemClock, Transaction};
 use serde_json::Value;
 
 use crate::archive::{Archive, ArchiveKey, Server, sha256_hex, tarball};
@@ -283,6 +283,34 @@ impl Factory {
         let runtime = tokio::runtime::Runtime::new().unwrap();
         let documents = runtime.block_on(database.list_all(partition, prefix)).unwrap();
         documents.iter().map(|document| (document.key.sort.clone(), document.decode().unwrap())).collect()
+    }
+
+    /// Writes a document of the home's state, or removes it.
+    ///
+    /// # Panics
+    /// When the state can't be changed.
+    pub fn write_document(&self, partition: &str, sort: &str, value: Option<Value>) {
+        let database = Database::open(&self.home().join("state.sqlite"), Arc::new(SystemClock)).unwrap();
+        let write = ports::Write { key: Key::new(partition, sort), condition: Condition::Any, value };
+        let transaction = Transaction { writes: vec![write], ..Transaction::default() };
+        tokio::runtime::Runtime::new().unwrap().block_on(database.commit(transaction)).unwrap();
+    }
+
+    /// Puts others in the place of documents of the home's state: `change` gets each one's sort key and content.
+    ///
+    /// # Panics
+    /// When the state can't be changed.
+    pub fn change_documents(&self, partition: &str, prefix: &str, change: impl Fn(&str, Value) -> (String, Value)) {
+        let database = Database::open(&self.home().join("state.sqlite"), Arc::new(SystemClock)).unwrap();
+        let mut transaction = Transaction::default();
+        for (sort, value) in self.documents(partition, prefix) {
+            let (changed, value_changed) = change(&sort, value);
+            let (old, new) = (Key::new(partition, sort), Key::new(partition, changed));
+            transaction.writes.push(ports::Write { key: old, condition: Condition::Any, value: None });
+            transaction.writes.push(ports::Write { key: new, condition: Condition::Any, value: Some(value_changed) });
+        }
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        runtime.block_on(database.commit(transaction)).unwrap();
     }
 
     /// Whether the home keeps a blob that holds this text.

@@ -7,3 +7,4 @@ pub mod layout;
 pub mod openvex;
 pub mod servers;
 pub mod tools;
+pub mod watched;

@@ -17,9 +17,9 @@ pub async fn run(global: &Global, command: Image) -> Result<u8, Failure> {
             history(global, &Factory::open(global).await?.context, &name, tag.as_deref()).await
         }
         Image::Solve(solve) => image_solve::run(global, &solve).await,
-        Image::Build { name, output, lockfile, sbom_path, repositories } => {
+        Image::Build { name, output, lockfile, sbom_path, compression, repositories } => {
             let folders = image_build::Folders { layout: &output, documents: sbom_path.as_deref() };
-            image_build::run(global, &name, folders, &repositories, lockfile.as_deref()).await
+            image_build::run(global, &name, folders, &repositories, lockfile.as_deref(), compression).await
         }
         Image::Lock(lock) => image_lock::run(global, &lock).await,
     }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use apk::Architecture;
 use image::{Composition, PackageFile, Settings};
-use recipe::{ImageConfiguration, ImageDefinition};
+use recipe::{ImageConfiguration, ImageDefinition, LayerCompression};
 use serde_json::json;
 use stage::{Context, files, resolve_for_all};
 use upstream::Fetcher;
@@ -88,9 +88,11 @@ pub async fn run(
     Folders { layout: folder, documents }: Folders<'_>,
     arguments: &RepositoryArguments,
     lockfile: Option<&Path>,
+    compression: Option<LayerCompression>,
 ) -> Result<u8, Failure> {
     let file = Path::new(name);
     let mut bases = Bases::default();
+    let mut catalogs = LayerCompression::default();
     let (configuration, packages, keys) = if let Some(lockfile) = lockfile {
         if !image_solve::is_file_name(file) {
             return Err(Failure::usage("a lock is of a file; its name ends in `.yaml`"));
@@ -126,13 +128,15 @@ pub async fn run(
         let configuration = configurations(context, name)?.into_iter().last();
         let configuration = configuration.ok_or_else(|| Failure::bad(format!("image `{name}` has no stream")))?;
         let packages = from_home(context, &built(context, name), name, &configuration).await?;
+        catalogs = context.catalog.images.get(name).map(|source| source.definition.compression).unwrap_or_default();
         (configuration, packages, Vec::new())
     };
     let settings = match configuration.contents.base_image {
         Some(_) => Settings::over_base(&configuration, keys),
         None => Settings::from_definition(&configuration, keys),
     };
-    let settings = settings.or_bad()?;
+    let mut settings = settings.or_bad()?;
+    settings.compression = compression.unwrap_or(catalogs).into();
     let mut layout = image::Layout::create(folder).or_bad()?;
     let mut composed = Vec::new();
     for (architecture, packages) in &packages {

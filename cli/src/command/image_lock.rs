@@ -66,6 +66,7 @@ pub async fn run(global: &Global, command: &LockImage) -> Result<u8, Failure> {
             runtime_repositories: lines(&contents.runtime_repositories),
             repositories: lines(&contents.repositories),
             packages: locked,
+            ..LockedContents::default()
         },
     );
     let output = command.output.clone().unwrap_or_else(|| file.with_extension("lock.json"));
@@ -88,7 +89,10 @@ pub async fn packages(
     arguments: &RepositoryArguments,
 ) -> Result<Packages, Failure> {
     let lock = Lock::open(lockfile).or_bad()?;
-    lock.check_configuration(lockfile, &checksum(definition, arguments)).or_bad()?;
+    if !lock.check_configuration(lockfile, &checksum(definition, arguments)).or_bad()? {
+        let lockfile = lockfile.display();
+        output::warning(&format!("lock file `{lockfile}` does not say which definition it is of; lock it again"))?;
+    }
     let fetcher = image_solve::fetcher(global, arguments)?;
     let cache = global.home.join("cache/packages");
     let wants = image_solve::wants(&definition.configuration)?;

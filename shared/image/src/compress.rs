@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use libdeflater::{CompressionLvl, Compressor};
+use recipe::LayerCompression;
 use sha2::{Digest, Sha256};
 
 use crate::Error;
@@ -34,6 +35,15 @@ pub enum Compression {
     Gzip,
     /// `application/vnd.oci.image.layer.v1.tar+zstd`, for clients that read OCI 1.1.
     Zstd,
+}
+
+impl From<LayerCompression> for Compression {
+    fn from(compression: LayerCompression) -> Self {
+        match compression {
+            LayerCompression::Gzip => Self::Gzip,
+            LayerCompression::Zstd => Self::Zstd,
+        }
+    }
 }
 
 impl Compression {

@@ -65,6 +65,9 @@ pub struct LockedContents {
     /// Packages of all architectures, in install order within each.
     #[serde(default, deserialize_with = "or_empty")]
     pub packages: Vec<LockedPackage>,
+    /// Packages of language ecosystems, which images are not made of here: [`Lock::open`] refuses any.
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "or_empty")]
+    pub ecosystem_packages: Vec<serde_json::Value>,
 }
 
 /// A public key of a lock.
@@ -182,6 +185,12 @@ impl Lock {
         if lock.version != VERSION {
             return Err(wrong(format!("expected version `{VERSION}`, found `{}`", lock.version)));
         }
+        if let count @ 1.. = lock.contents.ecosystem_packages.len() {
+            return Err(wrong(format!(
+                "`contents.ecosystem_packages` locks {count} of language ecosystems, which images can't have: take \
+                 `contents.ecosystems` out of the definition and lock it again"
+            )));
+        }
         Ok(lock)
     }
 
@@ -196,16 +205,16 @@ impl Lock {
         Ok(text)
     }
 
-    /// Checks that the lock is of the definition with this checksum. `file` names the lock.
+    /// Checks that the lock is of the definition with this checksum; `false` for a lock that does not say what it
+    /// is of, as those of apko before 0.14. `file` names the lock.
     ///
     /// # Errors
-    /// [`Error::Lock`] when the definition changed since, or the lock does not say what it is of.
-    pub fn check_configuration(&self, file: &Path, checksum: &str) -> Result<(), Error> {
+    /// [`Error::Lock`] when the definition changed since.
+    pub fn check_configuration(&self, file: &Path, checksum: &str) -> Result<bool, Error> {
         let found = self.config.as_ref().map_or("", |config| config.checksum.as_str());
-        if found == checksum {
-            return Ok(());
+        if found == checksum || found.is_empty() {
+            return Ok(!found.is_empty());
         }
-        let found = if found.is_empty() { "none" } else { found };
         let problem =
             format!("it is of a definition with checksum {found}, and the definition has {checksum}: lock it again");
         Err(Error::Lock { file: file.display().to_string(), problem })

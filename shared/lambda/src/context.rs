@@ -79,7 +79,10 @@ impl Factory {
             caches: stage::Caches::default(),
             stopping: Arc::default(),
             progress: Arc::new(stage::Silent),
-            settings: stage::Settings::new(settings.architectures, work),
+            settings: stage::Settings {
+                program: Some("/proc/self/exe".into()),
+                ..stage::Settings::new(settings.architectures, work)
+            },
         };
         Ok(Self { context, table })
     }

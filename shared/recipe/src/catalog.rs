@@ -1,6 +1,7 @@
 //! Minimill's own `image.yaml`, which stands beside a catalog image's `apko.yaml`.
 
 use std::collections::BTreeSet;
+use std::str::FromStr;
 
 use apk::Architecture;
 use jiff::civil::Date;
@@ -26,6 +27,7 @@ use crate::yaml::{self, Node, Value};
 ///     end-of-life: 2027-06-30           # optional; not built after that day
 ///     tags: [lts]                       # optional, further tags
 /// architectures: [x86_64]
+/// compression: zstd                     # optional, of layers: gzip (the default) or zstd
 /// variants:                             # optional
 ///   - name: dev                         # tags get `-dev`
 ///     packages: [busybox]               # added to the image
@@ -59,6 +61,8 @@ pub struct ImageDefinition {
     pub streams: Vec<Stream>,
     /// Architectures; at least one.
     pub architectures: Vec<Architecture>,
+    /// How its layers are compressed.
+    pub compression: LayerCompression,
     /// Variants beside the plain image.
     pub variants: Vec<Variant>,
     /// Which test suites must pass.
@@ -67,6 +71,28 @@ pub struct ImageDefinition {
     pub structure_test: String,
     /// Path of the runtime test's definition, from the image's folder.
     pub runtime_test: String,
+}
+
+/// How an image's layers are compressed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum LayerCompression {
+    /// `gzip`, which every client reads.
+    #[default]
+    Gzip,
+    /// `zstd`, for clients that read OCI 1.1: smaller, and faster to unpack.
+    Zstd,
+}
+
+impl FromStr for LayerCompression {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "gzip" => Ok(Self::Gzip),
+            "zstd" => Ok(Self::Zstd),
+            _ => Err("layers are compressed by `gzip` or `zstd`"),
+        }
+    }
 }
 
 /// A line of versions that one set of moving tags follows.
@@ -140,8 +166,19 @@ pub struct Suites {
     pub compliance: Requirement,
 }
 
-const KEYS: &[&str] =
-    &["title", "description", "category", "url", "primary", "streams", "architectures", "variants", "suites", "tests"];
+const KEYS: &[&str] = &[
+    "title",
+    "description",
+    "category",
+    "url",
+    "primary",
+    "streams",
+    "architectures",
+    "compression",
+    "variants",
+    "suites",
+    "tests",
+];
 
 impl ImageDefinition {
     /// Reads an `image.yaml`. `file` is the name that errors give.
@@ -177,6 +214,10 @@ impl ImageDefinition {
         if architectures.is_empty() {
             return Err(fields.missing("architectures"));
         }
+        let compression = match fields.text("compression")? {
+            None => LayerCompression::default(),
+            Some(text) => text.parse().map_err(|reason| fields.invalid("compression", &text, reason))?,
+        };
         let (structure_test, runtime_test) = tests(&fields, file, "tests")?;
         let variants = fields.list("variants", |node, path| variant(node, file, path))?;
         let image = Self {
@@ -187,6 +228,7 @@ impl ImageDefinition {
             primary,
             streams,
             architectures,
+            compression,
             variants,
             suites: suites(&fields, file)?,
             structure_test: structure_test.unwrap_or_else(|| "tests/structure.yaml".to_owned()),
@@ -313,6 +355,9 @@ mod tests {
         assert_eq!(image.architectures, [Architecture::X86_64, Architecture::Aarch64]);
         assert_eq!(image.suites.runtime, Requirement::NotApplicable { reason: "nothing to start".to_owned() });
         assert_eq!(image.structure_test, "tests/structure.yaml");
+        assert_eq!(image.compression, LayerCompression::Gzip);
+        let zstd = REDIS.replace("category:", "compression: zstd\ncategory:");
+        assert_eq!(ImageDefinition::parse(&zstd, "image.yaml").unwrap().compression, LayerCompression::Zstd);
         assert_eq!(ImageDefinition::expand("- redis${version}", &image.streams[0]), "- redis~8.0");
     }
 
@@ -338,6 +383,11 @@ mod tests {
                 "runtime:\n    not-applicable: nothing to start",
                 "runtime: maybe",
                 "image.yaml:15:12: `suites.runtime` is `maybe`",
+            ),
+            (
+                "category",
+                "compression: xz\ncategory",
+                "image.yaml:3:14: `compression` is `xz`: layers are compressed by `gzip` or `zstd`",
             ),
             ("arm64", "vax", "image.yaml:10:25: `architectures` is `vax`"),
             (

@@ -50,7 +50,7 @@ mod yaml;
 
 pub use authenticity::{AuthenticityPolicy, Ecosystem, OpenPgpKeys, Proof, PublisherPin, SignedBy};
 pub use bump::{ChecksumKind, NewChecksum, VersionedSource, update_definition_text, versioned_sources};
-pub use catalog::{Edition, ImageDefinition, Requirement, Stream, Suites, Variant};
+pub use catalog::{Edition, ImageDefinition, LayerCompression, Requirement, Stream, Suites, Variant};
 pub use error::{Error, nearest};
 pub use evaluate::{LibraryC, MissingPipelines, Options, evaluate};
 pub use fixes::{StatedFix, stated_fixes};

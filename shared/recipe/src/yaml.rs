@@ -13,6 +13,8 @@ pub(crate) const MAXIMUM_BYTES: usize = 2 * 1024 * 1024;
 pub(crate) const MAXIMUM_DEPTH: usize = 64;
 /// Most nodes, those that aliases repeat counted each time.
 pub(crate) const MAXIMUM_NODES: usize = 100_000;
+/// Most spaces that are put before brackets; the text is read anew for each.
+const MAXIMUM_BRACKETS: usize = 50;
 
 /// A node and where it stands.
 #[derive(Debug, Clone)]
@@ -87,18 +89,48 @@ pub(crate) fn parse(text: &str, file: &str) -> Result<Node, Error> {
 
 /// Reads the first document that holds something, and where another one starts. What is written there is not
 /// read at all, as melange does not read it.
+///
+/// A list or mapping in brackets may end at the indentation of its key, as in many files and as other readers take
+/// it. The parser wants the bracket further in, and gets it there.
 pub(crate) fn parse_first(text: &str, file: &str) -> Result<(Node, Option<Position>), Error> {
-    let at = |position| Location::new(file, position);
     if text.len() > MAXIMUM_BYTES {
-        return Err(Error::Limit { location: at(Position::default()), limit: MAXIMUM_BYTES, what: "bytes" });
+        let location = Location::new(file, Position::default());
+        return Err(Error::Limit { location, limit: MAXIMUM_BYTES, what: "bytes" });
     }
-    let offsets = Offsets::new(text);
+    let mut indented = text.to_owned();
+    let mut added = Vec::new();
+    loop {
+        let offsets = Offsets::new(&indented, &added);
+        let (error, marker) = match read(text, &indented, &offsets, file) {
+            Err(Failure::Syntax(error, marker)) => (error, marker),
+            Err(Failure::Other(error)) => return Err(error),
+            Ok(read) => return Ok(read),
+        };
+        let byte = offsets.byte(marker.index());
+        let before = indented.get(..byte).and_then(|before| before.rsplit('\n').next()).unwrap_or_default();
+        let closes = indented.get(byte..).is_some_and(|rest| rest.starts_with([']', '}']));
+        if !closes || !before.chars().all(|character| character == ' ') || added.len() == MAXIMUM_BRACKETS {
+            return Err(error);
+        }
+        indented.insert(byte, ' ');
+        added.push(byte);
+    }
+}
+
+enum Failure {
+    /// The parser's, and where it stood.
+    Syntax(Error, Marker),
+    Other(Error),
+}
+
+/// Reads `indented`, which is `text` with some spaces more.
+fn read(text: &str, indented: &str, offsets: &Offsets, file: &str) -> Result<(Node, Option<Position>), Failure> {
     let mut more = None;
     let mut builder = Builder { file, nodes: 0, open: Vec::new(), anchors: HashMap::new(), root: None };
-    for event in Parser::new_from_str(text) {
-        let (event, span) = event.map_err(|error| Error::Yaml {
-            location: at(offsets.position(error.marker())),
-            message: error.info().to_owned(),
+    for event in Parser::new_from_str(indented) {
+        let (event, span) = event.map_err(|error| {
+            let location = Location::new(file, offsets.position(error.marker()));
+            Failure::Syntax(Error::Yaml { location, message: error.info().to_owned() }, *error.marker())
         })?;
         let start = offsets.position(&span.start);
         if matches!(event, Event::DocumentStart(_)) && builder.root.as_ref().is_some_and(|root| !root.is_null()) {
@@ -107,7 +139,7 @@ pub(crate) fn parse_first(text: &str, file: &str) -> Result<(Node, Option<Positi
             }
             break;
         }
-        builder.event(event, start)?;
+        builder.event(event, start).map_err(Failure::Other)?;
     }
     let nothing = Node { position: Position::default(), value: Value::Scalar { text: String::new(), plain: true } };
     Ok((builder.root.unwrap_or(nothing), more))
@@ -120,16 +152,18 @@ fn is_nothing(text: &str) -> bool {
 }
 
 /// From character indexes, which the parser counts in, to bytes.
-struct Offsets {
+struct Offsets<'a> {
     /// Empty for ASCII text, where the two are one.
     bytes: Vec<usize>,
     length: usize,
+    /// The bytes before which a space was added, those added before counted.
+    added: &'a [usize],
 }
 
-impl Offsets {
-    fn new(text: &str) -> Self {
+impl<'a> Offsets<'a> {
+    fn new(text: &str, added: &'a [usize]) -> Self {
         let bytes = if text.is_ascii() { Vec::new() } else { text.char_indices().map(|(offset, _)| offset).collect() };
-        Self { bytes, length: text.len() }
+        Self { bytes, length: text.len(), added }
     }
 
     fn byte(&self, index: usize) -> usize {
@@ -140,8 +174,16 @@ impl Offsets {
         }
     }
 
+    /// Where that is in the text as it was given.
     fn position(&self, marker: &Marker) -> Position {
-        Position { line: marker.line(), column: marker.col() + 1, offset: self.byte(marker.index()) }
+        let byte = self.byte(marker.index());
+        let start_of_line = byte.saturating_sub(marker.col());
+        let added = |from: usize| self.added.iter().filter(|added| (from..byte).contains(*added)).count();
+        Position {
+            line: marker.line(),
+            column: (marker.col() + 1).saturating_sub(added(start_of_line)),
+            offset: byte - added(0),
+        }
     }
 }
 

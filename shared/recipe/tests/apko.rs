@@ -113,6 +113,112 @@ fn a_base_leaves_what_is_on_top_to_say() {
     }
 }
 
+/// How people write their files, found in about fifty public repositories: every one of these is read.
+#[test]
+fn the_shapes_of_public_files_are_read() {
+    // Keys without a value, lists of comments alone, a start that is nothing.
+    let empty = parse(
+        "contents:\n  packages: [\n    # added by the pipeline\n  ]\n  repositories:\n    # - https://mirror.example/os\n  \
+         keyring: []\naccounts:\n  run-as: # a number or name\n  users:\n  groups:\nenvironment:\nannotations:\n  # \
+         key: value\ncmd: \"\"\npaths:\nlayering: {}\nvolumes:\narchs:\nentrypoint:\n",
+    );
+    assert!(empty.contents.packages.is_empty() && empty.environment.is_empty());
+    assert!(empty.layering.is_none_or(|layering| layering.strategy.is_none()));
+    assert!(empty.accounts.run_as.is_none_or(|user| user.is_empty()));
+
+    // Brackets that close at the indentation of their key, and places behind them.
+    let brackets = "contents: {\n  packages: [\n    a,\n  ],\n}\narchs: [\n  x86_64,\n] # all\ncmd: it's\n";
+    let error = ImageConfiguration::parse(brackets, "apko.yaml").unwrap_err().to_string();
+    assert!(error.starts_with("apko.yaml:9:6: `cmd` is"), "{error}");
+    let closed = parse(
+        "archs: [\n  x86_64,\n  arm64\n]\ncontents:\n  packages: [\n    a, b\n  ]\npaths: [{\n    path: /é,\n    \
+         type: directory\n  }, {path: /b, type: directory}\n]\ncmd: x\n",
+    );
+    assert_eq!((closed.architectures.len(), closed.contents.packages.len(), closed.paths.len()), (2, 2, 2));
+    let position = closed.command.unwrap().position;
+    assert_eq!((position.line, position.column), (14, 6));
+    assert!(ImageConfiguration::parse("archs: [\n  x86_64\n}\n", "apko.yaml").is_err());
+    assert!(ImageConfiguration::parse("cmd: x\n]\n", "apko.yaml").is_err());
+
+    // Lists at the indentation of their key, quotes of both kinds, comments behind values, no end of line.
+    let loose = parse(
+        "archs:\n- x86_64\n- amd64\n- 'arm64'\ncontents:\n  keyring:\n  - https://packages.example/os/os.rsa.pub\n  - \
+         melange.rsa.pub\n  - /run/key.pub\n  repositories:\n  - 'https://packages.example/os'\n  - '@local ./packages'\n  \
+         - \"@near packages\"\n  - /work/packages\n  packages: #\n  - ca-certificates=20231127-r0\n  - \
+         gcc=13.2.1_git20231014-r0 # pinned\n  - solr-9=9.11.0-r0@local\n  - Upper-Case\n  - php-8.3-pdo_pgsql\n  - \
+         libstdc++\n  - g++>12\n  - so:libc.musl-x86_64.so.1\n  - cmd:sh",
+    );
+    assert_eq!(loose.contents.packages.len(), 9);
+    assert_eq!(loose.contents.repositories.len(), 4);
+
+    // Values that YAML reads as numbers, truths and dates are texts here.
+    let scalars = parse(
+        "environment:\n  PORT: 3000\n  NOTIFY: false\n  HOST: 0.0.0.0\n  VERSION: 1.10\n  DAY: 2026-01-02\n  EMPTY: \
+         \"\"\n  PATH: /home/a/bin:$PATH\n  QUOTED: \"{{ .Env.VERSION }}\"\n  MALLOC_TRIM_THRESHOLD_: 131072\nannotations:\n  \
+         \"org.opencontainers.image.authors\": \"A B https://h.example/\"\n  org.opencontainers.image.version: 0.1 # \
+         release\n  org.opencontainers.image.description: >-\n    several\n    lines\n",
+    );
+    let value = |name: &str| {
+        let found = scalars.environment.iter().chain(&scalars.annotations).find(|(known, _)| known.as_str() == name);
+        found.unwrap_or_else(|| panic!("no {name}")).1.as_str()
+    };
+    for (name, expected) in [
+        ("PORT", "3000"),
+        ("NOTIFY", "false"),
+        ("VERSION", "1.10"),
+        ("DAY", "2026-01-02"),
+        ("PATH", "/home/a/bin:$PATH"),
+        ("org.opencontainers.image.version", "0.1"),
+        ("org.opencontainers.image.description", "several lines"),
+    ] {
+        assert_eq!(value(name), expected, "{name}");
+    }
+
+    // Accounts and paths.
+    let files = parse(
+        "accounts:\n  groups:\n  - {groupname: www-data, gid: 33}\n  - groupname: wheel\n    gid: 10\n    members: [a, b]\n  \
+         users:\n  - username: www-data\n    uid: 33\n    shell: /sbin/nologin\n  - {username: a, uid: 65532, gid: 0, shell: \
+         '', homedir: ''}\n  run-as: a:wheel\nwork-dir: /home/a/\nvolumes: [ \"/config\", \"/cache\" ]\npaths:\n- {path: \
+         /home/a/, type: directory, uid: 65532, gid: 65532, permissions: 0o755}\n- {path: /tmp, type: directory, \
+         permissions: 0o1777, recursive: true}\n- {path: /usr/bin/x, type: permissions, uid: 0, gid: 0, permissions: \
+         0o4755}\n- {path: /etc/b, type: hardlink, source: /etc/a, uid: 1, gid: 1, permissions: 0o644}\n- {path: \
+         /var/lock, type: symlink, source: ../run/lock}\n- {path: /old, type: directory, permissions: 0750}\n- {path: \
+         /decimal, type: empty-file, permissions: 493}\n",
+    );
+    let modes: Vec<Option<u32>> = files.paths.iter().map(|path| path.permissions).collect();
+    assert_eq!(modes, [0o755, 0o1777, 0o4755, 0o644, 0, 0o750, 0o755].map(|mode| Some(mode).filter(|mode| *mode > 0)));
+    assert_eq!(files.accounts.users[0].gid, None);
+    assert_eq!(files.accounts.run_as.unwrap().as_str(), "a:wheel");
+
+    // Starts.
+    for (yaml, command) in [
+        (
+            "entrypoint:\n  command: nginx -c /etc/nginx.conf -g \"daemon off;\"",
+            "nginx -c /etc/nginx.conf -g \"daemon off;\"",
+        ),
+        ("entrypoint:\n  command:\n   catatonit -- app", "catatonit -- app"),
+        ("entrypoint:\n  type: command\n  command: /usr/bin/node\ncmd: /usr/bin/app", "/usr/bin/node"),
+        ("entrypoint:\n  command: >\n    app\n    --port 80\n", "app --port 80\n"),
+        (
+            "entrypoint:\n  type: service-bundle\n  services:\n    a: /sbin/a -f\n    b.c: /usr/sbin/b -d",
+            "/bin/s6-svscan /sv",
+        ),
+    ] {
+        assert_eq!(parse(yaml).entrypoint.command.unwrap().as_str(), command, "{yaml}");
+    }
+    let fragment = parse("entrypoint:\n  shell-fragment: |\n    set -e\n    exec app \"$@\" # it's fine\n");
+    assert!(fragment.entrypoint.shell_fragment.unwrap().contains("it's fine"));
+
+    // A certificate with words before it; an include alone.
+    let certificate = "certificates:\n  additional:\n  - name: corp-root_1\n    content: |\n      # Corp root, until 2040\n      \
+                       -----BEGIN CERTIFICATE-----\n      AAAA\n      -----END CERTIFICATE-----\n";
+    assert_eq!(parse(certificate).certificates.additional.len(), 1);
+    assert_eq!(parse("# Alias\ninclude: apko/base.yaml\n").include.unwrap().as_str(), "apko/base.yaml");
+    for nothing in ["", "# a comment\n", "---\ncmd: a\n", "\u{feff}cmd: a\n", "cmd: a\r\nwork-dir: /\r\n"] {
+        parse(nothing);
+    }
+}
+
 /// Each bad value, and the message that names its file, line, field and what would do.
 #[test]
 fn bad_values_are_refused_where_they_stand() {
@@ -155,6 +261,10 @@ fn bad_values_are_refused_where_they_stand() {
             "apko.yaml:2:25: unknown key `pakages` in `contents.ecosystems.python`; did you mean `packages`?",
         ),
         ("entrypoint:\n  type: bundle", "apko.yaml:2:9: `entrypoint.type` is `bundle`: only `service-bundle` exists"),
+        (
+            "entrypoint:\n  type: service_bundle\n  services: {web: run}",
+            "apko.yaml:2:9: `entrypoint.type` is `service_bundle`: only `service-bundle` exists",
+        ),
         ("entrypoint:\n  command: a \"b", "apko.yaml:2:12: `entrypoint.command` is `a \\\"b`: its quotes don't pair"),
         ("entrypoint:\n  services: {../x: run}", "apko.yaml:2:14: `entrypoint.services` is `../x`: a name is"),
         (

@@ -18,7 +18,7 @@ mod remote;
 mod server;
 mod verify;
 
-pub use attach::{attach, attach_simple_signature};
+pub use attach::{Attachment, attach, attach_simple_signature};
 pub use copy::{CopyOptions, CopyReport, copy};
 pub use error::{Error, Result};
 pub use immutable::ImmutableTags;

@@ -183,3 +183,64 @@ async fn lies_are_noticed() {
     let absent = Digest::of(b"absent");
     assert_eq!(client.blob_size(&name, absent).await.unwrap(), None);
 }
+
+#[tokio::test]
+async fn an_upload_asks_for_each_blob_first_and_sends_what_is_missing() {
+    let asked: Arc<Mutex<Vec<String>>> = Arc::default();
+    let server = between(Arc::clone(&asked), |asked, request, next, _| async move {
+        let line = format!("{} {}", request.method(), request.uri().path());
+        let response = next.run(request).await;
+        asked.lock().unwrap().push(format!("{line} {}", response.status().as_u16()));
+        response
+    })
+    .await;
+    let (client, name) = (remote(&server.address, 1 << 20), repository("a"));
+    let image = push_image(&client, &name, &tag("1"), "hello").await;
+    let first: Vec<String> = asked.lock().unwrap().drain(..).collect();
+    let count = |lines: &[String], method: &str, part: &str| {
+        lines.iter().filter(|line| line.starts_with(method) && line.contains(part)).count()
+    };
+    // Two configurations and two layers.
+    assert_eq!(count(&first, "HEAD", "/blobs/sha256:"), 4, "{first:#?}");
+    assert_eq!((count(&first, "POST", "/blobs/uploads/"), count(&first, "PUT", "/blobs/uploads/")), (4, 4));
+    for layer in &image.layers {
+        let position = |part: &str| first.iter().position(|line| line.contains(part)).unwrap();
+        assert!(first[position(&layer.to_string())].starts_with("HEAD"), "{first:#?}");
+    }
+    // The same again: asked for, and not sent.
+    push_image(&client, &name, &tag("2"), "hello").await;
+    let second: Vec<String> = asked.lock().unwrap().drain(..).collect();
+    assert_eq!(count(&second, "HEAD", "/blobs/sha256:"), 4, "{second:#?}");
+    assert_eq!((count(&second, "POST", ""), count(&second, "PUT", "/blobs/uploads/")), (0, 0), "{second:#?}");
+}
+
+#[tokio::test]
+async fn a_mount_that_is_refused_is_no_failure_and_a_failing_registry_is() {
+    let status: Arc<AtomicUsize> = Arc::default();
+    let server = between(Arc::clone(&status), |status, request, next, _| async move {
+        if request.uri().query().is_some_and(|query| query.contains("mount=")) {
+            match u16::try_from(status.load(Ordering::SeqCst)).unwrap() {
+                0 => {}
+                status => return answer(status, &[], ""),
+            }
+        }
+        next.run(request).await
+    })
+    .await;
+    let (client, name, other) = (remote(&server.address, 1 << 20), repository("a"), repository("b"));
+    let digest = push_blob(&client, &name, b"a layer").await;
+    for refusal in [401, 403, 404, 405] {
+        status.store(refusal, Ordering::SeqCst);
+        assert!(!client.mount_blob(&other, digest, &name).await.unwrap(), "{refusal}");
+    }
+    for failure in [400, 500] {
+        status.store(failure, Ordering::SeqCst);
+        let error = client.mount_blob(&other, digest, &name).await.unwrap_err();
+        assert!(error.to_string().contains(&failure.to_string()), "{error}");
+    }
+    status.store(0, Ordering::SeqCst);
+    assert!(!client.mount_blob(&other, digest, &repository("absent")).await.unwrap());
+    assert_eq!(server.layouts.blob_size(&other, digest).await.unwrap(), None);
+    assert!(client.mount_blob(&other, digest, &name).await.unwrap());
+    assert_eq!(server.layouts.blob_size(&other, digest).await.unwrap(), Some(7));
+}

@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::io::BufRead;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -8,6 +9,7 @@ use ports::{Blobs, Clock, Digest, Queue, State};
 use registry::Registry;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use sha2::{Digest as _, Sha256};
 use sign::{Attestor, Signer};
 use upstream::Upstreams;
 
@@ -61,6 +63,8 @@ pub struct Caches {
     pub index_turn: tokio::sync::Mutex<()>,
     /// The repository prepared for solving, kept while it does not change.
     pub universes: crate::Universes,
+    /// The digest of the program that runs.
+    pub program: tokio::sync::OnceCell<Digest>,
 }
 
 impl Context {
@@ -78,6 +82,33 @@ impl Context {
     /// [`StageError::Environment`] in a process that has no such key.
     pub fn attestor(&self) -> Result<&dyn Attestor, StageError> {
         self.attestor.as_deref().ok_or_else(|| no_key("attest"))
+    }
+
+    /// The digest of the program that runs, where the settings name it.
+    ///
+    /// # Errors
+    /// [`StageError::Environment`] when it can't be read.
+    pub async fn program(&self) -> Result<Option<Digest>, StageError> {
+        let Some(path) = self.settings.program.clone() else { return Ok(None) };
+        let read = || async {
+            let failed = |error: std::io::Error| StageError::environment(format!("read `{}`", path.display()))(&error);
+            let path = path.clone();
+            let mut hash = Sha256::new();
+            let hashed = tokio::task::spawn_blocking(move || {
+                let mut program = std::io::BufReader::with_capacity(1 << 20, std::fs::File::open(path)?);
+                loop {
+                    let bytes = program.fill_buf()?;
+                    let length = bytes.len();
+                    if length == 0 {
+                        return Ok(Digest::from_bytes(hash.finalize().into()));
+                    }
+                    hash.update(bytes);
+                    program.consume(length);
+                }
+            });
+            hashed.await.map_err(ports::PortError::from)?.map_err(failed)
+        };
+        self.caches.program.get_or_try_init(read).await.copied().map(Some)
     }
 
     /// Stores a document as a JSON blob.
@@ -125,6 +156,8 @@ pub struct Settings {
     pub require_tests: bool,
     /// Scratch space; what a stage makes there it removes.
     pub work: PathBuf,
+    /// The program that runs, which provenance names by its digest; it does not where this is not set.
+    pub program: Option<PathBuf>,
     /// Where compressed layers are kept for images that need them again, up to 2 GiB; they are not
     /// kept where it is not set.
     pub layer_cache: Option<PathBuf>,
@@ -146,6 +179,7 @@ impl Settings {
             authenticity: crate::DefaultPolicy::default(),
             require_tests: false,
             work,
+            program: None,
             layer_cache: None,
             search_path: "/usr/local/bin:/usr/bin:/bin".into(),
         }

@@ -54,6 +54,9 @@ pub struct BuildRecord {
     pub platforms: BTreeMap<Architecture, Platform>,
     /// `created` of the newest platform, in seconds since 1970.
     pub created: i64,
+    /// The program that composed it; builds of older versions have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub program: Option<Digest>,
 }
 
 /// The image of one architecture.
@@ -126,6 +129,7 @@ fn settings(context: &Context, plan: &Plan, configuration: &ImageConfiguration) 
     let mut settings =
         Settings::from_definition(configuration, Vec::new()).map_err(|error| StageError::Rejected(chain(&error)))?;
     let definition = context.catalog.images.get(&plan.image).map(|source| &source.definition);
+    settings.compression = definition.map(|definition| definition.compression.into()).unwrap_or_default();
     let known = [
         ("title", definition.map(|definition| definition.title.value.clone())),
         ("description", definition.map(|definition| definition.description.value.clone())),
@@ -284,6 +288,7 @@ async fn store(
         bom: Some(context.blobs.put(bom).await?),
         platforms,
         created,
+        program: context.program().await?,
     })
 }
 

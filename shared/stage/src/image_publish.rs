@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use apk::Architecture;
 use async_trait::async_trait;
 use ports::{Condition, Digest, Key, Transaction, Write};
-use registry::{Manifest, Reference, Repository, Tag, TagRule, bytes_stream};
+use registry::{Attachment, Reference, Repository, Tag, TagRule};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sign::{Statement, predicate, simple_signing};
@@ -14,10 +14,11 @@ use crate::image_test::Reports;
 use crate::record::{self, Event, Published, Release, TagMove};
 use crate::releases::{Ownership, decoded};
 use crate::rules::tags;
-use crate::{Context, Outcome, Stage, StageError, VulnerabilityScan, image_vex, provenance};
+use crate::{Context, Outcome, Stage, StageError, VulnerabilityScan, image_push, image_vex, provenance};
 
 const MAXIMUM_RECORD_BYTES: u64 = 64 << 20;
-const MAXIMUM_CONTENT_BYTES: u64 = 4 << 30;
+/// What is being done when it fails.
+pub(crate) const ATTACHING: &str = "attach the attestation";
 
 /// Signs, attests and publishes a tested image, and moves the tags that its version owns.
 ///
@@ -51,7 +52,7 @@ impl Stage for ImagePublish {
             self.image.parse().map_err(|error: registry::Error| StageError::Rejected(crate::chain(&error)))?;
         let release = self.intend(context, &build, &plan).await?;
         if !release.complete {
-            push(context, &repository, &build).await?;
+            image_push::push(context, &repository, &build).await?;
             self.attest(context, &repository, &build, &plan).await?;
             image_vex::publish(context, &plan, &release, release.time).await?;
         }
@@ -115,11 +116,7 @@ impl ImagePublish {
                     time: moved_at,
                     reason: plan.reason.clone(),
                 };
-                transaction.put(
-                    Key::new(partition.clone(), format!("history#{moved_at}#{tag}#{}", build.index)),
-                    Condition::Any,
-                    &moved,
-                )?;
+                transaction.put(ownership.next_move(&self.image, tag), Condition::Absent, &moved)?;
             }
         }
         ownership.streams.insert(self.stream.clone(), plan.version.clone());
@@ -183,6 +180,7 @@ impl ImagePublish {
                 configuration,
                 plan: build.plan,
                 packages: &materials(plan, architecture),
+                program: build.program,
             });
             let test = reports.attestation(architecture);
             let mut statements = vec![
@@ -285,14 +283,27 @@ pub async fn attach(
     subject: Digest,
     statement: &Statement,
 ) -> Result<Digest, StageError> {
+    let attachment = signed(context, repository, subject, statement).await?;
+    attachment.push(context.registry.as_ref(), repository).await.map_err(registry_failed(ATTACHING))?;
+    Ok(attachment.digest())
+}
+
+/// Signs a statement about a manifest; nothing is pushed yet.
+pub(crate) async fn signed(
+    context: &Context,
+    repository: &Repository,
+    subject: Digest,
+    statement: &Statement,
+) -> Result<Attachment, StageError> {
     let bundle = context
         .attestor()?
         .attest(statement)
         .await
         .map_err(|error| StageError::environment("sign the image")(&error))?;
-    registry::attach(context.registry.as_ref(), repository, subject, &bundle, &statement.predicate_type, None)
+    let registry = context.registry.as_ref();
+    Attachment::new(registry, repository, subject, bundle, &statement.predicate_type, None)
         .await
-        .map_err(registry_failed("attach the attestation"))
+        .map_err(registry_failed(ATTACHING))
 }
 
 /// The packages of one architecture, or of all.
@@ -309,36 +320,6 @@ fn materials(plan: &Plan, architecture: Option<Architecture>) -> Vec<provenance:
             checksum: &package.entry.checksum,
         })
         .collect()
-}
-
-/// Pushes content before the manifests that name it.
-async fn push(context: &Context, repository: &Repository, build: &BuildRecord) -> Result<(), StageError> {
-    let registry = context.registry.as_ref();
-    for platform in build.platforms.values() {
-        for (blob, size) in &platform.content {
-            let known = registry.blob_size(repository, *blob).await.map_err(registry_failed("push the image"))?;
-            if known != Some(*size) {
-                let bytes = context.blobs.get(*blob, MAXIMUM_CONTENT_BYTES).await?;
-                registry
-                    .put_blob(repository, *blob, *size, bytes_stream(bytes))
-                    .await
-                    .map_err(registry_failed("push the image"))?;
-            }
-        }
-    }
-    for digest in build.platforms.values().map(|platform| platform.manifest).chain([build.index]) {
-        let manifest = manifest(context, digest).await?;
-        registry
-            .put_manifest(repository, &manifest, None, TagRule::Move)
-            .await
-            .map_err(registry_failed("push the image"))?;
-    }
-    Ok(())
-}
-
-async fn manifest(context: &Context, digest: Digest) -> Result<Manifest, StageError> {
-    let bytes = context.blobs.get(digest, registry::MAX_MANIFEST_BYTES).await?;
-    Manifest::new(bytes).map_err(|error| StageError::Rejected(crate::chain(&error)))
 }
 
 /// Makes the registry's tags what the state says they are now, which may be a newer build than

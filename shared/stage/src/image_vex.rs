@@ -2,14 +2,14 @@ use std::collections::BTreeSet;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use ports::{Condition, Digest, Key, Transaction};
-use registry::{Reference, Repository};
+use ports::{Condition, Digest, Key, PortError, Transaction};
+use registry::{Attachment, Reference, Repository};
 use serde::{Deserialize, Serialize};
 use sign::{Statement, predicate};
 use vulnerability::vex::{self, Document, Facts};
 
 use crate::image_plan::Plan;
-use crate::image_publish::{attach, registry_failed};
+use crate::image_publish::{ATTACHING, registry_failed, signed};
 use crate::record::{self, Release};
 use crate::releases::{self, ReleaseStatus, decoded};
 use crate::vex::{Proofs, statements, whole_seconds};
@@ -41,7 +41,8 @@ pub struct VexRecord {
     pub statements: Digest,
     /// How many there are.
     pub count: u64,
-    /// The attestations that hold the documents: what they are about, and their manifest.
+    /// The attestations that hold the documents: what they are about, and their manifest. Those of a record
+    /// that is not complete may not be in the registry yet.
     pub attached: BTreeSet<(Digest, Digest)>,
     /// Attestations of earlier documents that may still be in the registry.
     pub superseded: BTreeSet<(Digest, Digest)>,
@@ -78,7 +79,7 @@ fn told(record: &VexRecord) -> String {
     }
 }
 
-fn record_key(image: &str, digest: Digest) -> Key {
+pub(crate) fn record_key(image: &str, digest: Digest) -> Key {
     Key::new(record::image(image), format!("vex#{digest}"))
 }
 
@@ -97,33 +98,32 @@ async fn intended(
     }
     let blob = context.store(&found).await?;
     let now = whole_seconds(now);
-    let record = match known {
-        Some(known) if known.statements == blob => {
-            if known.complete {
-                return Ok(None);
-            }
-            known
-        }
-        known => {
-            let (version, issued) = known.as_ref().map_or((1, now), |known| (known.version + 1, known.issued));
-            let superseded = known.into_iter().flat_map(|known| known.attached.into_iter().chain(known.superseded));
-            VexRecord {
-                version,
-                issued,
-                updated: now,
-                statements: blob,
-                count: found.len() as u64,
-                attached: BTreeSet::new(),
-                superseded: superseded.collect(),
-                complete: false,
-            }
-        }
+    let (version, issued, updated) = match &known {
+        Some(known) if known.statements == blob && known.complete => return Ok(None),
+        Some(known) if known.statements == blob => (known.version, known.issued, known.updated),
+        Some(known) => (known.version + 1, known.issued, now),
+        None => (1, now, now),
+    };
+    // What an interrupted run attached is as old as what it followed: it may differ in its signature alone.
+    let superseded = known.into_iter().flat_map(|known| known.attached.into_iter().chain(known.superseded));
+    let record = VexRecord {
+        version,
+        issued,
+        updated,
+        statements: blob,
+        count: found.len() as u64,
+        attached: BTreeSet::new(),
+        superseded: superseded.collect(),
+        complete: false,
     };
     Ok(Some((record, condition)))
 }
 
 /// Attaches the documents about the index and each platform where they are not what is known now, and removes
-/// those that they follow, since scanners take the first that they find. What is attached is recorded first.
+/// those that they follow, since scanners take the first that they find.
+///
+/// The digests of what is attached are recorded before it is, so that a run after a crash knows all that may be
+/// in the registry and leaves its own documents alone there.
 ///
 /// # Errors
 /// The state's, the signer's and the registry's.
@@ -135,39 +135,62 @@ pub(crate) async fn publish(
 ) -> Result<Option<VexRecord>, StageError> {
     let intended = intended(context, plan, release.digest, now, &mut Proofs::default()).await?;
     let Some((mut record, condition)) = intended else { return Ok(None) };
-    let key = record_key(&plan.image, release.digest);
-    let mut transaction = Transaction::default();
-    transaction.put(key.clone(), condition, &record)?;
-    context.state.commit(transaction).await?;
-    // What this run has recorded; another that records something else meanwhile goes on from there.
-    let condition = decoded::<VexRecord>(context, &key).await?.1;
-
     let repository: Repository =
         plan.image.parse().map_err(|error: registry::Error| StageError::Rejected(crate::chain(&error)))?;
-    let statements: Vec<vex::Statement> = context.load("statements", record.statements, MAXIMUM_PLAN_BYTES).await?;
-    let platforms = release.platforms.iter().map(|(architecture, manifest)| (*manifest, Some(architecture.oci())));
-    for (subject, platform) in std::iter::once((release.digest, None)).chain(platforms) {
-        let Some(document) = document(&plan.image, subject, platform, &record, &statements) else { continue };
-        for kind in [predicate::OPENVEX, predicate::OPENVEX_UNVERSIONED] {
-            let statement = Statement::new(subject, kind, &document)
-                .map_err(|error| StageError::environment("sign the VEX document")(&error))?;
-            record.attached.insert((subject, attach(context, &repository, subject, &statement).await?));
-        }
+    let attachments = attachments(context, &repository, plan, release, &record).await?;
+    record.attached = attachments.iter().map(|(subject, attachment)| (*subject, attachment.digest())).collect();
+    record.superseded = record.superseded.difference(&record.attached).copied().collect();
+    let key = record_key(&plan.image, release.digest);
+    commit(context, &key, condition, &record).await?;
+    let (recorded, condition) = decoded::<VexRecord>(context, &key).await?;
+    if recorded.as_ref() != Some(&record) {
+        let text = |record: &VexRecord| format!("version {} of the VEX documents", record.version);
+        let (expected, found) = (text(&record), recorded.as_ref().map_or_else(|| "none".to_owned(), text));
+        return Err(StageError::Port(PortError::Conflict { key, expected, found }));
     }
-    for (_, manifest) in record.superseded.difference(&record.attached) {
+    let registry = context.registry.as_ref();
+    for (_, attachment) in &attachments {
+        attachment.push(registry, &repository).await.map_err(registry_failed(ATTACHING))?;
+    }
+    for (_, manifest) in &record.superseded {
         let reference = Reference::Digest(*manifest);
-        context
-            .registry
+        registry
             .delete_manifest(&repository, &reference)
             .await
             .map_err(registry_failed("remove the VEX document that is superseded"))?;
     }
     record.superseded.clear();
     record.complete = true;
-    let mut transaction = Transaction::default();
-    transaction.put(key, condition, &record)?;
-    context.state.commit(transaction).await?;
+    commit(context, &key, condition, &record).await?;
     Ok(Some(record))
+}
+
+async fn commit(context: &Context, key: &Key, condition: Condition, record: &VexRecord) -> Result<(), StageError> {
+    let mut transaction = Transaction::default();
+    transaction.put(key.clone(), condition, record)?;
+    Ok(context.state.commit(transaction).await?)
+}
+
+/// The signed documents about the index and each platform, with what they are about; none where nothing is known.
+async fn attachments(
+    context: &Context,
+    repository: &Repository,
+    plan: &Plan,
+    release: &Release,
+    record: &VexRecord,
+) -> Result<Vec<(Digest, Attachment)>, StageError> {
+    let statements: Vec<vex::Statement> = context.load("statements", record.statements, MAXIMUM_PLAN_BYTES).await?;
+    let platforms = release.platforms.iter().map(|(architecture, manifest)| (*manifest, Some(architecture.oci())));
+    let mut attachments = Vec::new();
+    for (subject, platform) in std::iter::once((release.digest, None)).chain(platforms) {
+        let Some(document) = document(&plan.image, subject, platform, record, &statements) else { continue };
+        for kind in [predicate::OPENVEX, predicate::OPENVEX_UNVERSIONED] {
+            let statement = Statement::new(subject, kind, &document)
+                .map_err(|error| StageError::environment("sign the VEX document")(&error))?;
+            attachments.push((subject, signed(context, repository, subject, &statement).await?));
+        }
+    }
+    Ok(attachments)
 }
 
 fn document(

@@ -69,6 +69,9 @@ pub struct BuildResult {
     /// Packages whose `checks.disabled` names `abi`.
     #[serde(default)]
     pub unchecked_interfaces: Vec<String>,
+    /// The program that ran the build; those of older versions have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub program: Option<Digest>,
 }
 
 /// An unsigned package file.
@@ -287,6 +290,7 @@ impl PackageBuild {
             tests,
             interfaces: Some(context.store(&interfaces).await?),
             unchecked_interfaces: unchecked.map(|output| output.name.clone()).collect(),
+            program: context.program().await?,
         };
         Ok(context.store(&result).await?)
     }

@@ -1,5 +1,5 @@
 //! SLSA provenance v1 of packages and images: what went in, and what ran. Nothing in it depends on
-//! when or where the build ran, so that a repeated build states the same.
+//! when or where the build ran, so that a repeated build by the same program states the same.
 
 use serde_json::{Map, Value, json};
 use sign::ResourceDescriptor;
@@ -19,9 +19,12 @@ fn object(value: Value) -> Map<String, Value> {
     }
 }
 
-fn run_details() -> RunDetails {
+/// The builder with its version, and the program that ran as what the builder itself depends on.
+fn run_details(program: Option<sign::Digest>) -> RunDetails {
     let version = [("minimill".to_owned(), env!("CARGO_PKG_VERSION").to_owned())].into();
-    RunDetails { builder: Builder { id: BUILDER.to_owned(), version, ..Builder::default() }, ..RunDetails::default() }
+    let program = program.map(|digest| ResourceDescriptor::of(digest).named("mill"));
+    let builder = Builder { id: BUILDER.to_owned(), version, builder_dependencies: program.into_iter().collect() };
+    RunDetails { builder, ..RunDetails::default() }
 }
 
 /// Provenance of the packages of one build.
@@ -73,7 +76,7 @@ pub fn of_package(result: &BuildResult) -> Provenance {
             })),
             resolved_dependencies: materials,
         },
-        run_details: run_details(),
+        run_details: run_details(result.program),
     }
 }
 
@@ -95,6 +98,8 @@ pub struct ImageInputs<'a> {
     pub plan: sign::Digest,
     /// Every package that went in.
     pub packages: &'a [Material<'a>],
+    /// The program that composed it.
+    pub program: Option<sign::Digest>,
 }
 
 /// A package that went into an image.
@@ -126,7 +131,7 @@ pub fn of_image(inputs: &ImageInputs<'_>) -> Provenance {
         materials.push(material);
     }
     let variant = inputs.variant.map(|variant| json!({ "name": variant.name, "packages": variant.packages }));
-    let mut details = run_details();
+    let mut details = run_details(inputs.program);
     details.metadata = Some(BuildMetadata { invocation_id: Some(inputs.plan.to_string()), ..BuildMetadata::default() });
     Provenance {
         build_definition: BuildDefinition {
@@ -167,12 +172,15 @@ mod tests {
             configuration: sign::Digest::of(b"configuration"),
             plan,
             packages: &[package],
+            program: Some(sign::Digest::of(b"program")),
         });
         let materials = &provenance.build_definition.resolved_dependencies;
         assert_eq!(materials.len(), 3);
         assert!(materials.iter().all(|material| material.digest.contains_key("sha256")), "{materials:?}");
         assert_eq!(materials[2].uri, "pkg:apk/minimill/zlib@1.3-r0?arch=x86_64");
         assert_eq!(materials[2].annotations["apkChecksum"], "Q1x=");
+        let [program] = provenance.run_details.builder.builder_dependencies.as_slice() else { panic!("no program") };
+        assert_eq!((program.name.as_str(), &program.digest["sha256"]), ("mill", &sign::Digest::of(b"program").hex()));
         let metadata = provenance.run_details.metadata.unwrap();
         assert_eq!(metadata.invocation_id, Some(plan.to_string()));
     }

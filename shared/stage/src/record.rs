@@ -20,10 +20,13 @@
 //! | `image#NAME` | `stream#STREAM` | [`Published`] |
 //! | `image#NAME` | `proposal#STREAM` | [`crate::ProposedStream`] |
 //! | `image#NAME` | `release#DIGEST` | [`Release`] |
+//! | `image#NAME` | `needed#DIGEST#WHO` | [`Need`] |
+//! | `image#NAME` | `vex#DIGEST` | [`crate::VexRecord`] |
 //! | `image#NAME` | `scan#DIGEST` | [`crate::Scan`] |
 //! | `feed` | `record#ID` | a vulnerability record |
 //! | `image#NAME` | `failure#STREAM` | [`Failure`] |
-//! | `image#NAME` | `history#TIME#TAG#DIGEST` | [`TagMove`] |
+//! | `image#NAME` | `history#nNUMBER#TAG`; before it had a number, `history#TIME#TAG#DIGEST` | [`TagMove`] |
+//! | `layer#DIGEST` | `IMAGE` | [`crate::LayerPlace`] |
 //! | `package#NAME` | `rebuild` | [`Rebuild`] |
 //! | `withdrawn` | `NAME=VERSION` | [`Withdrawal`] |
 //! | `event` | `TIME#STAGE#SUBJECT` | [`Event`] |
@@ -301,6 +304,28 @@ pub struct Release {
     pub purged: bool,
 }
 
+/// That somebody other than tags, such as a mirror that copies it, needs a digest: retention keeps it while this
+/// is there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Need {
+    /// Digest of the image index.
+    pub digest: Digest,
+    /// Who, for people.
+    pub by: String,
+    /// Since when.
+    pub since: Timestamp,
+}
+
+impl Need {
+    /// Its key: one for each digest and who needs it.
+    pub fn key(&self, image_name: &str) -> Key {
+        Key::new(image(image_name), format!("{NEEDED}{}#{}", self.digest, self.by))
+    }
+}
+
+/// How the sort keys of [`Need`]s begin.
+pub const NEEDED: &str = "needed#";
+
 /// A tag that began to name another digest.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TagMove {
@@ -380,4 +405,9 @@ pub fn withdrawal(package: &str, version: &str) -> Key {
 /// The partition of an image.
 pub fn image(name: &str) -> String {
     format!("image#{name}")
+}
+
+/// The partition of a layer: which images' repositories have it.
+pub fn layer(digest: Digest) -> String {
+    format!("layer#{digest}")
 }

@@ -9,6 +9,10 @@ use serde::{Deserialize, Serialize};
 use crate::record::{self, Published, Release, TagMove};
 use crate::{Context, StageError};
 
+const MOVE: &str = "history#";
+/// How the sort keys of moves with a number begin; those from before began with their time, and sort before.
+const NUMBERED_MOVE: &str = "history#n";
+
 /// A document, if it is there, and the condition under which it is still the same.
 pub(crate) async fn decoded<T: serde::de::DeserializeOwned>(
     context: &Context,
@@ -30,6 +34,9 @@ pub(crate) struct Ownership {
     /// The variant of those streams that are a variant's edition.
     #[serde(default)]
     pub(crate) variants: BTreeMap<String, String>,
+    /// How many moves of tags have been recorded with a number.
+    #[serde(default)]
+    pub(crate) moves: u64,
 }
 
 impl Ownership {
@@ -38,6 +45,13 @@ impl Ownership {
         let same = |other: &String| self.variants.get(other).map(String::as_str) == variant;
         let others = self.streams.iter().filter(|(other, _)| *other != stream && same(other));
         others.map(|(_, version)| version.clone()).collect()
+    }
+
+    /// The key of the next move of a tag: keys come in the order in which the moves were made. It is the only one of
+    /// its number, since moves are committed with this document under its revision.
+    pub(crate) fn next_move(&mut self, image: &str, tag: &str) -> Key {
+        self.moves += 1;
+        Key::new(record::image(image), format!("{NUMBERED_MOVE}{:012}#{tag}", self.moves))
     }
 
     /// Whether the tag of a release's version names it.
@@ -124,14 +138,21 @@ pub(crate) async fn statuses(context: &Context, image: &str) -> Result<Statuses,
     Ok(Statuses { ownership: ownership.unwrap_or_default(), streams })
 }
 
-/// Every move of an image's tags, oldest first; of one tag when it is named.
+/// Every move of an image's tags in the order in which they were made; of one tag when it is named.
 ///
 /// # Errors
 /// When the state can't be read.
 pub async fn tag_history(context: &Context, image: &str, tag: Option<&str>) -> Result<Vec<TagMove>, StageError> {
-    let documents = context.state.list_all(&record::image(image), "history#").await?;
-    let mut moves = documents.iter().map(Document::decode).collect::<Result<Vec<TagMove>, _>>()?;
-    moves.retain(|moved| tag.is_none_or(|tag| moved.tag == tag));
-    moves.sort_by_key(|moved| moved.time);
-    Ok(moves)
+    let documents = context.state.list_all(&record::image(image), MOVE).await?;
+    let mut moves = Vec::with_capacity(documents.len());
+    for document in documents {
+        let moved: TagMove = document.decode()?;
+        if tag.is_none_or(|tag| moved.tag == tag) {
+            // The text of times with and without a fraction does not sort as they do.
+            let unnumbered = !document.key.sort.starts_with(NUMBERED_MOVE);
+            moves.push((unnumbered.then_some(moved.time), moved));
+        }
+    }
+    moves.sort_by_key(|(time, _)| (time.is_none(), *time));
+    Ok(moves.into_iter().map(|(_, moved)| moved).collect())
 }

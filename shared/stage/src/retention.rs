@@ -3,14 +3,14 @@
 use std::collections::BTreeSet;
 
 use jiff::Timestamp;
-use ports::{Condition, Digest, Key, Transaction};
+use ports::{Condition, Digest, Key, Transaction, Write};
 use registry::{Reference, Registry, Repository};
 use serde::Serialize;
 
-use crate::record::{self, Release, TagMove};
+use crate::record::{self, Need, Release, TagMove};
 use crate::releases::{Ownership, ReleaseStatus, Statuses, decoded, statuses};
 use crate::rules::retention::{Published, Retention, removable};
-use crate::{Context, StageError, chain};
+use crate::{Context, StageError, chain, image_push, image_vex};
 
 /// A digest that retention takes out of the registry.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -46,7 +46,8 @@ pub async fn prune(context: &Context, retention: Retention, dry_run: bool) -> Re
     for image in context.catalog.images.keys() {
         let mut releases = releases_of(context, image).await?;
         let statuses = statuses(context, image).await?;
-        for position in going(retention, &releases, &statuses, context.clock.now()) {
+        let needed = needed(context, image).await?;
+        for position in going(retention, &releases, &statuses, &needed, context.clock.now()) {
             let Some(release) = releases.get_mut(position) else { continue };
             removals.push(Removal {
                 image: image.clone(),
@@ -73,14 +74,32 @@ async fn releases_of(context: &Context, image: &str) -> Result<Vec<Release>, Sta
     Ok(releases)
 }
 
+/// The digests that others than tags need.
+async fn needed(context: &Context, image: &str) -> Result<BTreeSet<Digest>, StageError> {
+    let documents = context.state.list_all(&record::image(image), record::NEEDED).await?;
+    Ok(documents
+        .iter()
+        .map(|document| Ok(document.decode::<Need>()?.digest))
+        .collect::<Result<_, ports::PortError>>()?)
+}
+
 /// The positions of the releases that may go now.
-fn going(retention: Retention, releases: &[Release], statuses: &Statuses, now: Timestamp) -> Vec<usize> {
+fn going(
+    retention: Retention,
+    releases: &[Release],
+    statuses: &Statuses,
+    needed: &BTreeSet<Digest>,
+    now: Timestamp,
+) -> Vec<usize> {
     let kept: Vec<(usize, Published<'_>)> = releases
         .iter()
         .enumerate()
         .filter(|(_, release)| release.complete && release.removed.is_none())
         .map(|(position, release)| {
-            let needed = statuses.of(release) != ReleaseStatus::Superseded || statuses.named_by_tag(release);
+            // What is not superseded has a report that people read.
+            let needed = statuses.of(release) != ReleaseStatus::Superseded
+                || statuses.named_by_tag(release)
+                || needed.contains(&release.digest);
             (position, Published { stream: &release.stream, time: release.time, needed })
         })
         .collect();
@@ -103,8 +122,7 @@ async fn retire(context: &Context, image: &str, release: &mut Release) -> Result
         let from = ownership.tags.remove(&release.timestamp_tag);
         let reason = "retention: nobody needs it any longer".to_owned();
         let moved = TagMove { tag: release.timestamp_tag.clone(), from, to: None, time: now, reason };
-        let history = format!("history#{now}#{}#removed", release.timestamp_tag);
-        transaction.put(Key::new(partition.clone(), history), Condition::Any, &moved)?;
+        transaction.put(ownership.next_move(image, &release.timestamp_tag), Condition::Absent, &moved)?;
         transaction.put(tags, condition, &ownership)?;
     }
     release.removed = Some(now);
@@ -145,8 +163,10 @@ async fn purge(context: &Context, images: &[(&String, Vec<Release>)]) -> Result<
         for digest in first.into_iter().chain(then) {
             registry.delete_manifest(&repository, &Reference::Digest(digest)).await.map_err(failed)?;
         }
-        for digest in gone.blobs.difference(&kept.blobs) {
-            registry.delete_blob(&repository, *digest).await.map_err(failed)?;
+        let gone_blobs: BTreeSet<Digest> = gone.blobs.difference(&kept.blobs).copied().collect();
+        image_push::forget(context, image, &gone_blobs).await?;
+        for digest in gone_blobs {
+            registry.delete_blob(&repository, digest).await.map_err(failed)?;
         }
         kept_by_images.extend(kept.manifests.into_iter().chain(kept.blobs));
         gone_of_images.extend(gone.manifests.into_iter().chain(gone.blobs));
@@ -159,6 +179,9 @@ async fn purge(context: &Context, images: &[(&String, Vec<Release>)]) -> Result<
             let key = Key::new(record::image(image), format!("release#{}", release.digest));
             let mut transaction = Transaction::default();
             transaction.put(key, Condition::Any, &Release { purged: true, ..release.clone() })?;
+            // Its documents have gone with it; should the digest come back, they are attached anew.
+            let vex = image_vex::record_key(image, release.digest);
+            transaction.writes.push(Write { key: vex, condition: Condition::Any, value: None });
             context.state.commit(transaction).await?;
         }
     }

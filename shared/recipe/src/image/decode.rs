@@ -94,7 +94,8 @@ impl ImageConfiguration {
                 None => Vec::new(),
             },
         };
-        if let Some(position) = configuration.entrypoint.kind.as_ref().map(|kind| kind.position) {
+        let bundle = configuration.entrypoint.kind.as_ref().filter(|_| configuration.entrypoint.is_service_bundle());
+        if let Some(position) = bundle.map(|kind| kind.position) {
             configuration.entrypoint.command = Some(Text { value: SUPERVISOR.to_owned(), position });
             if !configuration.contents.packages.iter().any(|package| **package == *SUPERVISOR_PACKAGE) {
                 let package = Text { value: SUPERVISOR_PACKAGE.to_owned(), position };
@@ -169,16 +170,20 @@ fn named_content(node: &Node, file: &str, section: &str) -> Result<NamedContent,
 
 fn entrypoint(node: &Node, file: &str, section: &str) -> Result<Entrypoint, Error> {
     let fields = Fields::open(node, file, section, &["type", "command", "shell-fragment", "services"])?;
-    let kind = fields.text("type")?.filter(|kind| !kind.is_empty());
-    if let Some(kind) = kind.as_ref().filter(|kind| **kind != "service-bundle") {
-        return Err(fields.invalid("type", kind, "only `service-bundle` exists; leave it out otherwise"));
-    }
-    Ok(Entrypoint {
-        kind,
+    let entrypoint = Entrypoint {
+        kind: fields.text("type")?.filter(|kind| !kind.is_empty()),
         command: fields.text("command")?,
         shell_fragment: fields.text("shell-fragment")?,
         services: fields.texts_by_name("services")?,
-    })
+    };
+    match &entrypoint.kind {
+        // apko reads past other types, which files have beside a command.
+        Some(kind) if !entrypoint.is_service_bundle() && entrypoint.start().is_none() => {
+            let reason = "only `service-bundle` exists; say what is started by `command`, or leave it out";
+            Err(fields.invalid("type", kind, reason))
+        }
+        _ => Ok(entrypoint),
+    }
 }
 
 fn accounts(node: &Node, file: &str, section: &str) -> Result<Accounts, Error> {

@@ -140,7 +140,7 @@ pub struct BaseImage {
 /// `entrypoint`.
 #[derive(Debug, Clone, Default)]
 pub struct Entrypoint {
-    /// `type`: only `service-bundle` exists.
+    /// `type`: only `service-bundle` means something.
     pub kind: Option<Text>,
     /// `command`: one shell-like line; that of a service bundle starts its supervisor.
     pub command: Option<Text>,
@@ -148,6 +148,18 @@ pub struct Entrypoint {
     pub shell_fragment: Option<Text>,
     /// `services` of a service bundle: name and command.
     pub services: Vec<(Text, Text)>,
+}
+
+impl Entrypoint {
+    /// Whether its services are started under a supervisor.
+    pub fn is_service_bundle(&self) -> bool {
+        self.kind.as_ref().is_some_and(|kind| *kind == "service-bundle")
+    }
+
+    /// What is started beside a bundle.
+    fn start(&self) -> Option<&Text> {
+        self.shell_fragment.as_ref().or(self.command.as_ref()).filter(|line| !line.is_empty())
+    }
 }
 
 /// `accounts`: users and groups to add.

@@ -282,10 +282,17 @@ impl Registry for Remote {
         let answer = self
             .send(Method::POST, url, &scope, |request| request.header(header::CONTENT_LENGTH, 0))
             .await?
-            .expect(&[201, 202])
+            .expect(&[201, 202, 401, 403, 404, 405])
             .await?;
-        if answer.status() == StatusCode::CREATED {
-            return Ok(true);
+        match answer.status() {
+            StatusCode::CREATED => return Ok(true),
+            StatusCode::ACCEPTED => {}
+            // The other repository is not there or not to be read, or nothing is mounted here. Should the reason
+            // lie in this one, putting the blob fails with it.
+            refused => {
+                tracing::debug!(%repository, %digest, %from, %refused, "a mount was refused, the blob is sent");
+                return Ok(false);
+            }
         }
         // An upload was begun instead; the blob is put later, in one of its own.
         self.cancel(&answer, &self.push_scope(repository)?).await?;
