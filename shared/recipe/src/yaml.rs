@@ -102,7 +102,7 @@ pub(crate) fn parse_first(text: &str, file: &str) -> Result<(Node, Option<Positi
     loop {
         let offsets = Offsets::new(&indented, &added);
         let (error, marker) = match read(text, &indented, &offsets, file) {
-            Err(Failure::Syntax(error, marker)) => (error, marker),
+            Err(Failure::InBrackets(error, marker)) => (error, marker),
             Err(Failure::Other(error)) => return Err(error),
             Ok(read) => return Ok(read),
         };
@@ -118,8 +118,8 @@ pub(crate) fn parse_first(text: &str, file: &str) -> Result<(Node, Option<Positi
 }
 
 enum Failure {
-    /// The parser's, and where it stood.
-    Syntax(Error, Marker),
+    /// The parser's within brackets, and where it stood.
+    InBrackets(Error, Marker),
     Other(Error),
 }
 
@@ -127,11 +127,26 @@ enum Failure {
 fn read(text: &str, indented: &str, offsets: &Offsets, file: &str) -> Result<(Node, Option<Position>), Failure> {
     let mut more = None;
     let mut builder = Builder { file, nodes: 0, open: Vec::new(), anchors: HashMap::new(), root: None };
+    // Of every list and mapping that is open, whether it is in brackets.
+    let mut brackets = Vec::new();
     for event in Parser::new_from_str(indented) {
         let (event, span) = event.map_err(|error| {
             let location = Location::new(file, offsets.position(error.marker()));
-            Failure::Syntax(Error::Yaml { location, message: error.info().to_owned() }, *error.marker())
+            let told = Error::Yaml { location, message: error.info().to_owned() };
+            if brackets.last() == Some(&true) {
+                Failure::InBrackets(told, *error.marker())
+            } else {
+                Failure::Other(told)
+            }
         })?;
+        match event {
+            Event::SequenceStart(..) | Event::MappingStart(..) => {
+                let rest = indented.get(offsets.byte(span.start.index())..).unwrap_or_default();
+                brackets.push(rest.starts_with(['[', '{']));
+            }
+            Event::SequenceEnd | Event::MappingEnd => drop(brackets.pop()),
+            _ => {}
+        }
         let start = offsets.position(&span.start);
         if matches!(event, Event::DocumentStart(_)) && builder.root.as_ref().is_some_and(|root| !root.is_null()) {
             if !is_nothing(text.get(start.offset..).unwrap_or_default()) {

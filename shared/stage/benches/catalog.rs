@@ -152,6 +152,7 @@ fn result(package: &str, version: &str, unsigned: UnsignedPackage) -> BuildResul
         tests: Vec::new(),
         interfaces: None,
         unchecked_interfaces: Vec::new(),
+        program: None,
     }
 }
 
