@@ -23,7 +23,11 @@ CLUSTER ?= none
 CLUSTER_REGISTRY ?= $(LISTEN)
 PYTHON := PYTHONPATH=$(abspath tests/python) PYTHONDONTWRITEBYTECODE=1 $(abspath $(VENV_PYTHON))/bin/python
 
-.PHONY: help run serve test test-cdk test-python lint bench deploy doc setup-run setup-test setup-python clean
+FUNCTIONS := $(notdir $(wildcard functions/*))
+AWS_TESTS := $(addprefix --test ,aws batch template contract service_faults ecr ministack)
+
+.PHONY: help run serve test test-aws test-cdk test-python functions lint bench deploy doc setup-run setup-test \
+    setup-python clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,8 +40,8 @@ serve: setup-run ## serve the registry and the packages of the last run
 	$(CARGO) build --release --locked -p mill
 	$(MILL) --home $(HOME_FOLDER) serve --listen $(LISTEN)
 
-test: setup-test ## every test, the real catalog included
-	$(CARGO) test --workspace --locked -- $(TEST_ARGUMENTS)
+test: setup-test functions ## every test, the real catalog and a deployment to an emulator of AWS included
+	MINIMILL_FUNCTIONS=$(abspath $(TARGET))/debug $(CARGO) test --workspace --locked -- $(TEST_ARGUMENTS)
 	$(MAKE) test-cdk
 	@$(MAKE) --no-print-directory test-python
 
@@ -54,6 +58,14 @@ test-python: setup-python ## the tests in tests/python, then the suites of the c
 	@KUBECONFIG=$(CLUSTER) $(PYTHON) -m minimill_cluster run --variable REGISTRY=$(CLUSTER_REGISTRY) \
 	    --variable VERSION=latest catalog/images
 
+test-aws: setup-test functions ## the adapters, the functions and a whole cycle on an emulator of AWS
+	MINIMILL_FUNCTIONS=$(abspath $(TARGET))/debug \
+	    $(CARGO) test --workspace --locked $(AWS_TESTS) -- --show-output $(TEST_ARGUMENTS)
+
+# With the tests, so that dependencies have the features that they have there and are compiled once.
+functions:
+	$(CARGO) build --workspace --locked $(AWS_TESTS) $(addprefix --bin ,$(FUNCTIONS))
+
 lint: setup-test ## formatting, clippy, docs, licences and sources of dependencies, template.yaml
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
@@ -62,8 +74,8 @@ lint: setup-test ## formatting, clippy, docs, licences and sources of dependenci
 	infra/setup/python.sh $(VENV_TEMPLATE) infra/setup/requirements-template.txt
 	$(VENV_TEMPLATE)/bin/cfn-lint template.yaml
 	infra/setup/python.sh $(VENV_PYTHON) infra/setup/requirements-python.txt
-	cd tests/python && $(abspath $(VENV_PYTHON))/bin/ruff format --config pyproject.toml --check . ../../catalog
-	cd tests/python && $(abspath $(VENV_PYTHON))/bin/ruff check --config pyproject.toml . ../../catalog
+	cd tests/python && $(abspath $(VENV_PYTHON))/bin/ruff format --config pyproject.toml --check . ../../catalog ../../infra/emulation
+	cd tests/python && $(abspath $(VENV_PYTHON))/bin/ruff check --config pyproject.toml . ../../catalog ../../infra/emulation
 	cd tests/python && $(abspath $(VENV_PYTHON))/bin/mypy minimill_cluster minimill_tests tests ../../catalog/suites \
 	    ../../catalog/images
 	SAM_CLI_TELEMETRY=0 AWS_DEFAULT_REGION=us-east-1 $(VENV_TEMPLATE)/bin/sam validate --lint --template template.yaml

@@ -138,9 +138,6 @@ def settled(emulator: Emulator, resource: dict, identifier: str, names: dict[str
     """How a resource stands; what CloudFormation left out is set first."""
     kind = resource["Type"]
     properties = readback.resolved(resource.get("Properties", {}), names)
-    if kind == "AWS::S3::BucketPolicy":
-        # The emulator gives the policy an id of its own; AWS's is the bucket's name.
-        identifier = properties["Bucket"]
     state, detail = readback.held(emulator, kind, properties, identifier)
     if state == readback.AS_WRITTEN or kind not in complete.COMPLETERS:
         return state, detail

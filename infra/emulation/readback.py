@@ -75,7 +75,6 @@ def bucket(emulator, name: str) -> dict:
 
 
 def bucket_policy(emulator, name: str) -> dict:
-    # Its id is the bucket's name.
     policy = json.loads(emulator.client("s3").get_bucket_policy(Bucket=name)["Policy"])
     return {"PolicyDocument": policy}
 
@@ -171,6 +170,51 @@ def dashboard(emulator, name: str) -> dict:
     return {"DashboardName": name, "DashboardBody": json.loads(found["DashboardBody"])["widgets"]}
 
 
+def project(emulator, name: str) -> dict:
+    found = emulator.client("codebuild").batch_get_projects(names=[name])["projects"][0]
+    environment = found["environment"]
+    return {
+        "Name": found["name"],
+        "ServiceRole": found["serviceRole"],
+        "TimeoutInMinutes": found["timeoutInMinutes"],
+        "Source": {
+            "Type": found["source"]["type"],
+            "Location": found["source"].get("location"),
+            "BuildSpec": found["source"].get("buildspec"),
+        },
+        "Environment": {
+            "Type": environment["type"],
+            "ComputeType": environment["computeType"],
+            "Image": environment["image"],
+            "PrivilegedMode": environment.get("privilegedMode"),
+        },
+    }
+
+
+def rule(emulator, name: str) -> dict:
+    # The id is the name, after the bus where it is not the default one.
+    name = name.rsplit("|", 1)[-1]
+    found = emulator.client("events").describe_rule(Name=name)
+    targets = emulator.client("events").list_targets_by_rule(Rule=name)["Targets"]
+    return {"Name": found["Name"], "EventPattern": json.loads(found["EventPattern"]), "Targets": targets}
+
+
+def permission(emulator, function: str) -> dict:
+    policy = json.loads(emulator.client("lambda").get_policy(FunctionName=function)["Policy"])
+    statement = policy["Statement"][0]
+    principal = statement["Principal"]
+    return {
+        "Action": statement["Action"],
+        "Principal": principal["Service"] if isinstance(principal, dict) else principal,
+        "SourceArn": statement.get("Condition", {}).get("ArnLike", {}).get("AWS:SourceArn"),
+    }
+
+
+def queue_policy(emulator, url: str) -> dict:
+    found = emulator.client("sqs").get_queue_attributes(QueueUrl=url, AttributeNames=["Policy"])["Attributes"]
+    return {"PolicyDocument": json.loads(found["Policy"])}
+
+
 def topic(emulator, arn: str) -> dict:
     found = emulator.client("sns").get_topic_attributes(TopicArn=arn)["Attributes"]
     return {"KmsMasterKeyId": found.get("KmsMasterKeyId")}
@@ -190,7 +234,18 @@ READERS: dict[str, Callable] = {
     "AWS::Scheduler::Schedule": schedule,
     "AWS::CloudWatch::Alarm": alarm,
     "AWS::CloudWatch::Dashboard": dashboard,
+    "AWS::CodeBuild::Project": project,
+    "AWS::Events::Rule": rule,
+    "AWS::Lambda::Permission": permission,
+    "AWS::SQS::QueuePolicy": queue_policy,
     "AWS::SNS::Topic": topic,
+}
+
+# What the emulator gives an id of its own is looked up by what it belongs to.
+BELONGS_TO: dict[str, Callable] = {
+    "AWS::S3::BucketPolicy": lambda properties: properties["Bucket"],
+    "AWS::SQS::QueuePolicy": lambda properties: properties["Queues"][0],
+    "AWS::Lambda::Permission": lambda properties: properties["FunctionName"],
 }
 
 
@@ -246,6 +301,8 @@ def held(emulator, kind: str, properties: dict, identifier: str) -> tuple[str, s
     reader = READERS.get(kind)
     if reader is None:
         return UNKNOWN, f"no reader of `{kind}`"
+    if kind in BELONGS_TO:
+        identifier = BELONGS_TO[kind](properties)
     try:
         found = reader(emulator, identifier)
     except (BotoCoreError, ClientError, LookupError, StopIteration) as error:

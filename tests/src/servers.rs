@@ -38,9 +38,18 @@ pub fn free_address() -> String {
 ///
 /// # Panics
 /// When it does not listen within a minute.
-pub fn start(mut command: Command, address: &str) -> Option<Running> {
+pub fn start(command: Command, address: &str) -> Option<Running> {
+    start_logging(command, address, None)
+}
+
+/// The same, with what it says written to a file.
+fn start_logging(mut command: Command, address: &str, log: Option<&Path>) -> Option<Running> {
     let program = command.get_program().to_string_lossy().into_owned();
-    let running = match command.stdout(Stdio::null()).stderr(Stdio::null()).spawn() {
+    match log.map(|log| fs::File::create(log).unwrap()) {
+        Some(file) => command.stdout(file.try_clone().unwrap()).stderr(file),
+        None => command.stdout(Stdio::null()).stderr(Stdio::null()),
+    };
+    let running = match command.spawn() {
         Ok(child) => Running(child),
         Err(error) => {
             println!("not run: {program}: {error}");
@@ -96,6 +105,15 @@ impl DockerRegistry {
     }
 }
 
+/// Who asks, and which service; ministack does not look at the signature.
+fn scope(service: &str) -> String {
+    let scope = format!("Credential=test/20260101/{REGION}/{service}/aws4_request");
+    format!("AWS4-HMAC-SHA256 {scope}, SignedHeaders=host, Signature=0")
+}
+
+/// The region of all that is in ministack.
+pub const REGION: &str = "us-east-1";
+
 /// AWS as ministack plays it.
 pub struct Ministack {
     /// `HOST:PORT`.
@@ -112,16 +130,62 @@ impl Ministack {
         start(command, &address).map(|running| Self { address, _running: running })
     }
 
+    /// Starts one that runs functions, in processes that see `layer` as `/opt`, as Lambda's do, may what their
+    /// roles allow, and end with it. What it says goes to `log`.
+    /// Its functions call AWS at `endpoint`, given its own address; their code lies in `scratch`.
+    pub fn with_functions(
+        layer: &Path,
+        scratch: &Path,
+        log: &Path,
+        endpoint: impl FnOnce(&str) -> String,
+    ) -> Option<Self> {
+        let search_path = std::env::var_os("PATH").unwrap_or_default();
+        if !std::env::split_paths(&search_path).any(|folder| folder.join("ministack").is_file()) {
+            println!("not run: ministack: it is not installed");
+            return None;
+        }
+        let address = free_address();
+        let mut command = Command::new("bwrap");
+        // Builds and containers make namespaces of their own in it, so it keeps `/proc` and its rights.
+        command.args(["--dev-bind", "/", "/", "--die-with-parent", "--cap-add", "ALL"]);
+        command.arg("--bind").arg(layer).args(["/opt", "ministack"]);
+        command.env("GATEWAY_PORT", address.rsplit(':').next()?).env("BIND_HOST", "127.0.0.1");
+        command.env("AWS_ENDPOINT_URL", endpoint(&address)).env("AUTH", "true");
+        command.env("TMPDIR", scratch);
+        start_logging(command, &address, Some(log)).map(|running| Self { address, _running: running })
+    }
+
+    /// Invokes a function with an event, and waits for its answer.
+    ///
+    /// # Errors
+    /// What the function failed with.
+    ///
+    /// # Panics
+    /// When Lambda does not take the call.
+    pub fn invoke(&self, function: &str, event: &Path) -> Result<Value, Value> {
+        let url = format!("http://{}/2015-03-31/functions/{function}/invocations", self.address);
+        let output = Command::new("curl")
+            .args(["-sS", "--fail", "--noproxy", "*", "-D", "/dev/stderr", &url])
+            .arg("--data-binary")
+            .arg(format!("@{}", event.display()))
+            .args(["-H", "content-type: application/json", "-H", &format!("authorization: {}", scope("lambda"))])
+            .output()
+            .unwrap();
+        let head = String::from_utf8_lossy(&output.stderr).to_lowercase();
+        assert!(output.status.success(), "{function}: {head}");
+        let answer = serde_json::from_slice(&output.stdout).unwrap_or(Value::Null);
+        if head.contains("x-amz-function-error") { Err(answer) } else { Ok(answer) }
+    }
+
     /// Calls a service by AWS's JSON protocol.
     ///
     /// # Panics
     /// When it refuses.
     pub fn call(&self, service: &str, target: &str, body: &Value) -> Value {
-        let scope = format!("Credential=test/20260101/eu-central-1/{service}/aws4_request");
         let output = Command::new("curl")
             .args(["-sS", "--fail", "--noproxy", "*", &format!("http://{}/", self.address), "-d", &body.to_string()])
             .args(["-H", "content-type: application/x-amz-json-1.1", "-H", &format!("x-amz-target: {target}")])
-            .args(["-H", &format!("authorization: AWS4-HMAC-SHA256 {scope}, SignedHeaders=host, Signature=0")])
+            .args(["-H", &format!("authorization: {}", scope(service))])
             .output()
             .unwrap();
         assert!(output.status.success(), "{target}: {}", String::from_utf8_lossy(&output.stderr));
@@ -132,7 +196,7 @@ impl Ministack {
     pub fn run(&self, factory: &Factory, arguments: &[&str]) -> Answer {
         let mut command = factory.command();
         command.args(["--format", "json"]).args(arguments);
-        command.env("AWS_ENDPOINT_URL", format!("http://{}", self.address)).env("AWS_REGION", "eu-central-1");
+        command.env("AWS_ENDPOINT_URL", format!("http://{}", self.address)).env("AWS_REGION", REGION);
         command.env("AWS_ACCESS_KEY_ID", "test").env("AWS_SECRET_ACCESS_KEY", "test");
         answer(command)
     }

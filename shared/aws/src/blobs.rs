@@ -226,7 +226,13 @@ impl Blobs for S3Blobs {
         match answer {
             Ok(_) => Ok(true),
             Err(error) if error.as_service_error().is_some_and(|error| error.is_not_found()) => Ok(false),
-            Err(error) => Err(failed(SERVICE, "HeadObject")(error)),
+            // An answer to HEAD has no body that could say what is wrong.
+            Err(error) => match error.raw_response().map(|answer| answer.status().as_u16()) {
+                Some(status) => {
+                    Err(malformed(SERVICE, "HeadObject", format!("answered {status}: {}", sign::chain(&error))))
+                }
+                None => Err(failed(SERVICE, "HeadObject")(error)),
+            },
         }
     }
 

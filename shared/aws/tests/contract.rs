@@ -5,6 +5,7 @@
 
 #[path = "../../../tests/contract/cases.rs"]
 mod cases;
+#[allow(dead_code)]
 mod support;
 
 use std::time::Duration;

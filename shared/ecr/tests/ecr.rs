@@ -1,6 +1,9 @@
 //! Registries in ECR: as ministack plays it, and what only AWS does as a stand-in of it.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::print_stdout)]
 
+#[allow(dead_code)]
+#[path = "../../../tests/contract/faults.rs"]
+mod faults;
 #[path = "../../registry/tests/support/mod.rs"]
 mod support;
 
@@ -19,6 +22,7 @@ use axum::{
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
 use ecr::{Address, Ecr};
+use faults::{FaultProxy, How};
 use registry::{Digest, Error, Layouts, Provider, Registry, Remote, RemoteOptions, router};
 use serde_json::json;
 use support::{open_to_all, push_blob, push_image, repository, tag};
@@ -81,6 +85,39 @@ async fn repositories_are_made_before_a_push_and_images_removed_in_ecr_as_minist
     };
     assert!(!is_left(&image.index));
     assert!(image.platforms.iter().all(is_left));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_busy_ecr_is_asked_again_and_a_repository_is_made_once() {
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let (environment, address) = ([("GATEWAY_PORT", port.to_string())], format!("127.0.0.1:{port}"));
+    let Some(_running) = support::start("ministack", &[], &environment, &address).await else { return };
+    let proxy = FaultProxy::before(&address).await;
+    let config = config(&proxy.url);
+    let client = || remote(&address, Arc::new(Ecr::new(&config, None))).below(repository("team"));
+    for (number, how) in
+        [How::json(400, "ThrottlingException"), How::json(500, "ServerException"), How::Lost, How::Done]
+            .into_iter()
+            .enumerate()
+    {
+        proxy.spoil(".GetAuthorizationToken", 1, how.clone());
+        let name = repository(&format!("busy-{number}"));
+        assert_eq!(Ecr::new(&config, None).credentials().await.unwrap().user, "AWS", "{how:?}");
+        assert_eq!(proxy.came(".GetAuthorizationToken"), 2, "{how:?}");
+        for call in [".DescribeRepositories", ".CreateRepository"] {
+            proxy.spoil(call, 1, how.clone());
+        }
+        let image = push_image(&client(), &name, &tag("1"), "hello").await;
+        assert_eq!(client().resolve(&name, &tag("1").into()).await.unwrap(), Some(image.index), "{how:?}");
+        assert_eq!(proxy.came(".CreateRepository"), 2, "{how:?}");
+    }
+    assert_eq!(client().repositories().await.unwrap().len(), 4);
+    proxy.came("");
+    proxy.spoil(".GetAuthorizationToken", u32::MAX, How::json(400, "ExpiredTokenException"));
+    let error = Ecr::new(&config, None).credentials().await.unwrap_err();
+    assert!(matches!(&error, Error::Provider { action: "GetAuthorizationToken", .. }), "{error}");
+    assert!(error.to_string().contains("ExpiredTokenException"), "{error}");
+    assert!(proxy.came(".GetAuthorizationToken") <= 3);
 }
 
 /// ECR's interface: what it answers is decided by the name of the call.

@@ -3,7 +3,7 @@ use std::time::Duration;
 use aws::Begun;
 use futures_util::future::BoxFuture;
 use jiff::SignedDuration;
-use ports::{Delivery, Envelope};
+use ports::{Delivery, Envelope, Queue, Release};
 use serde::Serialize;
 use stage::{Context, Outcome, StageError};
 use tokio::time::Instant;
@@ -15,6 +15,10 @@ const RESERVE: Duration = Duration::from_secs(20);
 
 /// How old a transaction is when its messages are not on their way any more.
 const SWEEP_AFTER: SignedDuration = SignedDuration::from_secs(60);
+
+/// How often a message is begun at most. One that ends the process each time, so that nothing is left to put
+/// it aside, would be begun for ever.
+const BEGUN: u32 = 5;
 
 /// Runs the stage that a message is for, of those that a function has; [`crate::stages`] makes one.
 pub type Stages = for<'a> fn(&'a Envelope, &'a Context) -> BoxFuture<'a, (String, Result<Outcome, StageError>)>;
@@ -64,7 +68,7 @@ pub async fn handle(factory: &Factory, stages: Stages, records: Vec<SqsRecord>, 
             match one(factory, stages, &record, deadline).await {
                 Ok(done) => done,
                 Err(error) => {
-                    tracing::error!(message = record.message_id, "{error}");
+                    tracing::error!(id = record.message_id, "{error}");
                     false
                 }
             }
@@ -89,20 +93,26 @@ async fn one(factory: &Factory, stages: Stages, record: &SqsRecord, deadline: In
     let delivery = match table.begin(queue, &record.receipt_handle, &record.body, lease).await {
         Ok(Begun::Handle(delivery)) => delivery,
         Ok(Begun::Done(id)) => {
-            tracing::info!(message = %id, "is done already");
+            tracing::info!(%id, "is done already");
             return Ok(true);
         }
         Ok(Begun::Busy(wait)) => {
-            tracing::info!(message = record.message_id, ?wait, "another handles it");
+            tracing::info!(id = record.message_id, ?wait, "another handles it");
             return Ok(false);
         }
         Err(error) if aws::is_unreadable(&error) => {
-            tracing::error!(message = record.message_id, "put aside: {error}");
+            tracing::error!(id = record.message_id, "put aside: {error}");
             table.reject(queue, &record.receipt_handle, &record.body, &error.to_string()).await?;
             return Ok(true);
         }
         Err(error) => return Err(error.into()),
     };
+    if delivery.attempt > BEGUN {
+        let reason = format!("it was begun {BEGUN} times, and the function ended before it was handled");
+        tracing::error!(id = %delivery.envelope.id, stage = delivery.envelope.stage, "put aside: {reason}");
+        table.release(&delivery, Release::Dead { reason }).await?;
+        return Ok(true);
+    }
     let time = deadline.saturating_duration_since(Instant::now()).saturating_sub(RESERVE / 4);
     let ended = tokio::time::timeout(time, stages(&delivery.envelope, context)).await;
     let (subject, result) = ended.unwrap_or_else(|_| {
@@ -114,9 +124,10 @@ async fn one(factory: &Factory, stages: Stages, record: &SqsRecord, deadline: In
 }
 
 fn tell(delivery: &Delivery, subject: &str, result: &Result<Outcome, StageError>) {
-    let (stage, message, attempt) = (&delivery.envelope.stage, delivery.envelope.id, delivery.attempt);
+    // `message` is the name of the text itself.
+    let (stage, id, attempt) = (&delivery.envelope.stage, delivery.envelope.id, delivery.attempt);
     match result {
-        Ok(outcome) => tracing::info!(stage, %message, attempt, subject, ?outcome),
-        Err(error) => tracing::error!(stage, %message, attempt, subject, "{error}"),
+        Ok(outcome) => tracing::info!(stage, %id, attempt, subject, ?outcome),
+        Err(error) => tracing::error!(stage, %id, attempt, subject, "{error}"),
     }
 }

@@ -7,8 +7,11 @@ use aws::{Clients, S3Blobs, SqsQueue, Table};
 use kms::{Access, Client, KmsKey};
 use ports::{Blobs, SystemClock};
 use registry::Registry;
+use sandbox::Bubblewrap;
 use sign::{Attestor, Signer, chain};
-use stage::{BuildError, BuildJob, BuildProduct, Builder, Catalog, Context, PackageIndex, Stage, TestJob, TestRun};
+use stage::{
+    BuildError, BuildJob, BuildProduct, Builder, Catalog, Context, LocalBuilder, PackageIndex, Stage, TestJob, TestRun,
+};
 use upstream::{EndpointSettings, Endpoints, Surroundings, Upstreams};
 use verify::Containers;
 
@@ -33,6 +36,20 @@ pub struct Parts {
     pub builder: Arc<dyn Builder>,
     /// Runs images for their tests.
     pub containers: Containers,
+}
+
+impl Parts {
+    /// Parts whose builds and containers run on this machine, with scratch space below `work`.
+    ///
+    /// # Errors
+    /// [`Error::Open`] where the machine lacks a program for them.
+    pub async fn local(registry: Arc<dyn Registry>, work: &Path) -> Result<Self, Error> {
+        let search_path = std::env::var_os("PATH").unwrap_or_default();
+        let (work, logs) = (folder(work, "work")?, folder(work, "logs")?);
+        let bubblewrap = Bubblewrap::find(&search_path, &work).map_err(|error| open("builds", &error))?;
+        let containers = Containers::find(&search_path, &work).await.map_err(|error| open("containers", &error))?;
+        Ok(Self { registry, builder: Arc::new(LocalBuilder::new(bubblewrap, work, logs)), containers })
+    }
 }
 
 impl Factory {

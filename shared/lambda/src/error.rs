@@ -30,3 +30,16 @@ pub enum Error {
     #[error(transparent)]
     Stage(#[from] StageError),
 }
+
+impl From<Error> for lambda_runtime::Diagnostic {
+    fn from(error: Error) -> Self {
+        let kind = match &error {
+            Error::Variable { .. } => "Variable",
+            Error::Open { .. } => "Open",
+            Error::Event(_) => "Event",
+            Error::Port(_) => "Port",
+            Error::Stage(_) => "Stage",
+        };
+        Self { error_type: kind.to_owned(), error_message: error.to_string() }
+    }
+}

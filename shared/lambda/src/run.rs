@@ -28,11 +28,11 @@ pub async fn run(stages: Stages) -> Result<(), lambda_runtime::Error> {
         .init();
     let factory: OnceCell<Factory> = OnceCell::new();
     let factory = &factory;
-    lambda_runtime::run(service_fn(move |event: LambdaEvent<Value>| -> BoxFuture<'_, Result<Value, _>> {
+    lambda_runtime::run(service_fn(move |event: LambdaEvent<Value>| -> BoxFuture<'_, Result<Value, Error>> {
         Box::pin(async move {
             let deadline = Instant::now() + remaining(event.context.deadline);
             let factory = factory.get_or_try_init(from_environment).await?;
-            Ok::<Value, lambda_runtime::Error>(answer(factory, stages, event.payload, deadline).await?)
+            answer(factory, stages, event.payload, deadline).await
         })
     }))
     .await
@@ -41,20 +41,25 @@ pub async fn run(stages: Stages) -> Result<(), lambda_runtime::Error> {
 async fn from_environment() -> Result<Factory, Error> {
     let settings = Settings::read(std::env::vars())?;
     let config = aws::load().await;
-    let ecr = Address::of_host(&settings.registry)
-        .map(|address| Arc::new(Ecr::new(&config, Some(address))) as Arc<dyn Provider>);
-    let parts = Parts {
-        registry: published(&settings, ecr)?,
-        builder: Arc::new(NoBuilder),
-        containers: Containers::Unavailable("containers run in jobs, not in functions".to_owned()),
+    // The account's own registry, also where it answers at another address than its own.
+    let ecr = Arc::new(Ecr::new(&config, Address::of_host(&settings.registry)));
+    let registry = published(&settings, ecr)?;
+    let parts = if settings.local_jobs {
+        Parts::local(registry, &settings.work).await?
+    } else {
+        Parts {
+            registry,
+            builder: Arc::new(NoBuilder),
+            containers: Containers::Unavailable("containers run in jobs, not in functions".to_owned()),
+        }
     };
     Factory::open(settings, &Clients::new(&config), parts, |name| std::env::var(name).ok()).await
 }
 
-fn published(settings: &Settings, provider: Option<Arc<dyn Provider>>) -> Result<Arc<dyn Registry>, Error> {
+fn published(settings: &Settings, provider: Arc<dyn Provider>) -> Result<Arc<dyn Registry>, Error> {
     let failed = |error: registry::Error| open("the registry", &error);
     let prefix: Repository = settings.registry_prefix.parse().map_err(failed)?;
-    let options = RemoteOptions { provider, ..RemoteOptions::default() };
+    let options = RemoteOptions { provider: Some(provider), ..RemoteOptions::default() };
     let remote = Remote::new(&settings.registry, options).map_err(failed)?;
     Ok(Arc::new(remote.below(prefix)))
 }

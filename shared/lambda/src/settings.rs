@@ -33,6 +33,9 @@ pub struct Settings {
     pub image_key: Option<String>,
     /// Scratch space: `/tmp`, or `MINIMILL_WORK`.
     pub work: PathBuf,
+    /// Whether the function's own machine runs builds and containers, which Lambda's does not:
+    /// `MINIMILL_JOBS` is `local`.
+    pub local_jobs: bool,
 }
 
 impl Settings {
@@ -70,6 +73,14 @@ impl Settings {
                 variable: "MINIMILL_ARCHITECTURES".to_owned(),
                 reason: error.to_string(),
             })?;
+        let local_jobs = match optional("JOBS").as_deref() {
+            None => false,
+            Some("local") => true,
+            Some(other) => {
+                let reason = format!("`{other}`, expected `local` or nothing");
+                return Err(Error::Variable { variable: "MINIMILL_JOBS".to_owned(), reason });
+            }
+        };
         Ok(Self {
             function: needed("FUNCTION")?,
             table: needed("TABLE")?,
@@ -83,6 +94,7 @@ impl Settings {
             package_key: optional("PACKAGE_KEY"),
             image_key: optional("IMAGE_KEY"),
             work: optional("WORK").map_or_else(|| PathBuf::from("/tmp"), PathBuf::from),
+            local_jobs,
         })
     }
 }
@@ -116,6 +128,7 @@ mod tests {
         assert_eq!(settings.queues.dead["package-publish"], "https://sqs/dead");
         assert_eq!(settings.architectures.len(), 2);
         assert_eq!((settings.image_key, settings.work), (None, PathBuf::from("/tmp")));
+        assert!(!settings.local_jobs);
     }
 
     #[test]
@@ -123,6 +136,10 @@ mod tests {
         let without = |name: &str| variables().into_iter().filter(|(found, _)| found != name).collect::<Vec<_>>();
         let error = Settings::read(without("MINIMILL_TABLE")).unwrap_err();
         assert_eq!(error.to_string(), "`MINIMILL_TABLE`: is not set; template.yaml sets it");
+        let mut wrong = variables();
+        wrong.push(("MINIMILL_JOBS".to_owned(), "elsewhere".to_owned()));
+        let error = Settings::read(wrong).unwrap_err().to_string();
+        assert_eq!(error, "`MINIMILL_JOBS`: `elsewhere`, expected `local` or nothing");
         let mut wrong = without("MINIMILL_ARCHITECTURES");
         wrong.push(("MINIMILL_ARCHITECTURES".to_owned(), "x86_64,vax".to_owned()));
         let error = Settings::read(wrong).unwrap_err().to_string();

@@ -53,6 +53,8 @@ struct World {
     aws: Aws,
     factory: Factory,
     queues: BTreeMap<&'static str, String>,
+    /// The table's and the bucket's.
+    name: String,
     _folder: tempfile::TempDir,
 }
 
@@ -83,7 +85,7 @@ impl World {
             function: "package-build".to_owned(),
             table: name.clone(),
             bucket: name.clone(),
-            repository_bucket: name,
+            repository_bucket: name.clone(),
             registry: "registry.example".to_owned(),
             registry_prefix: "minimill".to_owned(),
             catalog,
@@ -92,6 +94,7 @@ impl World {
             package_key: None,
             image_key: None,
             work: folder.path().join("tmp"),
+            local_jobs: false,
         };
         let parts = Parts {
             registry: Arc::new(registry::Layouts::new(folder.path().join("registry"))),
@@ -99,7 +102,7 @@ impl World {
             containers: verify::Containers::Unavailable("a test".to_owned()),
         };
         let factory = Factory::open(settings, &aws.clients, parts, |_| None).await.unwrap();
-        Some(Self { aws, factory, queues: urls, _folder: folder })
+        Some(Self { aws, factory, queues: urls, name, _folder: folder })
     }
 
     async fn send(&self, messages: &[&Envelope]) {
@@ -133,6 +136,11 @@ impl World {
                 }));
             }
         }
+    }
+
+    /// How many messages the functions' queue and the table hold.
+    async fn waiting(&self) -> (i64, u64) {
+        (self.left("build").await, self.factory.table.pending().await.unwrap())
     }
 
     /// How many messages a queue holds, handed out or not.
@@ -184,6 +192,9 @@ async fn batches_are_answered_message_by_message() {
     order_is_kept_after_a_failure(&world).await;
     what_there_is_no_time_for_comes_again(&world).await;
     schedules_start_once(&world).await;
+    what_this_version_does_not_understand_is_put_aside(&world).await;
+    what_ends_the_function_each_time_is_put_aside(&world).await;
+    a_function_that_can_do_nothing_leaves_its_messages_to_the_redrive(&world).await;
 }
 
 async fn what_is_no_message_is_put_aside_with_the_reason(world: &World) {
@@ -258,6 +269,88 @@ async fn what_there_is_no_time_for_comes_again(world: &World) {
     assert!(started.elapsed() < Duration::from_secs(22), "it gives back before Lambda ends it");
     let hanging = bodies.iter().position(|body| body.contains("hangs")).unwrap();
     assert!(again.contains(&hanging), "{again:?}");
+}
+
+/// With the stages that a function really has.
+async fn what_this_version_does_not_understand_is_put_aside(world: &World) {
+    world.put_aside().await;
+    let before = world.waiting().await;
+    let real: Stages = lambda::stages!(stage::PackageBuild, stage::Schedule);
+    let newer = Envelope::new("package-build", 99, json!({"package": "zlib"}));
+    let misfit = Envelope::new("package-build", 1, json!({"package": "zlib", "colour": "blue"}));
+    let foreign = Envelope::new("upstream-check", 1, json!({"package": "zlib"}));
+    world.send(&[&newer, &misfit, &foreign]).await;
+    let (event, bodies) = world.event("build").await;
+    assert_eq!(bodies.len(), 3);
+    // Another order than they were sent in, and each twice, as SQS may.
+    let mut records = event["Records"].as_array().unwrap().clone();
+    records.reverse();
+    records.extend(records.clone());
+    let answer = lambda::answer(&world.factory, real, json!({ "Records": records }), Instant::now() + LONG).await;
+    assert_eq!(answer.unwrap(), json!({"batchItemFailures": []}));
+    let aside = world.put_aside().await;
+    assert_eq!(aside.len(), 3, "{aside:?}");
+    for (message, reason) in [
+        (&newer, "message version 99 of stage `package-build` is not the version 1 that is understood"),
+        (&misfit, "unknown field `colour`"),
+        (&foreign, "this function has no stage `upstream-check`"),
+    ] {
+        let body = serde_json::to_string(message).unwrap();
+        let found = &aside.iter().find(|(found, _)| *found == body).unwrap().1;
+        assert!(found.contains(reason), "{found}");
+    }
+    assert_eq!(world.waiting().await, before);
+}
+
+async fn what_ends_the_function_each_time_is_put_aside(world: &World) {
+    let before = world.waiting().await;
+    let deadly = message("deadly", "works");
+    world.send(&[&deadly]).await;
+    let (event, bodies) = world.event("build").await;
+    let (queue, record) = (&world.queues["build"], &event["Records"][0]);
+    for _ in 0..5 {
+        // The process ends here: nobody says what became of it, and the lease runs out.
+        let handle = record["receiptHandle"].as_str().unwrap();
+        let begun = world.factory.table.begin(queue, handle, &bodies[0], Duration::from_millis(1)).await.unwrap();
+        assert!(matches!(begun, aws::Begun::Handle(_)), "{begun:?}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let handled = HANDLED.load(Ordering::Relaxed);
+    assert_eq!(world.answer(&event, LONG).await, [0_usize; 0]);
+    assert_eq!(HANDLED.load(Ordering::Relaxed), handled);
+    let reason = "it was begun 5 times, and the function ended before it was handled";
+    let dead = world.factory.table.dead().await.unwrap();
+    assert!(dead.contains(&(deadly, reason.to_owned())), "{dead:?}");
+    assert_eq!(world.put_aside().await, [(bodies[0].clone(), reason.to_owned())]);
+    assert_eq!(world.waiting().await, before);
+}
+
+/// Its table is away, so that it can't even say which message is bad: SQS counts, and puts aside.
+async fn a_function_that_can_do_nothing_leaves_its_messages_to_the_redrive(world: &World) {
+    let sqs = &world.aws.clients.sqs;
+    let dead = sqs.create_queue().queue_name("redriven-dead").send().await.unwrap().queue_url.unwrap();
+    let arn = "arn:aws:sqs:us-east-1:000000000000:redriven-dead";
+    let policy = json!({"deadLetterTargetArn": arn, "maxReceiveCount": 2}).to_string();
+    let call = sqs.create_queue().queue_name("redriven").attributes(QueueAttributeName::RedrivePolicy, policy);
+    let queue = call.send().await.unwrap().queue_url.unwrap();
+    sqs.send_message().queue_url(&queue).message_body("anything").send().await.unwrap();
+    world.aws.clients.dynamodb.delete_table().table_name(&world.name).send().await.unwrap();
+    let receive = |queue: &str| {
+        let call = sqs.receive_message().queue_url(queue).visibility_timeout(0).send();
+        async { call.await.unwrap().messages.unwrap_or_default() }
+    };
+    for _ in 0..2 {
+        let received = receive(&queue).await;
+        assert_eq!(received.len(), 1);
+        let event = json!({"Records": [{
+            "messageId": received[0].message_id, "receiptHandle": received[0].receipt_handle,
+            "body": received[0].body, "eventSourceARN": "arn:aws:sqs:us-east-1:000000000000:redriven",
+        }]});
+        assert_eq!(world.answer(&event, LONG).await, [0]);
+    }
+    assert!(receive(&queue).await.is_empty());
+    let dead = receive(&dead).await;
+    assert_eq!(dead.iter().map(|message| message.body.as_deref().unwrap()).collect::<Vec<_>>(), ["anything"]);
 }
 
 async fn schedules_start_once(world: &World) {

@@ -6,6 +6,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use lambda::Event;
+use serde_json::Value;
+use stage::Stage;
+
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
@@ -82,4 +86,71 @@ fn functions_have_their_own_name_binary_and_queues() {
         let scheduled = lines.iter().any(|line| line == "Type: ScheduleV2");
         assert_eq!(scheduled, handled.contains("schedule"), "{name}: a schedule and its message");
     }
+}
+
+/// Decodes a message's body as the stage of this name has it.
+fn decoded(envelope: &ports::Envelope) -> Result<(), serde_json::Error> {
+    macro_rules! stages {
+        ($($stage:ident),+) => {
+            match envelope.stage.as_str() {
+                $(<stage::$stage as Stage>::NAME => {
+                    assert_eq!(envelope.version, <stage::$stage as Stage>::VERSION);
+                    serde_json::from_value::<stage::$stage>(envelope.body.clone()).map(drop)
+                })+
+                other => panic!("no stage `{other}`"),
+            }
+        };
+    }
+    stages!(
+        UpstreamCheck,
+        PackageBuild,
+        PackagePublish,
+        PackageIndex,
+        PackageTest,
+        ImagePlan,
+        ImageBuild,
+        ImageTest,
+        ImagePublish,
+        ImageVex,
+        VulnerabilityScan,
+        Schedule
+    )
+}
+
+#[test]
+fn every_function_has_examples_of_its_events() {
+    let event = |name: &str| -> Value {
+        let path = root().join("events").join(name);
+        let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        serde_json::from_str(&text).unwrap()
+    };
+    let mut files = BTreeSet::new();
+    for (name, lines) in functions() {
+        let file = format!("{name}.json");
+        let Event::Sqs { records } = serde_json::from_value(event(&file)).unwrap() else { panic!("{file}") };
+        files.insert(file);
+        let mut found = BTreeSet::new();
+        for record in records {
+            let envelope: ports::Envelope = serde_json::from_str(&record.body).unwrap();
+            let proper = ports::Envelope::new(&envelope.stage, envelope.version, envelope.body.clone());
+            assert_eq!(envelope.id, proper.id, "{name}: {}", record.body);
+            decoded(&envelope).unwrap_or_else(|error| panic!("{name}: {}: {error}", record.body));
+            found.insert(envelope.stage);
+        }
+        assert_eq!(found, stages(&name), "{name}: an example of each message");
+        // What the scheduler sends is the template's own text, with the time put in.
+        for input in lines.iter().filter_map(|line| line.strip_prefix("Input: '")) {
+            let input = input.trim_end_matches('\'');
+            let schedule = serde_json::from_str::<Value>(input).unwrap()["schedule"].as_str().unwrap().to_owned();
+            let file = format!("{schedule}.schedule.json");
+            let example = event(&file);
+            let sent = input.replace("<aws.scheduler.scheduled-time>", example["time"].as_str().unwrap());
+            assert_eq!(serde_json::from_str::<Value>(&sent).unwrap(), example);
+            assert!(matches!(serde_json::from_value(example).unwrap(), Event::Schedule(_)));
+            files.insert(file);
+        }
+    }
+    let there = fs::read_dir(root().join("events")).unwrap();
+    let there: BTreeSet<String> = there.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    assert_eq!(there, files);
 }

@@ -161,7 +161,7 @@ pub async fn settle(
         return Ok(true);
     };
     let reason = error.to_string();
-    tracing::warn!(stage = delivery.envelope.stage, message = %delivery.envelope.id, attempt = delivery.attempt, "{reason}");
+    tracing::warn!(stage = delivery.envelope.stage, id = %delivery.envelope.id, attempt = delivery.attempt, "{reason}");
     let again = error.is_transient() && delivery.attempt < ATTEMPTS;
     let release = if again {
         Release::Retry { after: Duration::from_millis(250) * 4_u32.pow(delivery.attempt), reason }

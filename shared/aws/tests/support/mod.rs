@@ -50,6 +50,8 @@ async fn start(program: &str, port_variable: Option<&str>, arguments: &[&str]) -
 /// AWS as emulators play it.
 pub struct Aws {
     pub clients: Clients,
+    /// Where ministack is.
+    pub endpoint: String,
     count: AtomicU32,
     _running: Vec<Running>,
 }
@@ -69,7 +71,26 @@ fn config(endpoint: &str) -> SdkConfig {
 impl Aws {
     pub async fn ministack() -> Option<Self> {
         let (running, endpoint) = start("ministack", Some("GATEWAY_PORT"), &[]).await?;
-        Some(Self { clients: Clients::new(&config(&endpoint)), count: AtomicU32::new(0), _running: vec![running] })
+        Some(Self {
+            clients: Clients::new(&config(&endpoint)),
+            endpoint,
+            count: AtomicU32::new(0),
+            _running: vec![running],
+        })
+    }
+
+    /// Calls go to another address from now on.
+    pub fn through(&mut self, endpoint: &str) {
+        self.clients = Clients::new(&config(endpoint));
+    }
+
+    /// How many messages a queue holds, handed out or not.
+    pub async fn waiting(&self, queue: &str) -> i64 {
+        use aws_sdk_sqs::types::QueueAttributeName as Name;
+        let call = self.clients.sqs.get_queue_attributes().queue_url(queue).attribute_names(Name::All);
+        let found = call.send().await.unwrap().attributes.unwrap();
+        let number = |name: Name| found[&name].parse::<i64>().unwrap();
+        number(Name::ApproximateNumberOfMessages) + number(Name::ApproximateNumberOfMessagesNotVisible)
     }
 
     /// DynamoDB by dynalite, the rest by ministack.
