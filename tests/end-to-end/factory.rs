@@ -5,6 +5,10 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::process::Command;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::Value;
+use tests::archive::sha256_hex;
 use tests::factory::{Factory, answer, rows, text, texts};
 use tests::layout;
 
@@ -175,6 +179,33 @@ fn upstream_releases_become_new_tags_and_new_digests() {
     assert_eq!(moves("1.0.0"), [(None, one.clone())]);
     // Two of them are of one moment: they come in the order in which they were made.
     assert_eq!(moves("latest"), [(None, one.clone()), (Some(one), two.clone()), (Some(two), three)]);
+}
+
+/// The provenance in a sigstore bundle, if it is one of a provenance.
+fn provenance(bundle: &[u8]) -> Option<Value> {
+    let bundle: Value = serde_json::from_slice(bundle).ok()?;
+    let payload = STANDARD.decode(bundle["dsseEnvelope"]["payload"].as_str()?).unwrap();
+    let statement: Value = serde_json::from_slice(&payload).unwrap();
+    (statement["predicateType"] == "https://slsa.dev/provenance/v1").then(|| statement["predicate"].clone())
+}
+
+#[test]
+fn provenance_of_packages_and_images_names_the_program_that_built() {
+    let factory = Factory::after_first_cycle(MILL);
+    let program = sha256_hex(&fs::read(MILL).unwrap());
+    let package = fs::read(factory.home().join("apk/x86_64/hello-1.0.0-r0.apk.sigstore.json")).unwrap();
+    let mut found = vec![provenance(&package).unwrap()];
+    for blob in fs::read_dir(factory.layout("hello").join("blobs/sha256")).unwrap() {
+        found.extend(provenance(&fs::read(blob.unwrap().path()).unwrap()));
+    }
+    assert_eq!(found.len(), 3, "of a package, the index and the platform");
+    for provenance in found {
+        let builder = &provenance["runDetails"]["builder"];
+        assert_eq!(builder["version"]["minimill"], env!("CARGO_PKG_VERSION"));
+        let [dependency] = rows(&builder["builderDependencies"]) else { panic!("{builder:#}") };
+        assert_eq!((&dependency["name"], &dependency["digest"]["sha256"]), (&"mill".into(), &program.as_str().into()));
+    }
+    factory.run(&["verify", "hello:1"]).expect_code(0);
 }
 
 #[test]

@@ -101,16 +101,15 @@ pub(crate) fn parse_first(text: &str, file: &str) -> Result<(Node, Option<Positi
     let mut added = Vec::new();
     loop {
         let offsets = Offsets::new(&indented, &added);
-        let (error, marker) = match read(text, &indented, &offsets, file) {
-            Err(Failure::InBrackets(error, marker)) => (error, marker),
+        let (error, byte) = match read(text, &indented, &offsets, file) {
+            Err(Failure::InBrackets(error, byte)) => (error, byte),
             Err(Failure::Other(error)) => return Err(error),
             Ok(read) => return Ok(read),
         };
-        let byte = offsets.byte(marker.index());
         let before = indented.get(..byte).and_then(|before| before.rsplit('\n').next()).unwrap_or_default();
         let closes = indented.get(byte..).is_some_and(|rest| rest.starts_with([']', '}']));
         if !closes || !before.chars().all(|character| character == ' ') || added.len() == MAXIMUM_BRACKETS {
-            return Err(error);
+            return Err(*error);
         }
         indented.insert(byte, ' ');
         added.push(byte);
@@ -118,8 +117,8 @@ pub(crate) fn parse_first(text: &str, file: &str) -> Result<(Node, Option<Positi
 }
 
 enum Failure {
-    /// The parser's within brackets, and where it stood.
-    InBrackets(Error, Marker),
+    /// The parser's within brackets, and the byte at which it stood.
+    InBrackets(Box<Error>, usize),
     Other(Error),
 }
 
@@ -133,10 +132,9 @@ fn read(text: &str, indented: &str, offsets: &Offsets, file: &str) -> Result<(No
         let (event, span) = event.map_err(|error| {
             let location = Location::new(file, offsets.position(error.marker()));
             let told = Error::Yaml { location, message: error.info().to_owned() };
-            if brackets.last() == Some(&true) {
-                Failure::InBrackets(told, *error.marker())
-            } else {
-                Failure::Other(told)
+            match brackets.last() {
+                Some(true) => Failure::InBrackets(Box::new(told), offsets.byte(error.marker().index())),
+                _ => Failure::Other(told),
             }
         })?;
         match event {
@@ -144,7 +142,9 @@ fn read(text: &str, indented: &str, offsets: &Offsets, file: &str) -> Result<(No
                 let rest = indented.get(offsets.byte(span.start.index())..).unwrap_or_default();
                 brackets.push(rest.starts_with(['[', '{']));
             }
-            Event::SequenceEnd | Event::MappingEnd => drop(brackets.pop()),
+            Event::SequenceEnd | Event::MappingEnd => {
+                brackets.pop();
+            }
             _ => {}
         }
         let start = offsets.position(&span.start);
