@@ -284,6 +284,15 @@ impl Registry for Layouts {
     }
 }
 
+/// The bytes of a file in pieces, so that it need not be in memory.
+///
+/// # Errors
+/// [`Error::Io`] if it can't be opened; the stream's if it can't be read.
+pub fn file_stream(path: &Path) -> Result<ByteStream> {
+    let file = std::fs::File::open(path).map_err(Error::io(path, "open"))?;
+    Ok(pieces(file, path.to_owned()))
+}
+
 /// Reads on a thread for blocking work, one piece ahead, so that the last piece is given out only
 /// once the reader has said that all is well.
 fn pieces(mut reader: impl Read + Send + 'static, path: PathBuf) -> ByteStream {

@@ -23,7 +23,7 @@ pub use copy::{CopyOptions, CopyReport, copy};
 pub use error::{Error, Result};
 pub use immutable::ImmutableTags;
 pub use layout::{BlobReader, BlobWriter, Layout, PutManifest, TagRule};
-pub use layouts::Layouts;
+pub use layouts::{Layouts, file_stream};
 pub use manifest::{MAX_MANIFEST_BYTES, Manifest, ManifestFacts, canonical_json, digest_of, media_type};
 pub use name::{Reference, Repository, Tag};
 pub use oci_spec::image::Descriptor;

@@ -4,14 +4,13 @@
 use std::collections::BTreeSet;
 
 use ports::{Condition, Digest, Key, Transaction, Write};
-use registry::{Manifest, Repository, TagRule, bytes_stream};
+use registry::{Manifest, Repository, TagRule};
 use serde::{Deserialize, Serialize};
 
 use crate::image_build::BuildRecord;
 use crate::image_publish::registry_failed;
 use crate::{Context, StageError, chain, record};
 
-const MAXIMUM_CONTENT_BYTES: u64 = 4 << 30;
 /// How many other repositories are asked for a layer before it is sent.
 const MOST_PLACES: u32 = 3;
 /// Writes of one transaction.
@@ -34,8 +33,9 @@ pub(crate) async fn push(context: &Context, repository: &Repository, build: &Bui
             || registry.blob_size(repository, *blob).await.map_err(failed())? == Some(*size)
             || mounted(context, repository, *blob).await?;
         if !known {
-            let bytes = context.blobs.get(*blob, MAXIMUM_CONTENT_BYTES).await?;
-            registry.put_blob(repository, *blob, *size, bytes_stream(bytes)).await.map_err(failed())?;
+            let path = context.blobs.file(*blob).await?;
+            let stream = registry::file_stream(&path).map_err(failed())?;
+            registry.put_blob(repository, *blob, *size, stream).await.map_err(failed())?;
         }
     }
     for digest in build.platforms.values().map(|platform| platform.manifest).chain([build.index]) {
