@@ -69,6 +69,9 @@ pub enum Command {
     Image(Image),
     /// Verify an image's signature, SBOM attestation and provenance
     Verify(Verify),
+    /// Build and test jobs as files, for machines without a home
+    #[command(subcommand)]
+    Job(Job),
     /// This home's signing keys
     #[command(subcommand)]
     Key(Key),
@@ -100,6 +103,18 @@ pub struct Verify {
     /// sigstore `trusted_root.json`: which authorities and logs count.
     #[arg(long, value_name = "FILE", requires = "identity")]
     pub trusted_root: Option<PathBuf>,
+}
+
+/// `mill job`.
+#[derive(Debug, Subcommand)]
+pub enum Job {
+    /// Run the job in a tar file and write its answer, which says when the build or a test failed
+    Run {
+        /// The job: the tar file that a factory handed in.
+        input: PathBuf,
+        /// Where the answer goes, a tar file.
+        output: PathBuf,
+    },
 }
 
 /// `mill key`.

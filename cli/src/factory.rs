@@ -191,6 +191,7 @@ impl Factory {
             clock,
             catalog,
             upstreams,
+            jobs: None,
             builder: Arc::new(LocalBuilder::new(bubblewrap, work.clone(), logs)),
             containers,
             repository: Arc::new(FolderRepository::new(home.folder("apk").or_environment()?)),

@@ -5,6 +5,7 @@ mod image;
 mod image_build;
 mod image_lock;
 mod image_solve;
+mod job;
 mod key;
 mod package;
 mod run;
@@ -40,6 +41,7 @@ pub async fn run(arguments: Arguments) -> Result<u8, Failure> {
         Command::Feed(command) => vulnerability::feed(&global, command).await,
         Command::Scan { image } => vulnerability::scan(&global, image.as_deref()).await,
         Command::Verify(arguments) => verify::run(&global, &arguments).await,
+        Command::Job(command) => job::run(&global, command).await,
         Command::Key(command) => key::run(&global, &command),
     }
 }

@@ -9,6 +9,8 @@ pub struct Clients {
     pub s3: aws_sdk_s3::Client,
     /// The queues.
     pub sqs: aws_sdk_sqs::Client,
+    /// Jobs.
+    pub codebuild: aws_sdk_codebuild::Client,
 }
 
 impl Clients {
@@ -20,6 +22,7 @@ impl Clients {
             dynamodb: aws_sdk_dynamodb::Client::new(config),
             s3: aws_sdk_s3::Client::from_conf(s3.build()),
             sqs: aws_sdk_sqs::Client::new(config),
+            codebuild: aws_sdk_codebuild::Client::new(config),
         }
     }
 }

@@ -1,5 +1,5 @@
-//! State, blobs and queue on AWS: a DynamoDB table, an S3 bucket and SQS queues behind the traits
-//! of [`ports`].
+//! State, blobs, queue and jobs on AWS: a DynamoDB table, an S3 bucket, SQS queues and a CodeBuild
+//! project behind the traits of [`ports`].
 //!
 //! # The table
 //!
@@ -15,9 +15,11 @@
 //! under a condition, decides who handles it, and a message without item is done.
 
 mod blobs;
+mod bucket;
 mod clients;
 mod error;
 mod items;
+mod jobs;
 mod outbox;
 mod queue;
 mod table;
@@ -25,5 +27,6 @@ mod table;
 pub use blobs::S3Blobs;
 pub use clients::Clients;
 pub use ecr::{Address, Ecr, http_client, load};
+pub use jobs::{CodeBuildJobs, job_of_source};
 pub use queue::{Begun, Queues, SqsQueue, is_unreadable};
 pub use table::Table;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use aws::{Clients, S3Blobs, SqsQueue, Table};
 use kms::{Access, Client, KmsKey};
-use ports::{Blobs, SystemClock};
+use ports::{Blobs, Jobs, SystemClock};
 use registry::Registry;
 use sandbox::Bubblewrap;
 use sign::{Attestor, Signer, chain};
@@ -32,9 +32,11 @@ pub struct Factory {
 pub struct Parts {
     /// Where images are published.
     pub registry: Arc<dyn Registry>,
-    /// Runs builds and package tests.
+    /// Runs builds and tests on other machines.
+    pub jobs: Option<Arc<dyn Jobs>>,
+    /// Runs builds and package tests where `jobs` is not set.
     pub builder: Arc<dyn Builder>,
-    /// Runs images for their tests.
+    /// Runs images for their tests where `jobs` is not set.
     pub containers: Containers,
 }
 
@@ -48,7 +50,7 @@ impl Parts {
         let (work, logs) = (folder(work, "work")?, folder(work, "logs")?);
         let bubblewrap = Bubblewrap::find(&search_path, &work).map_err(|error| open("builds", &error))?;
         let containers = Containers::find(&search_path, &work).await.map_err(|error| open("containers", &error))?;
-        Ok(Self { registry, builder: Arc::new(LocalBuilder::new(bubblewrap, work, logs)), containers })
+        Ok(Self { registry, jobs: None, builder: Arc::new(LocalBuilder::new(bubblewrap, work, logs)), containers })
     }
 }
 
@@ -87,6 +89,7 @@ impl Factory {
             clock: Arc::new(SystemClock),
             catalog,
             upstreams,
+            jobs: parts.jobs,
             builder: parts.builder,
             containers: parts.containers,
             repository: Arc::new(BucketRepository::new(clients.s3.clone(), settings.repository_bucket, "apk/")),

@@ -21,7 +21,7 @@ pub enum Error {
         reason: String,
     },
     /// An event that this function does not know.
-    #[error("the event is neither a batch of messages nor a schedule: {0}")]
+    #[error("the event is neither a batch of messages nor a schedule, nor of a build: {0}")]
     Event(String),
     /// A port does not work.
     #[error(transparent)]

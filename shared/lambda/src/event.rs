@@ -13,6 +13,8 @@ pub enum Event {
     },
     /// A schedule is due.
     Schedule(ScheduleEvent),
+    /// A build of CodeBuild has changed its state.
+    Build(BuildEvent),
 }
 
 /// A message as SQS delivers it to Lambda.
@@ -28,6 +30,40 @@ pub struct SqsRecord {
     /// The queue's ARN.
     #[serde(rename = "eventSourceARN")]
     pub event_source_arn: String,
+}
+
+/// An event of CodeBuild, as EventBridge hands it on: a *CodeBuild Build State Change*.
+#[derive(Clone, Debug, Deserialize)]
+pub struct BuildEvent {
+    /// What happened.
+    pub detail: BuildDetail,
+}
+
+/// What an event of CodeBuild says of a build.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct BuildDetail {
+    /// `IN_PROGRESS`, or how it has ended.
+    pub build_status: String,
+    /// The build.
+    pub build_id: String,
+    /// More of it.
+    pub additional_information: BuildInformation,
+}
+
+/// More of a build.
+#[derive(Clone, Debug, Deserialize)]
+pub struct BuildInformation {
+    /// Where its source lies.
+    pub source: BuildSource,
+}
+
+/// Where a build's source lies.
+#[derive(Clone, Debug, Deserialize)]
+pub struct BuildSource {
+    /// In S3 `BUCKET/FOLDER/`.
+    #[serde(default)]
+    pub location: String,
 }
 
 /// The input of a schedule, as template.yaml writes it.

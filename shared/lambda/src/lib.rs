@@ -3,7 +3,8 @@
 //! A function's `main` calls [`run`] with its [`stages!`]. SQS delivers messages in batches: each is
 //! leased, handled and answered by itself, so that one that fails does not bring the others back
 //! ([partial batch responses](https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html)).
-//! A schedule's event becomes a [`stage::Schedule`] message.
+//! A schedule's event becomes a [`stage::Schedule`] message; that of a build of CodeBuild sends the message of
+//! the stage that its job is for.
 
 mod batch;
 mod context;
@@ -16,7 +17,7 @@ mod settings;
 pub use batch::{BatchItemFailure, BatchResponse, Stages, handle};
 pub use context::{Factory, NoBuilder, Parts};
 pub use error::Error;
-pub use event::{Event, ScheduleEvent, SqsRecord};
+pub use event::{BuildDetail, BuildEvent, BuildInformation, BuildSource, Event, ScheduleEvent, SqsRecord};
 pub use repository::BucketRepository;
 pub use run::{answer, run};
 pub use settings::Settings;

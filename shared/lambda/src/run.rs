@@ -1,9 +1,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use aws::{Address, Clients, Ecr};
+use aws::{Address, Clients, CodeBuildJobs, Ecr};
 use futures_util::future::BoxFuture;
 use lambda_runtime::{LambdaEvent, service_fn};
+use ports::Jobs;
 use registry::{Provider, Registry, Remote, RemoteOptions, Repository};
 use serde_json::Value;
 use stage::{Schedule, Stage};
@@ -12,7 +13,7 @@ use tokio::time::Instant;
 use verify::Containers;
 
 use crate::context::open;
-use crate::{Error, Event, Factory, NoBuilder, Parts, Settings, Stages, handle};
+use crate::{BuildEvent, Error, Event, Factory, NoBuilder, Parts, Settings, Stages, handle};
 
 /// Serves a function's events until Lambda ends the process. What it works with is opened at the
 /// first event, so that a start by itself costs little.
@@ -41,19 +42,23 @@ pub async fn run(stages: Stages) -> Result<(), lambda_runtime::Error> {
 async fn from_environment() -> Result<Factory, Error> {
     let settings = Settings::read(std::env::vars())?;
     let config = aws::load().await;
+    let clients = Clients::new(&config);
     // The account's own registry, also where it answers at another address than its own.
     let ecr = Arc::new(Ecr::new(&config, Address::of_host(&settings.registry)));
     let registry = published(&settings, ecr)?;
     let parts = if settings.local_jobs {
         Parts::local(registry, &settings.work).await?
     } else {
+        let project = settings.build_project.as_ref();
         Parts {
             registry,
+            jobs: project
+                .map(|project| Arc::new(CodeBuildJobs::new(&clients, &settings.bucket, project)) as Arc<dyn Jobs>),
             builder: Arc::new(NoBuilder),
             containers: Containers::Unavailable("containers run in jobs, not in functions".to_owned()),
         }
     };
-    Factory::open(settings, &Clients::new(&config), parts, |name| std::env::var(name).ok()).await
+    Factory::open(settings, &clients, parts, |name| std::env::var(name).ok()).await
 }
 
 fn published(settings: &Settings, provider: Arc<dyn Provider>) -> Result<Arc<dyn Registry>, Error> {
@@ -85,6 +90,18 @@ pub async fn answer(factory: &Factory, stages: Stages, payload: Value, deadline:
             let schedule = Schedule { work: due.schedule, time: due.time, after: None };
             let messages = vec![schedule.envelope()?];
             factory.context.state.commit(ports::Transaction { messages, ..ports::Transaction::default() }).await?;
+            Ok(Value::Null)
+        }
+        Event::Build(BuildEvent { detail }) => {
+            if detail.build_status == "IN_PROGRESS" {
+                return Ok(Value::Null);
+            }
+            let location = &detail.additional_information.source.location;
+            let woken = match aws::job_of_source(location) {
+                Some(job) => stage::job_ended(&factory.context, job).await?,
+                None => false,
+            };
+            tracing::info!(build = detail.build_id, status = detail.build_status, location, woken, "a build has ended");
             Ok(Value::Null)
         }
     }

@@ -31,6 +31,8 @@ pub struct Settings {
     pub package_key: Option<String>,
     /// The KMS key that signs images, where the function may: `MINIMILL_IMAGE_KEY`.
     pub image_key: Option<String>,
+    /// The CodeBuild project that runs jobs, where the function starts any: `MINIMILL_BUILD_PROJECT`.
+    pub build_project: Option<String>,
     /// Scratch space: `/tmp`, or `MINIMILL_WORK`.
     pub work: PathBuf,
     /// Whether the function's own machine runs builds and containers, which Lambda's does not:
@@ -93,6 +95,7 @@ impl Settings {
             queues,
             package_key: optional("PACKAGE_KEY"),
             image_key: optional("IMAGE_KEY"),
+            build_project: optional("BUILD_PROJECT"),
             work: optional("WORK").map_or_else(|| PathBuf::from("/tmp"), PathBuf::from),
             local_jobs,
         })

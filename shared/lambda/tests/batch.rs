@@ -93,11 +93,13 @@ impl World {
             queues,
             package_key: None,
             image_key: None,
+            build_project: None,
             work: folder.path().join("tmp"),
             local_jobs: false,
         };
         let parts = Parts {
             registry: Arc::new(registry::Layouts::new(folder.path().join("registry"))),
+            jobs: None,
             builder: Arc::new(NoBuilder),
             containers: verify::Containers::Unavailable("a test".to_owned()),
         };
@@ -117,25 +119,7 @@ impl World {
 
     /// What SQS hands to Lambda: everything that waits in a queue.
     async fn event(&self, queue: &str) -> (Value, Vec<String>) {
-        let (mut records, mut bodies) = (Vec::new(), Vec::new());
-        loop {
-            let call = self.aws.clients.sqs.receive_message().queue_url(&self.queues[queue]);
-            let call = call.max_number_of_messages(10).visibility_timeout(60);
-            let answer = call.send().await.unwrap().messages.unwrap_or_default();
-            let new: Vec<_> = answer.into_iter().filter(|one| !bodies.contains(one.body.as_ref().unwrap())).collect();
-            if new.is_empty() {
-                return (json!({ "Records": records }), bodies);
-            }
-            for message in new {
-                bodies.push(message.body.clone().unwrap());
-                records.push(json!({
-                    "messageId": message.message_id, "receiptHandle": message.receipt_handle,
-                    "body": message.body, "attributes": {"ApproximateReceiveCount": "1"},
-                    "eventSource": "aws:sqs", "awsRegion": "us-east-1",
-                    "eventSourceARN": format!("arn:aws:sqs:us-east-1:000000000000:{queue}"),
-                }));
-            }
-        }
+        self.aws.deliveries(&self.queues[queue]).await
     }
 
     /// How many messages the functions' queue and the table hold.

@@ -154,3 +154,22 @@ fn every_function_has_examples_of_its_events() {
     let there: BTreeSet<String> = there.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     assert_eq!(there, files);
 }
+
+#[test]
+fn the_buildspec_of_jobs_is_the_file_and_their_role_reaches_one_place_each_way() {
+    let template = fs::read_to_string(root().join("template.yaml")).unwrap();
+    let (_, project) = template.split_once("        BuildSpec: |\n").unwrap();
+    let inline: Vec<&str> = project.lines().map_while(|line| line.strip_prefix("          ")).collect();
+    let file = fs::read_to_string(root().join("infra/buildspec.yml")).unwrap();
+    assert_eq!(inline, file.lines().collect::<Vec<_>>());
+
+    let (_, role) = template.split_once("\n  JobRole:\n").unwrap();
+    let (role, _) = role.split_once("\n  JobProject:\n").unwrap();
+    let resources: Vec<&str> = role.lines().filter_map(|line| line.trim().strip_prefix("Resource: ")).collect();
+    let (input, output) = ("!Sub ${Bucket.Arn}/jobs/input/*", "!Sub ${Bucket.Arn}/jobs/output/*");
+    let bucket = "!GetAtt Bucket.Arn";
+    assert_eq!(resources, [input, bucket, bucket, output, "!GetAtt DataKey.Arn", "!GetAtt JobLog.Arn"]);
+    for action in ["kms:Sign", "dynamodb:", "sqs:", "s3:DeleteObject", "ecr:"] {
+        assert!(!role.contains(action), "a job may {action}");
+    }
+}

@@ -7,6 +7,7 @@
 mod blobs;
 mod clock;
 mod error;
+mod jobs;
 mod message;
 mod state;
 
@@ -15,6 +16,7 @@ pub mod local;
 pub use blobs::Blobs;
 pub use clock::{Clock, FixedClock, SystemClock};
 pub use error::PortError;
+pub use jobs::{JobRun, Jobs};
 pub use message::{Delivery, Envelope, Queue, Release};
 pub use sign::{Digest, InvalidDigest};
 pub use state::{Condition, Document, Key, Page, State, Transaction, Write};

@@ -57,7 +57,8 @@ pub struct FileDigests {
 }
 
 /// An upstream source that was fetched and verified.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Source {
     /// Its package URL, for example `pkg:deb/debian/memcached@1.6.38?arch=source`; empty when the
     /// source has none.

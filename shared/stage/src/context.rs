@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use apk::Architecture;
-use ports::{Blobs, Clock, Digest, Queue, State};
+use ports::{Blobs, Clock, Digest, Jobs, Queue, State};
 use registry::Registry;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -30,6 +30,8 @@ pub struct Context {
     pub catalog: Catalog,
     /// Releases and sources.
     pub upstreams: Upstreams,
+    /// Runs builds and tests on other machines; where it is not set, `builder` and `containers` run them here.
+    pub jobs: Option<Arc<dyn Jobs>>,
     /// Runs package builds.
     pub builder: Arc<dyn Builder>,
     /// Runs images for their tests.

@@ -1,24 +1,26 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
-use std::io::Read;
-use std::path::PathBuf;
+use std::time::Duration;
 
 use apk::Architecture;
 use async_trait::async_trait;
 use ports::{Condition, Digest, Key, Transaction};
 use recipe::{Edition, Requirement, Variant};
-use sandbox::Limits;
 use serde::{Deserialize, Serialize};
 use sign::predicate::{TestOutcome, TestResult};
-use verify::{Blobs, Compliance, Image, Integrity, Report, Suite, SuiteReport};
+use tempfile::TempDir;
+use verify::{Compliance, Image, Integrity, Report, Suite, SuiteReport};
 
 use crate::catalog::ImageSource;
+use crate::elsewhere::{Found, Step};
 use crate::image_build::{BuildRecord, Platform};
+use crate::image_suites::{ImageTestJob, ImageTestRun, SuiteFile};
+use crate::job::BuildError;
+use crate::job_archive::{Job, image_answers};
 use crate::record::{self, Event, Failure};
 use crate::{Context, ImagePublish, Outcome, Stage, StageError, chain};
 
 const MAXIMUM_RECORD_BYTES: u64 = 64 << 20;
-const WALL_TIME: std::time::Duration = std::time::Duration::from_secs(120);
 
 /// Runs the test suites on a composed image. Only an image whose every suite has passed, or is
 /// declared not applicable, goes on to be published: what has not run blocks.
@@ -112,29 +114,137 @@ impl Stage for ImageTest {
             .definition
             .edition(&self.stream)
             .ok_or_else(|| StageError::Rejected(format!("image `{}` has no stream `{}`", self.image, self.stream)))?;
-        let mut platforms = BTreeMap::new();
-        for (architecture, platform) in &build.platforms {
-            let report = match test(context, source, edition, &build, *architecture, platform).await {
-                Ok(report) => report,
-                Err(StageError::Rejected(reason)) => {
-                    record_failure(context, &self.image, &self.stream, &reason, None).await?;
-                    return Ok(Outcome::Failed(reason));
-                }
-                Err(error) => return Err(error),
-            };
-            platforms.insert(*architecture, report);
-        }
+        let (message, subject) = (self.envelope()?, self.subject());
+        let step = Step::of(context, &message, &subject, "suites");
+        let platforms = match suites(context, source, edition, &build, step.as_ref()).await {
+            Ok(Tested::Reports(mut platforms)) => {
+                let today = jiff::tz::Offset::UTC.to_datetime(context.clock.now()).date();
+                platforms.values_mut().for_each(|report| source.waivers.apply(&mut report.suites, today));
+                platforms
+            }
+            Ok(Tested::Waiting(text)) => return Ok(Outcome::Done(text)),
+            Ok(Tested::GivenUp(reason)) | Err(StageError::Rejected(reason)) => {
+                record_failure(context, &self.image, &self.stream, &reason, None).await?;
+                end(context, step.as_ref()).await?;
+                return Ok(Outcome::Failed(reason));
+            }
+            Err(error) => return Err(error),
+        };
         let reports = Reports { digest: build.index, platforms };
         let report = context.store(&reports).await?;
         if reports.platforms.values().all(Report::passed) {
             let (summary, remarks) = (reports.summary(), reports.remarks());
             let message = ImagePublish { image: self.image, stream: self.stream, build: self.build, report };
             context.state.commit(Transaction { messages: vec![message.envelope()?], ..Transaction::default() }).await?;
+            end(context, step.as_ref()).await?;
             return Ok(Outcome::Done(format!("{summary} checks passed{remarks}")));
         }
         let reason = blocking(&reports);
         record_failure(context, &self.image, &self.stream, &reason, Some(report)).await?;
+        end(context, step.as_ref()).await?;
         Ok(Outcome::Failed(reason))
+    }
+}
+
+/// Forgets the job of the suites, whose reports have led to something.
+async fn end(context: &Context, step: Option<&Step<'_>>) -> Result<(), StageError> {
+    let mut transaction = Transaction::default();
+    if let Some(step) = step {
+        step.forget(&mut transaction);
+    }
+    Ok(context.state.commit(transaction).await?)
+}
+
+/// What came of the suites of all platforms.
+enum Tested {
+    Reports(BTreeMap<Architecture, Report>),
+    /// They are a job elsewhere that has not ended; a sentence for a person.
+    Waiting(String),
+    /// That job gave no answer, and why.
+    GivenUp(String),
+}
+
+/// How long a machine may take to unpack an image, and for its suites: their checks have bounds of their own.
+const JOB_TIME: Duration = Duration::from_secs(3_600);
+
+async fn suites(
+    context: &Context,
+    source: &ImageSource,
+    edition: Edition<'_>,
+    build: &BuildRecord,
+    step: Option<&Step<'_>>,
+) -> Result<Tested, StageError> {
+    let Some(step) = step else {
+        let mut platforms = BTreeMap::new();
+        for (architecture, platform) in &build.platforms {
+            let prepared = prepare(context, source, edition, build, *architecture, platform).await?;
+            let run = prepared.job.run(&prepared.image, &context.containers, prepared.scratch.path()).await;
+            platforms.insert(*architecture, prepared.stated.with(run.map_err(failed)?));
+        }
+        return Ok(Tested::Reports(platforms));
+    };
+    let answered = match step.look().await? {
+        Found::Answered(answered) => answered,
+        Found::Waiting(text) => return Ok(Tested::Waiting(text)),
+        Found::GivenUp(reason) => return Ok(Tested::GivenUp(reason)),
+        Found::None => {
+            let (mut jobs, mut stated) = (Vec::new(), BTreeMap::new());
+            for (architecture, platform) in &build.platforms {
+                let prepared = prepare(context, source, edition, build, *architecture, platform).await?;
+                stated.insert(*architecture, prepared.stated);
+                jobs.push(prepared.job);
+            }
+            if jobs.iter().all(|job| job.suites().next().is_none()) {
+                let reports = stated.into_iter().map(|(architecture, stated)| (architecture, stated.report));
+                return Ok(Tested::Reports(reports.collect()));
+            }
+            return Ok(Tested::Waiting(step.begin(Job::Images(jobs), &stated, JOB_TIME).await?));
+        }
+    };
+    let stated: BTreeMap<Architecture, Stated> = answered.work(context).await?;
+    let expected: Vec<Vec<Suite>> = stated.values().map(|stated| stated.to_run.clone()).collect();
+    let file =
+        File::open(&answered.file).map_err(|error| StageError::environment("open the answer of a job")(&error))?;
+    match image_answers(file, &context.settings.work, answered.archive, &expected) {
+        Ok(runs) => {
+            let reports = stated.into_iter().zip(runs);
+            let reports = reports.map(|((architecture, stated), run)| (architecture, stated.with(run)));
+            Ok(Tested::Reports(reports.collect()))
+        }
+        Err(BuildError::Failed { reason, .. }) => Err(StageError::Rejected(reason)),
+        Err(BuildError::Environment(reason)) => Ok(match step.refuse(answered, &reason).await? {
+            Found::Waiting(text) => Tested::Waiting(text),
+            Found::GivenUp(reason) => Tested::GivenUp(reason),
+            Found::None | Found::Answered(_) => Tested::GivenUp(reason),
+        }),
+    }
+}
+
+/// A platform's image before the suites that run its programs.
+struct Prepared {
+    job: ImageTestJob,
+    image: Image,
+    stated: Stated,
+    scratch: TempDir,
+}
+
+/// What is known of a platform without running its programs.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Stated {
+    /// Without the suites that are to be run.
+    report: Report,
+    to_run: Vec<Suite>,
+}
+
+impl Stated {
+    /// The report with what the others came to.
+    fn with(self, run: ImageTestRun) -> Report {
+        let mut report = self.report;
+        report.emulated = run.emulated;
+        report.suites.extend(run.suites);
+        report.suites.sort_by_key(|suite| suite.suite);
+        report
     }
 }
 
@@ -167,51 +277,66 @@ pub(crate) async fn record_failure(
     Ok(context.state.commit(transaction).await?)
 }
 
-/// Blobs that have been fetched to local files.
-struct LocalBlobs(BTreeMap<String, PathBuf>);
-
-impl Blobs for LocalBlobs {
-    fn open(&self, digest: &str) -> std::io::Result<Box<dyn Read + Send>> {
-        let path = self.0.get(digest).ok_or(std::io::ErrorKind::NotFound)?;
-        Ok(Box::new(File::open(path)?))
+/// Whether the machine is at fault, and not the image or its suites' files.
+pub(crate) fn is_environment(error: &verify::Error) -> bool {
+    match error {
+        verify::Error::Io { .. } => true,
+        verify::Error::Sandbox(error) => error.is_environment(),
+        _ => false,
     }
 }
 
 fn failed(error: verify::Error) -> StageError {
-    let environment = match &error {
-        verify::Error::Io { .. } => true,
-        verify::Error::Sandbox(error) => error.is_environment(),
-        _ => false,
-    };
-    if environment { StageError::environment("test the image")(&error) } else { StageError::Rejected(chain(&error)) }
+    if is_environment(&error) {
+        StageError::environment("test the image")(&error)
+    } else {
+        StageError::Rejected(chain(&error))
+    }
 }
 
-async fn test(
+async fn prepare(
     context: &Context,
     source: &ImageSource,
     edition: Edition<'_>,
     build: &BuildRecord,
     architecture: Architecture,
     platform: &Platform,
-) -> Result<Report, StageError> {
-    let mut blobs = BTreeMap::new();
-    for digest in platform.content.iter().map(|(digest, _)| *digest).chain([platform.manifest]) {
-        blobs.insert(digest.to_string(), context.blobs.file(digest).await?);
-    }
-    let scratch = tempfile::Builder::new()
-        .prefix("test-")
-        .tempdir_in(&context.settings.work)
-        .map_err(|error| StageError::environment("make a scratch folder")(&error))?;
-    let (folder, digest) = (scratch.path().to_owned(), platform.manifest.to_string());
-    let image = tokio::task::spawn_blocking(move || Image::open(Box::new(LocalBlobs(blobs)), &digest, &folder))
-        .await
-        .map_err(ports::PortError::from)?
-        .map_err(failed)?;
+) -> Result<Prepared, StageError> {
     let definition = &source.definition;
     let own = |test: fn(&Variant) -> Option<&String>| edition.variant.and_then(test);
     let structure_test = own(|variant| variant.structure_test.as_ref()).unwrap_or(&definition.structure_test);
     let runtime_test = own(|variant| variant.runtime_test.as_ref()).unwrap_or(&definition.runtime_test);
+    let mut blobs = BTreeMap::new();
+    for digest in platform.content.iter().map(|(digest, _)| *digest).chain([platform.manifest]) {
+        blobs.insert(digest, context.blobs.file(digest).await?);
+    }
     let mut suites = Vec::new();
+    let mut suite_of = |suite: Suite, requirement: &Requirement, file: &str| {
+        Ok::<_, StageError>(match (requirement, text(source, file)?) {
+            (Requirement::NotApplicable { reason }, _) => {
+                suites.push(SuiteReport::not_applicable(suite, reason));
+                None
+            }
+            (Requirement::Required, None) => {
+                let reason = format!("the image's folder has no `{file}`");
+                suites.push(SuiteReport::not_run(suite, &reason));
+                None
+            }
+            (Requirement::Required, Some(text)) => Some(SuiteFile { name: file.to_owned(), text }),
+        })
+    };
+    let job = ImageTestJob {
+        manifest: platform.manifest,
+        architecture,
+        blobs,
+        structure: suite_of(Suite::Structure, &definition.suites.structure, structure_test)?,
+        runtime: suite_of(Suite::Runtime, &definition.suites.runtime, runtime_test)?,
+    };
+    let scratch = tempfile::Builder::new()
+        .prefix("test-")
+        .tempdir_in(&context.settings.work)
+        .map_err(|error| StageError::environment("make a scratch folder")(&error))?;
+    let image = job.open(scratch.path()).await.map_err(failed)?;
     suites.push(match &definition.suites.integrity {
         Requirement::NotApplicable { reason } => SuiteReport::not_applicable(Suite::Integrity, reason),
         Requirement::Required => {
@@ -233,23 +358,6 @@ async fn test(
             verify::integrity(&image, &known).map_err(failed)?
         }
     });
-    let limits = Limits { wall_time: WALL_TIME, ..Limits::default() };
-    let scratch = scratch.path();
-    let containers = &context.containers;
-    suites.push(match (&definition.suites.structure, text(source, structure_test)?) {
-        (Requirement::NotApplicable { reason }, _) => SuiteReport::not_applicable(Suite::Structure, reason),
-        (Requirement::Required, None) => missing(Suite::Structure, structure_test),
-        (Requirement::Required, Some(text)) => {
-            verify::structure(&image, &text, structure_test, containers, &limits, scratch).await.map_err(failed)?
-        }
-    });
-    suites.push(match (&definition.suites.runtime, text(source, runtime_test)?) {
-        (Requirement::NotApplicable { reason }, _) => SuiteReport::not_applicable(Suite::Runtime, reason),
-        (Requirement::Required, None) => missing(Suite::Runtime, runtime_test),
-        (Requirement::Required, Some(text)) => {
-            verify::runtime(&image, &text, runtime_test, containers, &limits, scratch).await.map_err(failed)?
-        }
-    });
     let now = context.clock.now();
     suites.push(match &definition.suites.compliance {
         Requirement::NotApplicable { reason } => SuiteReport::not_applicable(Suite::Compliance, reason),
@@ -267,13 +375,10 @@ async fn test(
             verify::compliance(&image, &known).await.map_err(failed)?
         }
     });
-    source.waivers.apply(&mut suites, jiff::tz::Offset::UTC.to_datetime(now).date());
-    let emulated = matches!(sandbox::machine_for(architecture.apk()), Ok(sandbox::Machine::Emulated { .. }));
-    Ok(Report { digest: image.digest().to_owned(), platform: image.platform(), emulated, suites })
-}
-
-fn missing(suite: Suite, file: &str) -> SuiteReport {
-    SuiteReport::not_run(suite, &format!("the image's folder has no `{file}`"))
+    suites.sort_by_key(|report| report.suite);
+    let report = Report { digest: image.digest().to_owned(), platform: image.platform(), emulated: false, suites };
+    let stated = Stated { report, to_run: job.suites().collect() };
+    Ok(Prepared { job, image, stated, scratch })
 }
 
 fn text(source: &ImageSource, file: &str) -> Result<Option<String>, StageError> {

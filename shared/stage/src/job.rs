@@ -11,7 +11,7 @@ use apk::{BuiltPackage, PackageInformation, PackageSpec, Scan, ScanOptions, Scri
 use async_trait::async_trait;
 use lint::{Contents, Finding, Interface, Level, Subject};
 use recipe::{BuildPlan, Output, OutputScriptlets};
-use sandbox::{Bubblewrap, BuilderRoot, Limits};
+use sandbox::{Bootstrap, Bubblewrap, BuilderRoot, Limits};
 use sha1::Sha1;
 use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
@@ -38,8 +38,10 @@ pub struct BuildJob {
     pub sysroot: Vec<image::PackageFile>,
     /// Files that are put into the workspace first.
     pub files: Option<PathBuf>,
-    /// The compiler wrappers.
+    /// The compiler wrappers, and `bootstrap.yaml`.
     pub bootstrap: PathBuf,
+    /// What the host's tool chain stands in for: names of `bootstrap.yaml`.
+    pub host_tools: Vec<String>,
     /// The build repeats another, in other surroundings and in this folder: a build in it must
     /// depend on neither.
     pub repeated_in: Option<PathBuf>,
@@ -63,6 +65,8 @@ pub struct BuildProduct {
     pub packages: Vec<Unsigned>,
     /// What the linters warn of.
     pub findings: Vec<Finding>,
+    /// The host's packages that stood in for build dependencies: name and version.
+    pub host_packages: Vec<(String, String)>,
     /// The whole log, which stays.
     pub log: PathBuf,
     /// Holds the packages.
@@ -113,6 +117,7 @@ impl LocalBuilder {
 #[async_trait]
 impl Builder for LocalBuilder {
     async fn build(&self, job: &BuildJob) -> Result<BuildProduct, BuildError> {
+        let host_packages = host_packages(job)?;
         let place = job.repeated_in.as_ref().unwrap_or(&self.work);
         let folder = tempfile::Builder::new()
             .prefix(&format!("build-{}-", job.plan.name))
@@ -141,12 +146,27 @@ impl Builder for LocalBuilder {
         }
         let (job, work, packages) = (job.clone(), root.work.clone(), folder.path().join("packages"));
         let (packages, findings) = blocking(move || assemble(&job, &work, &packages)).await?;
-        Ok(BuildProduct { packages, findings, log, folder })
+        Ok(BuildProduct { packages, findings, host_packages, log, folder })
     }
 
     async fn test(&self, job: &TestJob) -> Result<TestRun, BuildError> {
         package_test::run_job(&self.sandbox, &self.work, job).await
     }
+}
+
+/// The host's packages behind the tools that the build takes from it; all must be there.
+fn host_packages(job: &BuildJob) -> Result<Vec<(String, String)>, BuildError> {
+    if job.host_tools.is_empty() {
+        return Ok(Vec::new());
+    }
+    let failed = |error: sandbox::Error| BuildError::Environment(chain(&error));
+    let (bootstrap, target) =
+        (Bootstrap::load(&job.bootstrap.join("bootstrap.yaml")).map_err(failed)?, job.plan.architecture.apk());
+    let missing = bootstrap.missing(&job.host_tools, target);
+    if !missing.is_empty() {
+        return Err(BuildError::Environment(missing.join("; ")));
+    }
+    bootstrap.versions(&job.host_tools, target).map_err(failed)
 }
 
 async fn blocking<T: Send + 'static>(
@@ -284,7 +304,7 @@ fn assemble_one(
     };
     let tree = |name: &str| work.join("melange-out").join(name);
     let root = tree(&output.name);
-    let mut information = information(job, output);
+    let mut information = information(&job.plan, job.source_date_epoch, output);
     let siblings: Vec<PathBuf> =
         job.plan.outputs.iter().filter(|other| other.name != output.name).map(|other| tree(&other.name)).collect();
     let siblings: Vec<&Path> = siblings.iter().map(PathBuf::as_path).collect();
@@ -425,17 +445,18 @@ fn write_document(root: &Path, name: &str, bytes: &[u8]) -> std::io::Result<()> 
     file.set_permissions(Permissions::from_mode(0o644))
 }
 
-fn information(job: &BuildJob, output: &Output) -> PackageInformation {
+/// What the definition says of a package.
+pub(crate) fn information(plan: &BuildPlan, source_date_epoch: i64, output: &Output) -> PackageInformation {
     let dependencies = &output.dependencies;
     PackageInformation {
         name: output.name.clone(),
-        version: job.plan.full_version.clone(),
-        architecture: job.plan.architecture.to_string(),
-        origin: job.plan.name.clone(),
+        version: plan.full_version.clone(),
+        architecture: plan.architecture.to_string(),
+        origin: plan.name.clone(),
         description: output.description.clone(),
         url: output.url.clone(),
         commit: output.commit.clone(),
-        build_date: job.source_date_epoch,
+        build_date: source_date_epoch,
         licenses: vec![output.licence_expression()].into_iter().filter(|licence| !licence.is_empty()).collect(),
         depends: dependencies.runtime.clone(),
         provides: dependencies.provides.clone(),
@@ -448,7 +469,7 @@ fn information(job: &BuildJob, output: &Output) -> PackageInformation {
     }
 }
 
-fn scripts(scriptlets: &OutputScriptlets) -> BTreeMap<Script, String> {
+pub(crate) fn scripts(scriptlets: &OutputScriptlets) -> BTreeMap<Script, String> {
     let trigger = scriptlets.trigger.as_ref().map(|(_, script)| script.clone());
     [
         (Script::Trigger, trigger),

@@ -1,13 +1,17 @@
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use apk::{Architecture, IndexEntry};
 use async_trait::async_trait;
 use ports::{Condition, Digest, Transaction};
+use sandbox::Limits;
 use serde::{Deserialize, Serialize};
 
+use crate::elsewhere::{Found, Step};
 use crate::evaluation::Package;
 use crate::job::{BuildError, BuildJob, BuildProduct};
-use crate::package_test::{self, PackageTestReport};
+use crate::job_archive::{ExpectedBuild, Job, build_answer};
+use crate::package_test::{self, PackageTestReport, Tested};
 use crate::packages::{Retry, load_package, send_due};
 use crate::record::{Built, Event, Failure, PublishedPackage, RepositoryEntry};
 use crate::standing::{built_key, failure_key, published_key};
@@ -147,37 +151,104 @@ impl Stage for PackageBuild {
                 return Ok(Outcome::Skipped("already built".to_owned()));
             }
         }
-        match self.build(context, &package).await {
+        let (message, subject) = (self.envelope()?, self.subject());
+        let steps = Steps {
+            build: Step::of(context, &message, &subject, "build"),
+            tests: Step::of(context, &message, &subject, "tests"),
+        };
+        match self.build(context, &package, &steps).await {
             Ok((result, sources)) => {
-                let mut transaction = Transaction::default();
+                let mut transaction = steps.end();
                 transaction.put(key, Condition::Any, &Built { definition: self.definition, result })?;
                 self.hand_on(context, transaction, result).await?;
                 let count = package.plan.outputs.len();
                 let packages = if count == 1 { "package" } else { "packages" };
                 Ok(Outcome::Done(format!("{count} {packages} built; {sources}")))
             }
+            Err(Halt::Waiting(text)) => Ok(Outcome::Done(text)),
             Err(Halt::Bad { reason, log }) => {
                 let log = match log {
                     Some(bytes) => Some(context.blobs.put(bytes).await?),
                     None => None,
                 };
-                self.fail(context, FAILED, reason, log).await
+                self.fail(context, steps.end(), FAILED, reason, log).await
             }
-            Err(Halt::Tests { reason, log }) => self.fail(context, "package.test-failed", reason, log).await,
-            Err(Halt::Stage(StageError::Rejected(reason))) => self.fail(context, FAILED, reason, None).await,
+            Err(Halt::Tests { reason, log }) => {
+                self.fail(context, steps.end(), "package.test-failed", reason, log).await
+            }
+            Err(Halt::Stage(StageError::Rejected(reason))) => {
+                self.fail(context, steps.end(), FAILED, reason, None).await
+            }
             Err(Halt::Stage(error)) => Err(error),
         }
     }
 }
+
+/// How long a machine may take to unpack what a job is given.
+const SETTING_UP: Duration = Duration::from_secs(1_800);
 
 /// The kind of the event of a build that failed.
 const FAILED: &str = "package.failed";
 
 /// Why a build stops.
 enum Halt {
-    Bad { reason: String, log: Option<Vec<u8>> },
-    Tests { reason: String, log: Option<Digest> },
+    Bad {
+        reason: String,
+        log: Option<Vec<u8>>,
+    },
+    Tests {
+        reason: String,
+        log: Option<Digest>,
+    },
+    /// For a job elsewhere, which will bring the message again.
+    Waiting(String),
     Stage(StageError),
+}
+
+/// What of a build may be a job elsewhere.
+struct Steps<'s> {
+    build: Option<Step<'s>>,
+    tests: Option<Step<'s>>,
+}
+
+impl Steps<'_> {
+    /// A transaction that forgets the jobs.
+    fn end(&self) -> Transaction {
+        let mut transaction = Transaction::default();
+        for step in [&self.build, &self.tests].into_iter().flatten() {
+            step.forget(&mut transaction);
+        }
+        transaction
+    }
+}
+
+/// What a build goes on with once its packages are made.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Inputs {
+    source_date_epoch: i64,
+    sources: Vec<SourceEvidence>,
+    dependencies: Vec<BuildDependency>,
+}
+
+impl Halt {
+    fn from_build(error: BuildError) -> Self {
+        match error {
+            BuildError::Failed { reason, log } => Self::Bad { reason, log },
+            BuildError::Environment(reason) => {
+                StageError::Environment { action: "run the build".to_owned(), reason }.into()
+            }
+        }
+    }
+
+    fn from_found(found: Found) -> Self {
+        match found {
+            Found::Waiting(text) => Self::Waiting(text),
+            Found::GivenUp(reason) => Self::Bad { reason, log: None },
+            // Another run of the stage came first.
+            Found::None | Found::Answered(_) => Self::Waiting("another run has its job".to_owned()),
+        }
+    }
 }
 
 impl<E: Into<StageError>> From<E> for Halt {
@@ -194,15 +265,21 @@ impl PackageBuild {
     }
 
     /// The answer is the result's digest, and how the sources stand.
-    async fn build(&self, context: &Context, package: &Package) -> Result<(Digest, String), Halt> {
-        let missing = context.catalog.bootstrap.missing(&package.bootstrap, self.architecture.apk());
-        if !missing.is_empty() {
-            return Err(StageError::Environment {
-                action: "build on this host".to_owned(),
-                reason: missing.join("; "),
+    async fn build(&self, context: &Context, package: &Package, steps: &Steps<'_>) -> Result<(Digest, String), Halt> {
+        let (product, inputs) = match &steps.build {
+            Some(step) => self.build_elsewhere(context, package, step).await?,
+            None => {
+                let (job, inputs) = self.job(context, package).await?;
+                (context.builder.build(&job).await.map_err(Halt::from_build)?, inputs)
             }
-            .into());
-        }
+        };
+        let standing = build_sources::standing(&inputs.sources);
+        let result = self.store(context, package, &product, inputs, steps.tests.as_ref()).await?;
+        Ok((result, standing))
+    }
+
+    /// What is built from what, and what is kept of that.
+    async fn job(&self, context: &Context, package: &Package) -> Result<(BuildJob, Inputs), Halt> {
         let sources = build_sources::fetch(context, &self.package, &package.plan).await?;
         let dependencies = resolve(context, self.architecture, &self.package, &package.wants).await?;
         let sysroot = repository::files(context, &dependencies).await?;
@@ -215,27 +292,63 @@ impl PackageBuild {
             sysroot,
             files: context.catalog.packages.get(&self.package).and_then(|source| source.folder.clone()),
             bootstrap: context.catalog.bootstrap_folder(),
+            host_tools: package.bootstrap.clone(),
             repeated_in: None,
         };
-        let product = context.builder.build(&job).await.map_err(|error| match error {
-            BuildError::Failed { reason, log } => Halt::Bad { reason, log },
-            BuildError::Environment(reason) => {
-                StageError::Environment { action: "run the build".to_owned(), reason }.into()
+        let dependencies = dependencies.into_iter().map(|resolved| BuildDependency {
+            name: resolved.entry.information.name,
+            version: resolved.entry.information.version,
+            blob: resolved.blob,
+        });
+        let inputs = Inputs {
+            source_date_epoch: job.source_date_epoch,
+            sources: sources.evidence,
+            dependencies: dependencies.collect(),
+        };
+        Ok((job, inputs))
+    }
+
+    /// Begins the build's job, or takes in its answer: with what it was begun with, whatever the repository
+    /// offers by now.
+    async fn build_elsewhere(
+        &self,
+        context: &Context,
+        package: &Package,
+        step: &Step<'_>,
+    ) -> Result<(BuildProduct, Inputs), Halt> {
+        let answered = match step.look().await? {
+            Found::Answered(answered) => answered,
+            Found::None => {
+                let (job, inputs) = self.job(context, package).await?;
+                let time = job.plan.timeout_seconds.map_or(Limits::default().wall_time, Duration::from_secs);
+                let begun = step.begin(Job::Build(Box::new(job)), &inputs, time.saturating_add(SETTING_UP)).await?;
+                return Err(Halt::Waiting(begun));
             }
-        })?;
-        let standing = build_sources::standing(&sources.evidence);
-        let result = self.store(context, package, &job, &product, sources.evidence, dependencies).await?;
-        Ok((result, standing))
+            other => return Err(Halt::from_found(other)),
+        };
+        let inputs: Inputs = answered.work(context).await?;
+        let expected = ExpectedBuild {
+            job: answered.archive,
+            plan: &package.plan,
+            text: &package.text,
+            source_date_epoch: inputs.source_date_epoch,
+        };
+        let file = std::fs::File::open(&answered.file)
+            .map_err(|error| StageError::environment("open the answer of a job")(&error))?;
+        match build_answer(file, &context.settings.work, &expected) {
+            Ok(product) => Ok((product, inputs)),
+            Err(BuildError::Environment(reason)) => Err(Halt::from_found(step.refuse(answered, &reason).await?)),
+            Err(error) => Err(Halt::from_build(error)),
+        }
     }
 
     async fn store(
         &self,
         context: &Context,
         package: &Package,
-        job: &BuildJob,
         product: &BuildProduct,
-        sources: Vec<SourceEvidence>,
-        dependencies: Vec<repository::Resolved>,
+        inputs: Inputs,
+        tests: Option<&Step<'_>>,
     ) -> Result<Digest, Halt> {
         let mut packages = Vec::new();
         let mut interfaces: BTreeMap<&str, &lint::Interface> = BTreeMap::new();
@@ -251,7 +364,12 @@ impl PackageBuild {
             }
         }
         let offered = self.offered(context, product, &packages).await?;
-        let tests = package_test::run_tests(context, &package.plan, &offered).await?;
+        let names: Vec<String> = package.plan.outputs.iter().map(|output| output.name.clone()).collect();
+        let tests = match package_test::run_tests(context, &package.plan, &offered, &names, tests).await? {
+            Tested::Reports(reports) => reports,
+            Tested::Waiting(text) => return Err(Halt::Waiting(text)),
+            Tested::GivenUp(reason) => return Err(Halt::Tests { reason, log: None }),
+        };
         if let Some(reason) = package_test::refusal(&tests, context.settings.require_tests) {
             return Err(Halt::Tests { reason, log: tests.iter().find_map(|report| report.log) });
         }
@@ -262,23 +380,12 @@ impl PackageBuild {
             version: self.version.clone(),
             architecture: self.architecture,
             definition: self.definition,
-            text: context.blobs.put(job.text.clone().into_bytes()).await?,
-            source_date_epoch: job.source_date_epoch,
+            text: context.blobs.put(package.text.clone().into_bytes()).await?,
+            source_date_epoch: inputs.source_date_epoch,
             packages,
-            sources,
-            dependencies: dependencies
-                .into_iter()
-                .map(|resolved| BuildDependency {
-                    name: resolved.entry.information.name,
-                    version: resolved.entry.information.version,
-                    blob: resolved.blob,
-                })
-                .collect(),
-            bootstrap: context
-                .catalog
-                .bootstrap
-                .versions(&package.bootstrap, self.architecture.apk())
-                .map_err(|error| StageError::environment("list the host's packages")(&error))?,
+            sources: inputs.sources,
+            dependencies: inputs.dependencies,
+            bootstrap: product.host_packages.clone(),
             bootstrap_files: context
                 .catalog
                 .bootstrap_files(&package.bootstrap, self.architecture)
@@ -290,7 +397,8 @@ impl PackageBuild {
             tests,
             interfaces: Some(context.store(&interfaces).await?),
             unchecked_interfaces: unchecked.map(|output| output.name.clone()).collect(),
-            program: context.program().await?,
+            // Elsewhere another program ran it, whose digest is not known here.
+            program: if context.jobs.is_none() { context.program().await? } else { None },
         };
         Ok(context.store(&result).await?)
     }
@@ -319,10 +427,11 @@ impl PackageBuild {
         Ok(offered)
     }
 
-    /// Records the failure, and lets those build that can do without this version.
+    /// Records the failure with `transaction`, and lets those build that can do without this version.
     async fn fail(
         &self,
         context: &Context,
+        mut transaction: Transaction,
         kind: &str,
         reason: String,
         log: Option<Digest>,
@@ -330,7 +439,6 @@ impl PackageBuild {
         let time = context.clock.now();
         let failure = Failure { time, reason: reason.clone(), log };
         let event = Event { time, kind: kind.to_owned(), subject: self.package.clone(), text: reason.clone() };
-        let mut transaction = Transaction::default();
         transaction.put(failure_key(&self.package, &self.version, self.architecture), Condition::Any, &failure)?;
         transaction.put(event.key(), Condition::Any, &event)?;
         context.state.commit(transaction).await?;

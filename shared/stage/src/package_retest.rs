@@ -11,9 +11,10 @@ use recipe::BuildPlan;
 use serde::{Deserialize, Serialize};
 use sign::predicate;
 
+use crate::elsewhere::Step;
 use crate::package_build::BuildResult;
 use crate::package_publish::MAXIMUM_RESULT_BYTES;
-use crate::package_test::{PackageTestReport, PackageTestStatus, run_tests_of};
+use crate::package_test::{PackageTestReport, PackageTestStatus, Tested, run_tests};
 use crate::record::{self, Event, LaterTests, PublishedPackage, RepositoryEntry, Unlisted, Untested};
 use crate::standing::published_key;
 use crate::{
@@ -57,10 +58,19 @@ impl Stage for PackageTest {
             return Ok(Outcome::Skipped(format!("{} follows it", package.claim.version())));
         }
         let entries = repository::entries(context, self.architecture).await?;
-        let reports = run_tests_of(context, &package.plan, &entries, &untested.packages).await?;
+        let (message, subject) = (self.envelope()?, self.subject());
+        let step = Step::of(context, &message, &subject, "tests");
+        let reports = match run_tests(context, &package.plan, &entries, &untested.packages, step.as_ref()).await? {
+            Tested::Reports(reports) => reports,
+            Tested::Waiting(text) => return Ok(Outcome::Done(text)),
+            Tested::GivenUp(reason) => return Ok(Outcome::Failed(reason)),
+        };
         let of = |status: PackageTestStatus| reports.iter().filter(move |report| report.status == status);
         let time = context.clock.now();
         let mut transaction = Transaction::default();
+        if let Some(step) = &step {
+            step.forget(&mut transaction);
+        }
         untested.packages = of(PackageTestStatus::NotRun).map(|report| report.package.clone()).collect();
         untested.tried = Some(self.with);
         if untested.packages.is_empty() {

@@ -10,13 +10,15 @@ use std::time::Duration;
 use apk::Architecture;
 use image::{PackageFile, RootUser};
 use ports::Digest;
-use recipe::{BuildPlan, Output, TestPlan};
-use sandbox::{Bubblewrap, Job, Limits, Mount, Program};
+use recipe::{BuildPlan, TestPlan};
+use sandbox::{Bubblewrap, Limits, Mount, Program};
 use serde::{Deserialize, Serialize};
 use sign::ResourceDescriptor;
 use sign::predicate::{TestOutcome, TestResult};
 
+use crate::elsewhere::{Found, Step};
 use crate::job::BuildError;
+use crate::job_archive::{Job, test_answers};
 use crate::package_build::BuildResult;
 use crate::record::RepositoryEntry;
 use crate::{Context, StageError, chain, load_package, repository, universes};
@@ -115,7 +117,7 @@ fn account(root: &Path, plan: &TestPlan) -> Result<RootUser, image::Error> {
     image::add_accounts(root, &users, &groups, plan.run_as.as_deref())
 }
 
-fn sandbox_job(root: &Path, plan: &TestPlan, user: &RootUser, log: &Path) -> std::io::Result<Job> {
+fn sandbox_job(root: &Path, plan: &TestPlan, user: &RootUser, log: &Path) -> std::io::Result<sandbox::Job> {
     let mut mounts = root_mounts(root)?;
     for inside in ["/tmp", WORKSPACE] {
         mounts.push(Mount::Temporary { inside: inside.into(), size: TEMPORARY_BYTES });
@@ -131,7 +133,7 @@ fn sandbox_job(root: &Path, plan: &TestPlan, user: &RootUser, log: &Path) -> std
     let mut environment: BTreeMap<String, String> =
         fixed.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
     environment.extend(plan.environment.variables.iter().cloned());
-    Ok(Job {
+    Ok(sandbox::Job {
         program: Program::Script(plan.script.clone().into_bytes()),
         mounts,
         environment,
@@ -175,11 +177,23 @@ pub async fn test_package(
 ) -> Result<Vec<PackageTestReport>, StageError> {
     let package = load_package(context, name, architecture).await?;
     let entries = repository::entries(context, architecture).await?;
-    run_tests(context, &package.plan, &entries).await
+    let packages: Vec<String> = package.plan.outputs.iter().map(|output| output.name.clone()).collect();
+    let prepared = prepare(context, &package.plan, &entries, &packages).await?;
+    run_here(context, prepared).await
 }
 
-/// Runs the tests of all packages of a plan with what `entries` offer. All run, whatever comes of
-/// the first.
+/// What the tests of a definition's packages came to.
+pub(crate) enum Tested {
+    /// One report per package.
+    Reports(Vec<PackageTestReport>),
+    /// They are a job elsewhere that has not ended; a sentence for a person.
+    Waiting(String),
+    /// That job gave no answer, and why.
+    GivenUp(String),
+}
+
+/// Runs the tests of some packages of a plan with what `entries` offer, here or, where `step` says so, as
+/// a job elsewhere. All run, whatever comes of the first.
 ///
 /// # Errors
 /// [`StageError::Environment`] when tests can't be run here.
@@ -187,58 +201,140 @@ pub(crate) async fn run_tests(
     context: &Context,
     plan: &BuildPlan,
     entries: &[RepositoryEntry],
-) -> Result<Vec<PackageTestReport>, StageError> {
-    let packages: Vec<String> = plan.outputs.iter().map(|output| output.name.clone()).collect();
-    run_tests_of(context, plan, entries, &packages).await
+    packages: &[String],
+    step: Option<&Step<'_>>,
+) -> Result<Tested, StageError> {
+    let Some(step) = step else {
+        let prepared = prepare(context, plan, entries, packages).await?;
+        return Ok(Tested::Reports(run_here(context, prepared).await?));
+    };
+    let answered = match step.look().await? {
+        Found::Answered(answered) => answered,
+        Found::Waiting(text) => return Ok(Tested::Waiting(text)),
+        Found::GivenUp(reason) => return Ok(Tested::GivenUp(reason)),
+        Found::None => {
+            let prepared = prepare(context, plan, entries, packages).await?;
+            let tests: Vec<TestJob> = prepared.iter().filter_map(|one| one.job.clone()).collect();
+            if tests.is_empty() {
+                return Ok(Tested::Reports(prepared.into_iter().map(|one| one.report).collect()));
+            }
+            let reports: Vec<Expected> = prepared.into_iter().map(Expected::from).collect();
+            let time = WALL_TIME * u32::try_from(tests.len()).unwrap_or(u32::MAX) + SETTING_UP;
+            return Ok(Tested::Waiting(step.begin(Job::Tests(tests), &reports, time).await?));
+        }
+    };
+    let expected: Vec<Expected> = answered.work(context).await?;
+    let count = expected.iter().filter(|one| one.runs).count();
+    let file = std::fs::File::open(&answered.file)
+        .map_err(|error| StageError::environment("open the answer of a job")(&error))?;
+    let mut runs = match test_answers(file, &context.settings.work, answered.archive, count) {
+        Ok(runs) => runs.into_iter(),
+        Err(error) => {
+            return match step.refuse(answered, &chain(&error)).await? {
+                Found::Waiting(text) => Ok(Tested::Waiting(text)),
+                Found::GivenUp(reason) => Ok(Tested::GivenUp(reason)),
+                Found::None | Found::Answered(_) => Ok(Tested::GivenUp(chain(&error))),
+            };
+        }
+    };
+    let mut reports = Vec::new();
+    for one in expected {
+        reports.push(match one.runs.then(|| runs.next()).flatten() {
+            Some(run) => report(context, one.report, run).await?,
+            None => one.report,
+        });
+    }
+    Ok(Tested::Reports(reports))
 }
 
-/// The same for some of the plan's packages.
-pub(crate) async fn run_tests_of(
+/// How long a machine may take to unpack what a job of tests is given.
+const SETTING_UP: Duration = Duration::from_secs(600);
+
+/// A package's test that is ready to run.
+struct Prepared {
+    /// What came of it where nothing runs, else what it comes to when it passes.
+    report: PackageTestReport,
+    job: Option<TestJob>,
+}
+
+/// What is kept of it while its job runs elsewhere.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Expected {
+    report: PackageTestReport,
+    runs: bool,
+}
+
+impl From<Prepared> for Expected {
+    fn from(prepared: Prepared) -> Self {
+        Self { runs: prepared.job.is_some(), report: prepared.report }
+    }
+}
+
+async fn prepare(
     context: &Context,
     plan: &BuildPlan,
     entries: &[RepositoryEntry],
     packages: &[String],
-) -> Result<Vec<PackageTestReport>, StageError> {
-    let mut reports = Vec::new();
+) -> Result<Vec<Prepared>, StageError> {
+    let mut prepared = Vec::new();
     for output in plan.outputs.iter().filter(|output| packages.contains(&output.name)) {
-        let (status, message, log) = match &output.test {
-            None => (PackageTestStatus::NoTest, "the definition has no test for it".to_owned(), None),
-            Some(test) => run(context, output, test, plan.architecture, entries).await?,
+        let report =
+            |status, message: String| PackageTestReport { package: output.name.clone(), status, message, log: None };
+        let Some(test) = &output.test else {
+            let report = report(PackageTestStatus::NoTest, "the definition has no test for it".to_owned());
+            prepared.push(Prepared { report, job: None });
+            continue;
         };
-        reports.push(PackageTestReport { package: output.name.clone(), status, message, log });
+        let subject = format!("the test of {}", output.name);
+        let chosen = match universes::choose(entries, plan.architecture, &subject, &test.environment.packages) {
+            Ok(chosen) => chosen,
+            Err(StageError::Rejected(reason)) => {
+                prepared.push(Prepared { report: report(PackageTestStatus::NotRun, reason), job: None });
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
+        let packages = repository::files(context, &chosen).await?;
+        let job = TestJob { package: output.name.clone(), plan: test.clone(), packages };
+        prepared.push(Prepared { report: report(PackageTestStatus::Passed, test.steps.join(", ")), job: Some(job) });
+    }
+    Ok(prepared)
+}
+
+async fn run_here(context: &Context, prepared: Vec<Prepared>) -> Result<Vec<PackageTestReport>, StageError> {
+    let mut reports = Vec::new();
+    for Prepared { report: expected, job } in prepared {
+        reports.push(match job {
+            None => expected,
+            Some(job) => report(context, expected, context.builder.test(&job).await).await?,
+        });
     }
     Ok(reports)
 }
 
-async fn run(
+/// The report of a test that ran, given what it comes to when it passes.
+async fn report(
     context: &Context,
-    output: &Output,
-    test: &TestPlan,
-    architecture: Architecture,
-    entries: &[RepositoryEntry],
-) -> Result<(PackageTestStatus, String, Option<Digest>), StageError> {
-    let subject = format!("the test of {}", output.name);
-    let chosen = match universes::choose(entries, architecture, &subject, &test.environment.packages) {
-        Ok(chosen) => chosen,
-        Err(StageError::Rejected(reason)) => return Ok((PackageTestStatus::NotRun, reason, None)),
-        Err(error) => return Err(error),
-    };
-    let packages = repository::files(context, &chosen).await?;
-    let job = TestJob { package: output.name.clone(), plan: test.clone(), packages };
-    match context.builder.test(&job).await {
-        Ok(TestRun::Passed) => Ok((PackageTestStatus::Passed, test.steps.join(", "), None)),
-        Ok(TestRun::NotRun(reason)) => Ok((PackageTestStatus::NotRun, reason, None)),
+    expected: PackageTestReport,
+    run: Result<TestRun, BuildError>,
+) -> Result<PackageTestReport, StageError> {
+    let (status, message, log) = match run {
+        Ok(TestRun::Passed) => return Ok(expected),
+        Ok(TestRun::NotRun(reason)) => (PackageTestStatus::NotRun, reason, None),
         Err(BuildError::Environment(reason)) => {
-            Err(StageError::Environment { action: format!("run {subject}"), reason })
+            let action = format!("run the test of {}", expected.package);
+            return Err(StageError::Environment { action, reason });
         }
         Err(BuildError::Failed { reason, log }) => {
             let log = match log {
                 Some(bytes) => Some(context.blobs.put(bytes).await?),
                 None => None,
             };
-            Ok((PackageTestStatus::Failed, reason, log))
+            (PackageTestStatus::Failed, reason, log)
         }
-    }
+    };
+    Ok(PackageTestReport { status, message, log, ..expected })
 }
 
 /// What the tests of a build's packages came to (in-toto test-result v0.1), unless none has run.

@@ -28,6 +28,7 @@
 //! | `image#NAME` | `history#nNUMBER#TAG`; before it had a number, `history#TIME#TAG#DIGEST` | [`TagMove`] |
 //! | `layer#DIGEST` | `IMAGE` | [`crate::LayerPlace`] |
 //! | `package#NAME` | `rebuild` | [`Rebuild`] |
+//! | `job` | `MESSAGE-STEP` | [`crate::JobRecord`] |
 //! | `withdrawn` | `NAME=VERSION` | [`Withdrawal`] |
 //! | `event` | `TIME#STAGE#SUBJECT` | [`Event`] |
 
@@ -393,6 +394,9 @@ pub fn untested_versions(architecture: Architecture) -> String {
 pub fn untested(architecture: Architecture, package: &str, version: &str) -> Key {
     Key::new(untested_versions(architecture), format!("{package}={version}"))
 }
+
+/// The partition of jobs that are on their way on other machines.
+pub const JOBS: &str = "job";
 
 /// The partition of withdrawn versions.
 pub const WITHDRAWN: &str = "withdrawn";

@@ -100,7 +100,7 @@ pub async fn check_reproducible(
         reproducible: packages.iter().all(|one| one.repeated == Some(one.published)),
         varied,
         not_varied,
-        changed_tools: changed_tools(context, &package, &result)?,
+        changed_tools: changed_tools(&product.host_packages, &result),
         packages,
     };
     let mut transaction = Transaction::default();
@@ -111,11 +111,6 @@ pub async fn check_reproducible(
 
 /// The job with the inputs of the first build.
 async fn job(context: &Context, name: &str, package: &Package, result: &BuildResult) -> Result<BuildJob, StageError> {
-    let missing = context.catalog.bootstrap.missing(&package.bootstrap, result.architecture.apk());
-    if !missing.is_empty() {
-        let (action, reason) = ("build on this host".to_owned(), missing.join("; "));
-        return Err(StageError::Environment { action, reason });
-    }
     let sources = build_sources::fetch(context, name, &package.plan).await?;
     let mut sysroot = Vec::new();
     for dependency in &result.dependencies {
@@ -137,6 +132,7 @@ async fn job(context: &Context, name: &str, package: &Package, result: &BuildRes
         sysroot,
         files: context.catalog.packages.get(name).and_then(|source| source.folder.clone()),
         bootstrap: context.catalog.bootstrap_folder(),
+        host_tools: package.bootstrap.clone(),
         repeated_in: None,
     })
 }
@@ -230,14 +226,10 @@ async fn compare(
 }
 
 /// The host's packages that are others now.
-fn changed_tools(context: &Context, package: &Package, result: &BuildResult) -> Result<Vec<String>, StageError> {
-    let bootstrap = &context.catalog.bootstrap;
-    let now = bootstrap
-        .versions(&package.bootstrap, result.architecture.apk())
-        .map_err(|error| StageError::environment("list the host's packages")(&error))?;
+fn changed_tools(now: &[(String, String)], result: &BuildResult) -> Vec<String> {
     let changed = result.bootstrap.iter().filter(|before| !now.contains(before)).map(|(name, before)| {
         let now = now.iter().find(|(other, _)| other == name).map_or("none", |(_, version)| version);
         format!("{name} {before} -> {now}")
     });
-    Ok(changed.collect())
+    changed.collect()
 }

@@ -3,6 +3,7 @@ use jiff::Timestamp;
 use ports::Transaction;
 use serde::{Deserialize, Serialize};
 
+use crate::elsewhere::wake_overdue;
 use crate::packages::ask_for_due;
 use crate::worker::Summary;
 use crate::{Context, Outcome, Stage, StageError, UpstreamCheck, VulnerabilityScan, cycle, streams};
@@ -25,6 +26,8 @@ pub enum Work {
     ImagePlan,
     /// A scan of every published version.
     VulnerabilityScan,
+    /// A look at the jobs on other machines of which nothing was heard in time.
+    Jobs,
 }
 
 /// Starts the work of a schedule, a page at a time: where it ends, a message goes on.
@@ -79,6 +82,12 @@ impl Stage for Schedule {
                 let scans = cycle::scans(context).await?;
                 let named = scans.into_iter().map(|scan| (format!("{}@{}", scan.image, scan.digest), scan));
                 page::<VulnerabilityScan>(named, self.after.as_deref())?
+            }
+            Work::Jobs => {
+                return Ok(match wake_overdue(context).await? {
+                    0 => Outcome::Skipped("every job is in time".to_owned()),
+                    sent => Outcome::Done(format!("{sent} overdue jobs are looked at")),
+                });
             }
             Work::PackageBuild => {
                 ask_for_due(context).await?;

@@ -1,4 +1,6 @@
+use std::io::{BufRead, BufReader, Read};
 use std::net::TcpListener;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -45,6 +47,21 @@ async fn start(program: &str, port_variable: Option<&str>, arguments: &[&str]) -
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     panic!("{program} does not listen on port {port}");
+}
+
+/// The stand-in of CodeBuild.
+pub struct CodeBuild {
+    events: PathBuf,
+    _folder: tempfile::TempDir,
+    _running: Running,
+}
+
+impl CodeBuild {
+    /// The events of builds that have ended.
+    pub fn events(&self) -> Vec<serde_json::Value> {
+        let text = std::fs::read_to_string(&self.events).unwrap_or_default();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
 }
 
 /// AWS as emulators play it.
@@ -100,6 +117,58 @@ impl Aws {
         aws.clients.dynamodb = Clients::new(&config(&endpoint)).dynamodb;
         aws._running.push(dynalite);
         Some(aws)
+    }
+
+    /// CodeBuild, for which the project's own server stands in; its builds look for `mill` in a folder.
+    /// `None`, with `not run`, where Python lacks what it needs.
+    pub async fn codebuild(&mut self, mill: &Path) -> Option<CodeBuild> {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let folder = tempfile::tempdir().unwrap();
+        let events = folder.path().join("events");
+        let started = Command::new("python3")
+            .arg(root.join("tests/aws/codebuild.py"))
+            .args([Path::new("--buildspec"), &root.join("infra/buildspec.yml"), Path::new("--path"), mill])
+            .args(["--endpoint", &self.endpoint, "--event-file"])
+            .arg(&events)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn();
+        let mut running = Running(started.unwrap());
+        let mut line = String::new();
+        BufReader::new(running.0.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let Some(endpoint) = line.trim().strip_prefix("listening on ") else {
+            let mut problem = String::new();
+            running.0.stderr.take().unwrap().read_to_string(&mut problem).unwrap();
+            assert!(problem.contains("ModuleNotFoundError"), "{problem}");
+            println!("not run: tests/aws/codebuild.py: {}", problem.lines().last().unwrap_or_default());
+            return None;
+        };
+        self.clients.codebuild = Clients::new(&config(endpoint)).codebuild;
+        Some(CodeBuild { events, _folder: folder, _running: running })
+    }
+
+    /// What SQS hands to Lambda: everything that waits in a queue, with the bodies.
+    pub async fn deliveries(&self, url: &str) -> (serde_json::Value, Vec<String>) {
+        let queue = url.rsplit('/').next().unwrap();
+        let (mut records, mut bodies) = (Vec::new(), Vec::new());
+        loop {
+            let call = self.clients.sqs.receive_message().queue_url(url);
+            let call = call.max_number_of_messages(10).visibility_timeout(60);
+            let answer = call.send().await.unwrap().messages.unwrap_or_default();
+            let new: Vec<_> = answer.into_iter().filter(|one| !bodies.contains(one.body.as_ref().unwrap())).collect();
+            if new.is_empty() {
+                return (serde_json::json!({ "Records": records }), bodies);
+            }
+            for message in new {
+                bodies.push(message.body.clone().unwrap());
+                records.push(serde_json::json!({
+                    "messageId": message.message_id, "receiptHandle": message.receipt_handle,
+                    "body": message.body, "attributes": {"ApproximateReceiveCount": "1"},
+                    "eventSource": "aws:sqs", "awsRegion": "us-east-1",
+                    "eventSourceARN": format!("arn:aws:sqs:us-east-1:000000000000:{queue}"),
+                }));
+            }
+        }
     }
 
     /// A table, a bucket and queues of their own.

@@ -98,7 +98,11 @@ pub async fn digest_of_file(path: &Path) -> Result<Digest, PortError> {
     .await?
 }
 
-fn digest_of(reader: &mut dyn Read) -> std::io::Result<Digest> {
+/// Digest of all that is left to read.
+///
+/// # Errors
+/// The reader's own.
+pub fn digest_of(reader: &mut dyn Read) -> std::io::Result<Digest> {
     let mut hasher = Sha256::new();
     let mut buffer = vec![0_u8; 128 * 1024];
     loop {

@@ -5,5 +5,5 @@ mod files;
 mod home;
 
 pub use database::Database;
-pub use files::{FileBlobs, digest_of_file};
+pub use files::{FileBlobs, digest_of, digest_of_file};
 pub use home::{Home, HomeLock, write_atomically};

@@ -38,6 +38,7 @@ pub async fn context(folder: &Path, architectures: Vec<Architecture>) -> Option<
         clock,
         catalog: Catalog::load(&folder.join("catalog")).unwrap(),
         upstreams: Upstreams::new(endpoints, &folder.join("cache"), upstream::Options::default()).unwrap(),
+        jobs: None,
         builder: Arc::new(LocalBuilder::new(bubblewrap, folder.join("work"), folder.join("logs"))),
         containers,
         repository: Arc::new(FolderRepository::new(folder.join("apk"))),
