@@ -306,6 +306,8 @@ pub enum Image {
     },
     /// Write which package files an apko YAML file gets now, in the format of apko's lock files
     Lock(LockImage),
+    /// Run the test suites of a catalog image on what was built; 1 when a check fails or can't be run
+    Test(TestImage),
     /// Every published version
     List,
     /// Take digests out of the registry that `[retention]` of mill.toml lets go
@@ -335,6 +337,19 @@ pub struct Solve {
     /// Where its packages come from.
     #[command(flatten)]
     pub repositories: RepositoryArguments,
+}
+
+/// `mill image test`.
+#[derive(Debug, Args)]
+pub struct TestImage {
+    /// `NAME`, whose newest builds are tested, or `NAME:TAG` or `NAME@sha256:HEX` of what is published.
+    pub image: String,
+    /// Write the results as JUnit XML.
+    #[arg(long, value_name = "FILE")]
+    pub junit: Option<PathBuf>,
+    /// Write what blocks as SARIF 2.1.0.
+    #[arg(long, value_name = "FILE")]
+    pub sarif: Option<PathBuf>,
 }
 
 /// `mill image lock`.

@@ -337,7 +337,9 @@ fn image_job(factory: &Factory, image: &str) -> ImageTestJob {
         manifest: manifest.parse().unwrap(),
         architecture: Architecture::X86_64,
         blobs: blobs.collect(),
+        folder: None,
         structure: file("tests/structure.yaml"),
+        unit: file("tests/unit.yaml"),
         runtime: file("tests/runtime.yaml"),
     }
 }

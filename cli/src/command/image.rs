@@ -6,7 +6,7 @@ use crate::factory::Factory;
 use crate::output::{self, Failure, Format, OrFail, table};
 
 use super::cycle::size;
-use super::{image_build, image_lock, image_solve};
+use super::{image_build, image_lock, image_solve, image_test};
 
 pub async fn run(global: &Global, command: Image) -> Result<u8, Failure> {
     match command {
@@ -22,6 +22,7 @@ pub async fn run(global: &Global, command: Image) -> Result<u8, Failure> {
             image_build::run(global, &name, folders, &repositories, lockfile.as_deref(), compression).await
         }
         Image::Lock(lock) => image_lock::run(global, &lock).await,
+        Image::Test(test) => image_test::run(global, &test).await,
     }
 }
 

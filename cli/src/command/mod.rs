@@ -5,6 +5,7 @@ mod image;
 mod image_build;
 mod image_lock;
 mod image_solve;
+mod image_test;
 mod job;
 mod key;
 mod package;

@@ -35,9 +35,21 @@ pub enum Error {
 /// # Errors
 /// What is wrong with it, in one line; more than 4 MiB of compiled program is wrong too.
 pub fn compile(pattern: &str) -> Result<Regex, Error> {
-    RegexBuilder::new(&translated(pattern)?).size_limit(MOST_MEMORY).build().map_err(|error| Error::Invalid {
-        reason: error.to_string().lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned(),
-    })
+    RegexBuilder::new(&translated(pattern)?).size_limit(MOST_MEMORY).build().map_err(invalid)
+}
+
+/// The expression for text that need not be UTF-8. As in Go, characters are those of UTF-8; unlike there, a byte
+/// that belongs to none is matched by nothing.
+///
+/// # Errors
+/// As [`compile`].
+pub fn compile_bytes(pattern: &str) -> Result<regex::bytes::Regex, Error> {
+    regex::bytes::RegexBuilder::new(&translated(pattern)?).size_limit(MOST_MEMORY).build().map_err(invalid)
+}
+
+fn invalid(error: regex::Error) -> Error {
+    let text = error.to_string();
+    Error::Invalid { reason: text.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned() }
 }
 
 /// A replacement in which a group's number ends where its digits do. Go takes `$1_beta` as a group
@@ -110,6 +122,14 @@ mod tests {
             let regex = compile(pattern).unwrap_or_else(|error| panic!("{pattern}: {error}"));
             assert!(regex.is_match(matching) && !regex.is_match(other), "{pattern}: {regex}");
         }
+    }
+
+    #[test]
+    fn bytes_are_matched_by_the_same_syntax() {
+        let regex = compile_bytes(r"^\Qa+\E\d$").unwrap();
+        assert!(regex.is_match(b"a+1") && !regex.is_match(b"aa1"));
+        assert!(compile_bytes("v1").unwrap().is_match(b"\xff v1 \xfe"));
+        assert_eq!(compile_bytes("(").unwrap_err(), compile("(").unwrap_err());
     }
 
     #[test]

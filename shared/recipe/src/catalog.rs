@@ -40,6 +40,7 @@ use crate::yaml::{self, Node, Value};
 ///     not-applicable: a base image; nothing to start
 /// tests:                                # optional; these are the defaults
 ///   structure: tests/structure.yaml
+///   unit: tests/unit.yaml               # required, unless `suites` say otherwise, where there is one
 ///   runtime: tests/runtime.yaml
 /// ```
 ///
@@ -69,6 +70,8 @@ pub struct ImageDefinition {
     pub suites: Suites,
     /// Path of the structure test's definition, from the image's folder.
     pub structure_test: String,
+    /// Path of the unit test's definition, from the image's folder.
+    pub unit_test: String,
     /// Path of the runtime test's definition, from the image's folder.
     pub runtime_test: String,
 }
@@ -117,6 +120,8 @@ pub struct Variant {
     pub packages: Vec<Text>,
     /// Path of its own structure test, from the image's folder.
     pub structure_test: Option<String>,
+    /// Path of its own unit test, from the image's folder.
+    pub unit_test: Option<String>,
     /// Path of its own runtime test, from the image's folder.
     pub runtime_test: Option<String>,
 }
@@ -160,6 +165,8 @@ pub struct Suites {
     pub integrity: Requirement,
     /// container-structure-test.
     pub structure: Requirement,
+    /// What the image has, and how it behaves alone; where nothing is said, required when it has a file.
+    pub unit: Option<Requirement>,
     /// The started container.
     pub runtime: Requirement,
     /// Rules that are not the image's own: licences, privileges, secrets; required where nothing is said.
@@ -218,7 +225,7 @@ impl ImageDefinition {
             None => LayerCompression::default(),
             Some(text) => text.parse().map_err(|reason| fields.invalid("compression", &text, reason))?,
         };
-        let (structure_test, runtime_test) = tests(&fields, file, "tests")?;
+        let own = tests(&fields, file, "tests")?;
         let variants = fields.list("variants", |node, path| variant(node, file, path))?;
         let image = Self {
             title: fields.required_text("title")?,
@@ -231,8 +238,9 @@ impl ImageDefinition {
             compression,
             variants,
             suites: suites(&fields, file)?,
-            structure_test: structure_test.unwrap_or_else(|| "tests/structure.yaml".to_owned()),
-            runtime_test: runtime_test.unwrap_or_else(|| "tests/runtime.yaml".to_owned()),
+            structure_test: own.structure.unwrap_or_else(|| "tests/structure.yaml".to_owned()),
+            unit_test: own.unit.unwrap_or_else(|| "tests/unit.yaml".to_owned()),
+            runtime_test: own.runtime.unwrap_or_else(|| "tests/runtime.yaml".to_owned()),
         };
         let mut names = BTreeSet::new();
         if let Some(twice) = image.editions().find(|edition| !names.insert(edition.name())) {
@@ -297,7 +305,7 @@ fn suites(fields: &Fields<'_>, file: &str) -> Result<Suites, Error> {
     let Some(node) = fields.node("suites") else {
         return Err(fields.missing("suites"));
     };
-    let suites = Fields::open(node, file, "suites", &["integrity", "structure", "runtime", "compliance"])?;
+    let suites = Fields::open(node, file, "suites", &["integrity", "structure", "unit", "runtime", "compliance"])?;
     let read = |key: &str| match suites.node(key) {
         None => Err(suites.missing(key)),
         Some(Node { value: Value::Mapping(_), .. }) => {
@@ -311,7 +319,13 @@ fn suites(fields: &Fields<'_>, file: &str) -> Result<Suites, Error> {
         },
     };
     let compliance = if suites.node("compliance").is_some() { read("compliance")? } else { Requirement::Required };
-    Ok(Suites { integrity: read("integrity")?, structure: read("structure")?, runtime: read("runtime")?, compliance })
+    Ok(Suites {
+        integrity: read("integrity")?,
+        structure: read("structure")?,
+        unit: suites.node("unit").map(|_| read("unit")).transpose()?,
+        runtime: read("runtime")?,
+        compliance,
+    })
 }
 
 fn variant(node: &Node, file: &str, section: &str) -> Result<Variant, Error> {
@@ -320,16 +334,29 @@ fn variant(node: &Node, file: &str, section: &str) -> Result<Variant, Error> {
     if !is_tag(&name) {
         return Err(fields.invalid("name", &name, TAG));
     }
-    let (structure_test, runtime_test) = tests(&fields, file, &fields.path("tests"))?;
-    Ok(Variant { name, packages: fields.texts("packages")?, structure_test, runtime_test })
+    let own = tests(&fields, file, &fields.path("tests"))?;
+    Ok(Variant {
+        name,
+        packages: fields.texts("packages")?,
+        structure_test: own.structure,
+        unit_test: own.unit,
+        runtime_test: own.runtime,
+    })
 }
 
-/// The paths of the structure and the runtime test, where they are stated.
-fn tests(fields: &Fields<'_>, file: &str, section: &str) -> Result<(Option<String>, Option<String>), Error> {
+/// The paths of the tests that are stated.
+#[derive(Default)]
+struct Tests {
+    structure: Option<String>,
+    unit: Option<String>,
+    runtime: Option<String>,
+}
+
+fn tests(fields: &Fields<'_>, file: &str, section: &str) -> Result<Tests, Error> {
     let Some(node) = fields.node("tests") else {
-        return Ok((None, None));
+        return Ok(Tests::default());
     };
-    let tests = Fields::open(node, file, section, &["structure", "runtime"])?;
+    let tests = Fields::open(node, file, section, &["structure", "unit", "runtime"])?;
     let read = |key: &str| match tests.text(key)? {
         None => Ok(None),
         Some(path) if path.starts_with('/') || path.split('/').any(|part| part == ".." || part.is_empty()) => {
@@ -337,7 +364,7 @@ fn tests(fields: &Fields<'_>, file: &str, section: &str) -> Result<(Option<Strin
         }
         Some(path) => Ok(Some(path.value)),
     };
-    Ok((read("structure")?, read("runtime")?))
+    Ok(Tests { structure: read("structure")?, unit: read("unit")?, runtime: read("runtime")? })
 }
 
 #[cfg(test)]
@@ -358,6 +385,11 @@ mod tests {
         assert_eq!(image.compression, LayerCompression::Gzip);
         let zstd = REDIS.replace("category:", "compression: zstd\ncategory:");
         assert_eq!(ImageDefinition::parse(&zstd, "image.yaml").unwrap().compression, LayerCompression::Zstd);
+        assert_eq!((image.suites.unit, image.unit_test.as_str()), (None, "tests/unit.yaml"));
+        let text =
+            REDIS.replace("runtime:\n", "unit: required\n  runtime:\n").replace("suites", "tests: {unit: u}\nsuites");
+        let stated = ImageDefinition::parse(&text, "image.yaml").unwrap();
+        assert_eq!((stated.suites.unit, stated.unit_test.as_str()), (Some(Requirement::Required), "u"));
         assert_eq!(ImageDefinition::expand("- redis${version}", &image.streams[0]), "- redis~8.0");
     }
 

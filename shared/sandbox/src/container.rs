@@ -34,9 +34,9 @@ pub struct Finished {
 /// A running container; dropping it ends and removes it.
 #[derive(Debug)]
 pub struct Container {
-    runc: Runc,
+    pub(crate) runc: Runc,
     id: String,
-    pid: u32,
+    pub(crate) pid: u32,
     runc_pid: Option<u32>,
     bundle: TempDir,
     started: Instant,

@@ -129,6 +129,27 @@ impl TemporaryFolder {
     }
 }
 
+/// A file or folder of this machine, in a container, which can't change it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BindMount {
+    /// Its path on this machine; absolute.
+    pub source: PathBuf,
+    /// Its absolute path in the container.
+    pub inside: PathBuf,
+}
+
+impl BindMount {
+    fn mount(&self) -> runtime::Mount {
+        let options = ["rbind", "ro", "nosuid", "nodev"];
+        let mut mount = runtime::Mount::default();
+        mount.set_destination(self.inside.clone());
+        mount.set_typ(Some("bind".to_owned()));
+        mount.set_source(Some(self.source.clone()));
+        mount.set_options(Some(options.map(str::to_owned).to_vec()));
+        mount
+    }
+}
+
 /// One container.
 #[derive(Debug, Clone)]
 pub struct ContainerJob {
@@ -142,6 +163,8 @@ pub struct ContainerJob {
     pub read_only: bool,
     /// Folders in memory.
     pub temporary: Vec<TemporaryFolder>,
+    /// Files and folders of this machine.
+    pub mounts: Vec<BindMount>,
     /// Capabilities of root's processes; the empty set is right for a hardened image.
     pub capabilities: Vec<Capability>,
     /// What it may use. File size and open files are not limited in containers; output is what
@@ -160,6 +183,7 @@ impl ContainerJob {
             network: Network::Own,
             read_only: false,
             temporary: Vec::new(),
+            mounts: Vec::new(),
             capabilities: Vec::new(),
             limits,
         }
@@ -177,6 +201,7 @@ impl ContainerJob {
             .filter(|mount| mount.typ().as_deref() != Some("cgroup"))
             .collect();
         mounts.extend(self.temporary.iter().map(|folder| folder.mount(&self.root)));
+        mounts.extend(self.mounts.iter().map(BindMount::mount));
 
         let kinds =
             [LinuxNamespaceType::Pid, LinuxNamespaceType::Ipc, LinuxNamespaceType::Uts, LinuxNamespaceType::Mount]

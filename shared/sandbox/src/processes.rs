@@ -15,12 +15,31 @@ pub(crate) struct Usage {
 struct Process {
     parent: u32,
     memory: u64,
+    is_zombie: bool,
 }
 
 /// What the descendants of `root` use now. Processes that end meanwhile are not counted.
 pub(crate) fn usage(root: u32) -> std::io::Result<Usage> {
-    let mut children: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
-    let mut memory = BTreeMap::new();
+    let processes = all()?;
+    let seen = descendants(root, &processes);
+    let memory = seen.iter().filter_map(|id| processes.get(id)).map(|process| process.memory).sum();
+    Ok(Usage { processes: seen.len(), memory })
+}
+
+/// A process and its descendants.
+pub(crate) fn members(root: u32) -> std::io::Result<BTreeSet<u32>> {
+    let mut members = descendants(root, &all()?);
+    members.insert(root);
+    Ok(members)
+}
+
+/// How many children of a process have ended without being waited for.
+pub(crate) fn zombies(parent: u32) -> std::io::Result<usize> {
+    Ok(all()?.values().filter(|process| process.parent == parent && process.is_zombie).count())
+}
+
+fn all() -> std::io::Result<BTreeMap<u32, Process>> {
+    let mut processes = BTreeMap::new();
     for entry in fs::read_dir("/proc")? {
         let Some(id) = entry?.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else {
             continue;
@@ -29,9 +48,16 @@ pub(crate) fn usage(root: u32) -> std::io::Result<Usage> {
             continue;
         };
         if let Some(process) = parse(&status) {
-            children.entry(process.parent).or_default().push(id);
-            memory.insert(id, process.memory);
+            processes.insert(id, process);
         }
+    }
+    Ok(processes)
+}
+
+fn descendants(root: u32, processes: &BTreeMap<u32, Process>) -> BTreeSet<u32> {
+    let mut children: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
+    for (id, process) in processes {
+        children.entry(process.parent).or_default().push(*id);
     }
     let mut seen = BTreeSet::new();
     let mut waiting = vec![root];
@@ -42,24 +68,26 @@ pub(crate) fn usage(root: u32) -> std::io::Result<Usage> {
             }
         }
     }
-    Ok(Usage { processes: seen.len(), memory: seen.iter().filter_map(|id| memory.get(id)).sum() })
+    seen
 }
 
 fn parse(status: &str) -> Option<Process> {
     let mut parent = None;
     let mut memory = 0;
+    let mut is_zombie = false;
     for line in status.lines() {
         let Some((key, value)) = line.split_once(':') else {
             continue;
         };
         let number = || value.split_whitespace().next()?.parse::<u64>().ok();
         match key {
+            "State" => is_zombie = value.trim_start().starts_with('Z'),
             "PPid" => parent = u32::try_from(number()?).ok(),
             "RssAnon" | "RssShmem" => memory += number()? * 1024,
             _ => {}
         }
     }
-    Some(Process { parent: parent?, memory })
+    Some(Process { parent: parent?, memory, is_zombie })
 }
 
 #[cfg(test)]

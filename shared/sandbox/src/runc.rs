@@ -18,6 +18,8 @@ const PREFIX: &str = "minimill-";
 pub struct Runc {
     pub(crate) program: PathBuf,
     pub(crate) state: PathBuf,
+    /// Starts a process in the namespaces of another; of some looks into containers.
+    pub(crate) nsenter: Option<PathBuf>,
     scratch: PathBuf,
 }
 
@@ -37,7 +39,8 @@ impl Runc {
         let state = scratch.join("runc");
         std::fs::create_dir_all(&state).map_err(|source| Error::io("create the folder", &state, source))?;
         let scratch = scratch.canonicalize().map_err(|source| Error::io("use the folder", scratch, source))?;
-        let runc = Runc { program, state: scratch.join("runc"), scratch };
+        let nsenter = find::find("nsenter", search_path);
+        let runc = Runc { program, state: scratch.join("runc"), nsenter, scratch };
         runc.sweep().await?;
         Ok(runc)
     }

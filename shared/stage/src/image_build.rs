@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 use apk::Architecture;
 use async_trait::async_trait;
 use image::{BlobSink, BlobWriter, Composed, Composition, LayerCache, PackageFile, Settings};
-use ports::{Digest, Transaction};
+use ports::{Condition, Digest, Key, Transaction};
 use recipe::ImageConfiguration;
 use serde::{Deserialize, Serialize};
 
 use crate::image_plan::Plan;
+use crate::record::{self, BuiltImage};
 use crate::{Context, ImageTest, Outcome, Stage, StageError, chain, repository};
 
 const MAXIMUM_PLAN_BYTES: u64 = 64 << 20;
@@ -96,8 +97,11 @@ impl Stage for ImageBuild {
         };
         let index = record.index;
         let build = context.store(&record).await?;
-        let message = ImageTest { image: self.image, stream: self.stream, build };
-        context.state.commit(Transaction { messages: vec![message.envelope()?], ..Transaction::default() }).await?;
+        let mut transaction = Transaction::default();
+        let key = Key::new(record::image(&self.image), format!("built#{}", self.stream));
+        transaction.put(key, Condition::Any, &BuiltImage { index, build })?;
+        transaction.send(ImageTest { image: self.image, stream: self.stream, build }.envelope()?);
+        context.state.commit(transaction).await?;
         Ok(Outcome::Done(format!("{} composed as {index}", plan.version)))
     }
 }

@@ -140,6 +140,7 @@ impl ImagePublish {
             reason: plan.reason.clone(),
             plan: build.plan,
             sboms: sboms(build),
+            build: Some(self.build),
             report: self.report,
             tests: reports.summary(),
             complete: known.is_some_and(|known| known.complete),

@@ -10,7 +10,7 @@ use apk::Architecture;
 use ports::Digest;
 use sandbox::Limits;
 use serde::{Deserialize, Serialize};
-use verify::{Blobs, Containers, Image, Suite, SuiteReport};
+use verify::{Blobs, Containers, Facilities, Image, Suite, SuiteReport};
 
 /// The longest time of a check.
 pub(crate) const WALL_TIME: Duration = Duration::from_secs(120);
@@ -24,8 +24,12 @@ pub struct ImageTestJob {
     pub architecture: Architecture,
     /// The manifest, the configuration and the layers.
     pub blobs: BTreeMap<Digest, PathBuf>,
+    /// The image's folder in the catalog, in which suites name files; a job elsewhere has none.
+    pub folder: Option<PathBuf>,
     /// The structure test, where there is one to run.
     pub structure: Option<SuiteFile>,
+    /// The unit test, where there is one to run.
+    pub unit: Option<SuiteFile>,
     /// The runtime test, where there is one to run.
     pub runtime: Option<SuiteFile>,
 }
@@ -46,7 +50,7 @@ pub struct SuiteFile {
 pub struct ImageTestRun {
     /// The image's programs ran through an emulator.
     pub emulated: bool,
-    /// The reports, in the order structure, runtime.
+    /// The reports, in the order structure, unit, runtime.
     pub suites: Vec<SuiteReport>,
 }
 
@@ -64,7 +68,9 @@ impl ImageTestJob {
     /// The suites that are to be run, in their order.
     pub(crate) fn suites(&self) -> impl Iterator<Item = Suite> {
         let of = |file: &Option<SuiteFile>, suite| file.is_some().then_some(suite);
-        [of(&self.structure, Suite::Structure), of(&self.runtime, Suite::Runtime)].into_iter().flatten()
+        let suites =
+            [of(&self.structure, Suite::Structure), of(&self.unit, Suite::Unit), of(&self.runtime, Suite::Runtime)];
+        suites.into_iter().flatten()
     }
 
     /// Unpacks the image below `scratch`.
@@ -87,12 +93,18 @@ impl ImageTestJob {
         scratch: &Path,
     ) -> Result<ImageTestRun, verify::Error> {
         let limits = Limits { wall_time: WALL_TIME, ..Limits::default() };
+        let nowhere = scratch.join("no-folder");
+        let folder = self.folder.as_deref().unwrap_or(&nowhere);
+        let facilities = Facilities { containers, limits: &limits, scratch, folder };
         let mut suites = Vec::new();
         if let Some(SuiteFile { name, text }) = &self.structure {
-            suites.push(verify::structure(image, text, name, containers, &limits, scratch).await?);
+            suites.push(verify::structure(image, text, name, &facilities).await?);
+        }
+        if let Some(SuiteFile { name, text }) = &self.unit {
+            suites.push(verify::unit(image, text, name, &facilities).await?);
         }
         if let Some(SuiteFile { name, text }) = &self.runtime {
-            suites.push(verify::runtime(image, text, name, containers, &limits, scratch).await?);
+            suites.push(verify::runtime(image, text, name, &facilities).await?);
         }
         let machine = sandbox::machine_for(self.architecture.apk());
         Ok(ImageTestRun { emulated: matches!(machine, Ok(sandbox::Machine::Emulated { .. })), suites })

@@ -5,7 +5,7 @@ use std::time::Duration;
 use apk::Architecture;
 use async_trait::async_trait;
 use ports::{Condition, Digest, Key, Transaction};
-use recipe::{Edition, Requirement, Variant};
+use recipe::{Edition, ImageDefinition, Requirement, Variant};
 use serde::{Deserialize, Serialize};
 use sign::predicate::{TestOutcome, TestResult};
 use tempfile::TempDir;
@@ -20,7 +20,7 @@ use crate::job_archive::{Job, image_answers};
 use crate::record::{self, Event, Failure};
 use crate::{Context, ImagePublish, Outcome, Stage, StageError, chain};
 
-const MAXIMUM_RECORD_BYTES: u64 = 64 << 20;
+pub(crate) const MAXIMUM_RECORD_BYTES: u64 = 64 << 20;
 
 /// Runs the test suites on a composed image. Only an image whose every suite has passed, or is
 /// declared not applicable, goes on to be published: what has not run blocks.
@@ -65,7 +65,8 @@ impl Reports {
         counted.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!(", {count} {what}")).collect()
     }
 
-    /// The predicate of a test-result attestation (in-toto test-result v0.1).
+    /// The predicate of a test-result attestation (in-toto test-result v0.1). A check that passed only when it
+    /// was tried again is among the warned ones.
     pub fn attestation(&self, architecture: Option<Architecture>) -> TestResult {
         let platforms =
             self.platforms.iter().filter(|(other, _)| architecture.is_none_or(|architecture| **other == architecture));
@@ -73,7 +74,8 @@ impl Reports {
         let (mut passed, mut warned, mut failed) = (Vec::new(), Vec::new(), Vec::new());
         for check in checks {
             match check.status {
-                verify::Status::Passed => passed.push(check.id.clone()),
+                verify::Status::Passed if check.earlier.is_empty() => passed.push(check.id.clone()),
+                verify::Status::Passed => warned.push(check.id.clone()),
                 verify::Status::Failed | verify::Status::NotRun => failed.push(check.id.clone()),
                 verify::Status::Warned | verify::Status::Waived => warned.push(check.id.clone()),
                 verify::Status::NotApplicable => {}
@@ -117,11 +119,7 @@ impl Stage for ImageTest {
         let (message, subject) = (self.envelope()?, self.subject());
         let step = Step::of(context, &message, &subject, "suites");
         let platforms = match suites(context, source, edition, &build, step.as_ref()).await {
-            Ok(Tested::Reports(mut platforms)) => {
-                let today = jiff::tz::Offset::UTC.to_datetime(context.clock.now()).date();
-                platforms.values_mut().for_each(|report| source.waivers.apply(&mut report.suites, today));
-                platforms
-            }
+            Ok(Tested::Reports(platforms)) => waived(context, source, platforms),
             Ok(Tested::Waiting(text)) => return Ok(Outcome::Done(text)),
             Ok(Tested::GivenUp(reason)) | Err(StageError::Rejected(reason)) => {
                 record_failure(context, &self.image, &self.stream, &reason, None).await?;
@@ -144,6 +142,41 @@ impl Stage for ImageTest {
         end(context, step.as_ref()).await?;
         Ok(Outcome::Failed(reason))
     }
+}
+
+fn waived(
+    context: &Context,
+    source: &ImageSource,
+    mut platforms: BTreeMap<Architecture, Report>,
+) -> BTreeMap<Architecture, Report> {
+    let today = jiff::tz::Offset::UTC.to_datetime(context.clock.now()).date();
+    platforms.values_mut().for_each(|report| source.waivers.apply(&mut report.suites, today));
+    platforms
+}
+
+/// Runs the suites on every platform of a build, on this machine.
+pub(crate) async fn test_build(
+    context: &Context,
+    source: &ImageSource,
+    edition: Edition<'_>,
+    build: &BuildRecord,
+) -> Result<Reports, StageError> {
+    match suites(context, source, edition, build, None).await? {
+        Tested::Reports(platforms) => {
+            Ok(Reports { digest: build.index, platforms: waived(context, source, platforms) })
+        }
+        Tested::Waiting(reason) | Tested::GivenUp(reason) => Err(StageError::Rejected(reason)),
+    }
+}
+
+/// The files of the suites that have one, inside the image's folder.
+pub(crate) fn suite_files(definition: &ImageDefinition, edition: Edition<'_>) -> BTreeMap<Suite, String> {
+    let own = |test: fn(&Variant) -> Option<&String>| edition.variant.and_then(test);
+    let structure = own(|variant| variant.structure_test.as_ref()).unwrap_or(&definition.structure_test);
+    let unit = own(|variant| variant.unit_test.as_ref()).unwrap_or(&definition.unit_test);
+    let runtime = own(|variant| variant.runtime_test.as_ref()).unwrap_or(&definition.runtime_test);
+    let files = [(Suite::Structure, structure), (Suite::Unit, unit), (Suite::Runtime, runtime)];
+    files.map(|(suite, file)| (suite, file.clone())).into()
 }
 
 /// Forgets the job of the suites, whose reports have led to something.
@@ -303,9 +336,8 @@ async fn prepare(
     platform: &Platform,
 ) -> Result<Prepared, StageError> {
     let definition = &source.definition;
-    let own = |test: fn(&Variant) -> Option<&String>| edition.variant.and_then(test);
-    let structure_test = own(|variant| variant.structure_test.as_ref()).unwrap_or(&definition.structure_test);
-    let runtime_test = own(|variant| variant.runtime_test.as_ref()).unwrap_or(&definition.runtime_test);
+    let files = suite_files(definition, edition);
+    let file = |suite| files.get(&suite).map_or("", String::as_str);
     let mut blobs = BTreeMap::new();
     for digest in platform.content.iter().map(|(digest, _)| *digest).chain([platform.manifest]) {
         blobs.insert(digest, context.blobs.file(digest).await?);
@@ -329,8 +361,16 @@ async fn prepare(
         manifest: platform.manifest,
         architecture,
         blobs,
-        structure: suite_of(Suite::Structure, &definition.suites.structure, structure_test)?,
-        runtime: suite_of(Suite::Runtime, &definition.suites.runtime, runtime_test)?,
+        folder: Some(source.folder.clone()),
+        structure: suite_of(Suite::Structure, &definition.suites.structure, file(Suite::Structure))?,
+        unit: match &definition.suites.unit {
+            Some(requirement) => suite_of(Suite::Unit, requirement, file(Suite::Unit))?,
+            None => {
+                let name = file(Suite::Unit).to_owned();
+                text(source, &name)?.map(|text| SuiteFile { name, text })
+            }
+        },
+        runtime: suite_of(Suite::Runtime, &definition.suites.runtime, file(Suite::Runtime))?,
     };
     let scratch = tempfile::Builder::new()
         .prefix("test-")

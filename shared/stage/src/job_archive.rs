@@ -126,6 +126,8 @@ struct ImageWork {
     architecture: Architecture,
     blobs: Vec<Digest>,
     structure: Option<SuiteFile>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    unit: Option<SuiteFile>,
     runtime: Option<SuiteFile>,
 }
 
@@ -274,6 +276,7 @@ fn write_images(images: &[ImageTestJob], writer: &mut Writer<impl Write>) -> Res
         architecture: image.architecture,
         blobs: image.blobs.keys().copied().collect(),
         structure: image.structure.clone(),
+        unit: image.unit.clone(),
         runtime: image.runtime.clone(),
     });
     Ok(Work::Images { images: images.collect(), blobs })
@@ -288,8 +291,8 @@ fn read_image(work: ImageWork, placed: &BTreeMap<Digest, PathBuf>) -> Result<Ima
         })?;
         blobs.insert(digest, path.clone());
     }
-    let ImageWork { manifest, architecture, structure, runtime, .. } = work;
-    Ok(ImageTestJob { manifest, architecture, blobs, structure, runtime })
+    let ImageWork { manifest, architecture, structure, unit, runtime, .. } = work;
+    Ok(ImageTestJob { manifest, architecture, blobs, folder: None, structure, unit, runtime })
 }
 
 fn is_plain(name: &str) -> bool {

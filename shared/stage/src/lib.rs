@@ -20,6 +20,7 @@ mod image_build;
 mod image_plan;
 mod image_publish;
 mod image_push;
+mod image_retest;
 mod image_suites;
 mod image_test;
 mod image_vex;
@@ -72,6 +73,7 @@ pub use image_build::{BuildRecord, ImageBuild, Platform, SpdxDocuments, spdx_doc
 pub use image_plan::{Decision, ImagePlan, ImagePlanRecord, Lock, Plan, PlannedVariant, differences};
 pub use image_publish::{ImagePublish, attach as attach_statement};
 pub use image_push::LayerPlace;
+pub use image_retest::{ImageSubject, ImageTests, TestedBuild, test_image};
 pub use image_suites::{ImageTestJob, ImageTestRun, SuiteFile};
 pub use image_test::{ImageTest, Reports};
 pub use image_vex::{ImageVex, VexRecord};

@@ -17,6 +17,7 @@
 //! | `index#ARCH` | `unlisted#NAME=VERSION` | [`Unlisted`] |
 //! | `index#ARCH` | `changed` | [`IndexChange`] |
 //! | `image#NAME` | `plan#STREAM` | [`crate::ImagePlanRecord`] |
+//! | `image#NAME` | `built#STREAM` | [`BuiltImage`] |
 //! | `image#NAME` | `stream#STREAM` | [`Published`] |
 //! | `image#NAME` | `proposal#STREAM` | [`crate::ProposedStream`] |
 //! | `image#NAME` | `release#DIGEST` | [`Release`] |
@@ -291,6 +292,9 @@ pub struct Release {
     pub plan: Digest,
     /// SPDX document of the index and of each architecture.
     pub sboms: BTreeMap<String, Digest>,
+    /// The build record; releases of older versions have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub build: Option<Digest>,
     /// The test report.
     pub report: Digest,
     /// Checks passed, as `passed/all`.
@@ -326,6 +330,15 @@ impl Need {
 
 /// How the sort keys of [`Need`]s begin.
 pub const NEEDED: &str = "needed#";
+
+/// The newest build of a stream, whatever its suites said.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BuiltImage {
+    /// Digest of the image index.
+    pub index: Digest,
+    /// The build record.
+    pub build: Digest,
+}
 
 /// A tag that began to name another digest.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

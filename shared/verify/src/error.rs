@@ -75,6 +75,14 @@ pub enum Error {
         /// The system's answer.
         source: std::io::Error,
     },
+    /// Reports could not be written for another tool.
+    #[error("cannot write the reports as {format}: {message}")]
+    Written {
+        /// `JUnit XML` or `SARIF`.
+        format: &'static str,
+        /// What is wrong.
+        message: String,
+    },
     /// A container could not be handled.
     #[error(transparent)]
     Sandbox(#[from] sandbox::Error),

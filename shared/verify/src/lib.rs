@@ -1,28 +1,35 @@
 //! The image test suites.
 //!
-//! An [`Image`] is one platform's manifest with its root file system unpacked. Four suites look
+//! An [`Image`] is one platform's manifest with its root file system unpacked. Five suites look
 //! at it, each giving a [`SuiteReport`]:
 //!
 //! - [`integrity`]: the image agrees with itself: its package database, programs, documents, SBOMs.
 //! - [`compliance`]: the image keeps to the rules of a [`Policy`].
 //! - [`structure`]: a container-structure-test 2.0.0 file.
+//! - [`unit`]: packages, owners, environment, ports, and starts of the image alone; Minimill's own format.
 //! - [`runtime`]: the image is started and asked over its ports; Minimill's own small format.
 //!
 //! A check that could not be run is [`Status::NotRun`] with the reason, and never counts as
-//! passed. What a check finds can be let pass for a time by [`Waivers`].
+//! passed. What a check finds can be let pass for a time by [`Waivers`]. [`junit`] and [`sarif`] write reports for
+//! other tools.
 
 mod compliance;
 mod database;
 mod document;
 mod elf;
+mod environment_file;
 mod error;
 mod files;
 mod image;
 mod integrity;
+mod junit;
 mod layer;
 mod report;
+mod run;
 mod runtime;
+mod sarif;
 mod structure;
+mod unit;
 mod waivers;
 
 pub use compliance::{Compliance, Level, Policy, compliance};
@@ -30,10 +37,26 @@ pub use error::Error;
 pub use files::{Entry, Files, Kind};
 pub use image::{Blobs, Image, LayoutBlobs};
 pub use integrity::{Integrity, integrity};
-pub use report::{Check, Complaint, Report, Status, Suite, SuiteReport, Waived};
+pub use junit::junit;
+pub use report::{Check, Complaint, Report, Status, Suite, SuiteReport, Tested, Waived};
 pub use runtime::runtime;
+pub use sarif::sarif;
 pub use structure::structure;
+pub use unit::unit;
 pub use waivers::Waivers;
+
+/// What the suites that run containers have for it.
+#[derive(Debug, Clone, Copy)]
+pub struct Facilities<'a> {
+    /// Where containers can be run.
+    pub containers: &'a Containers,
+    /// What one container may use.
+    pub limits: &'a sandbox::Limits,
+    /// Where root file systems and short-lived files are made.
+    pub scratch: &'a std::path::Path,
+    /// The image's folder in the catalog, in which suites name files.
+    pub folder: &'a std::path::Path,
+}
 
 /// Where containers can be run.
 #[derive(Debug, Clone)]

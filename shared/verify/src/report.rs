@@ -14,10 +14,26 @@ pub enum Suite {
     Integrity,
     /// The image is built as its structure file says.
     Structure,
+    /// The image has what its unit file says, and behaves so alone.
+    Unit,
     /// The image runs and answers.
     Runtime,
     /// The image keeps to rules that are not its own.
     Compliance,
+}
+
+impl Suite {
+    /// The suite as the first part of its checks' ids.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Suite::Integrity => "integrity",
+            Suite::Structure => "structure",
+            Suite::Unit => "unit",
+            Suite::Runtime => "runtime",
+            Suite::Compliance => "compliance",
+        }
+    }
 }
 
 /// The result of a check, or of all of a suite.
@@ -56,6 +72,9 @@ pub struct Check {
     /// What it complains of one by one, where it does so; the message may have only the first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub complaints: Vec<Complaint>,
+    /// What the attempts before this one said, when it was tried again; oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub earlier: Vec<String>,
 }
 
 /// One thing that a check complains of.
@@ -167,19 +186,14 @@ impl SuiteReport {
     }
 
     fn single(suite: Suite, status: Status, reason: &str) -> Self {
-        let id = match suite {
-            Suite::Integrity => "integrity",
-            Suite::Structure => "structure",
-            Suite::Runtime => "runtime",
-            Suite::Compliance => "compliance",
-        };
         let check = Check {
-            id: id.to_owned(),
+            id: suite.as_str().to_owned(),
             status,
             message: reason.to_owned(),
             duration: Duration::ZERO,
             evidence: Vec::new(),
             complaints: Vec::new(),
+            earlier: Vec::new(),
         };
         SuiteReport { suite, checks: vec![check] }
     }
@@ -213,6 +227,24 @@ impl Report {
     pub fn passed(&self) -> bool {
         !self.suites.is_empty()
             && self.suites.iter().all(|suite| matches!(suite.status(), Status::Passed | Status::NotApplicable))
+    }
+}
+
+/// A report with what it is about, to be written for other tools.
+#[derive(Debug, Clone, Copy)]
+pub struct Tested<'a> {
+    /// The image, for example `nginx:1.26`.
+    pub name: &'a str,
+    /// What was found.
+    pub report: &'a Report,
+    /// The file that declares a suite, relative to the root of the sources.
+    pub sources: &'a std::collections::BTreeMap<Suite, String>,
+}
+
+impl Tested<'_> {
+    /// The file that declares a suite; the image's name when that is not known.
+    pub(crate) fn source(&self, suite: Suite) -> &str {
+        self.sources.get(&suite).map_or(self.name, String::as_str)
     }
 }
 
@@ -302,7 +334,7 @@ impl Finding {
     /// As the check `id`, which took no time.
     pub(crate) fn named(self, id: impl Into<String>) -> Check {
         let Finding { status, message, evidence, complaints } = self;
-        Check { id: id.into(), status, message, duration: Duration::ZERO, evidence, complaints }
+        Check { id: id.into(), status, message, duration: Duration::ZERO, evidence, complaints, earlier: Vec::new() }
     }
 }
 
@@ -326,6 +358,27 @@ impl Checks {
             complaint.package = owner.map(|package| package.entry.information.name.clone());
         }
         self.finish()
+    }
+
+    /// Collects the checks of one attempt of several, for [`Checks::absorb`].
+    pub(crate) fn attempt(&self) -> Self {
+        Checks::new(self.suite)
+    }
+
+    pub(crate) fn any_failed(&self) -> bool {
+        self.checks.iter().any(|check| check.status == Status::Failed)
+    }
+
+    /// Adds the checks of the last attempt, each with what it said in those before if it failed there.
+    pub(crate) fn absorb(&mut self, mut attempts: Vec<Self>) {
+        let Some(last) = attempts.pop() else { return };
+        for mut check in last.checks {
+            let before = attempts.iter().flat_map(|attempt| &attempt.checks);
+            let failed = before.filter(|other| other.id == check.id && other.status == Status::Failed);
+            check.earlier = failed.map(|other| other.message.clone()).collect();
+            self.checks.push(check);
+        }
+        self.since = std::time::Instant::now();
     }
 
     pub(crate) fn finish(self) -> SuiteReport {
@@ -359,6 +412,27 @@ mod tests {
         assert!(!report(&[Status::Passed, Status::Failed]).passed());
         assert!(!report(&[]).passed());
         assert!(!Report { digest: String::new(), platform: String::new(), emulated: false, suites: vec![] }.passed());
+    }
+
+    #[test]
+    fn a_check_that_passes_when_tried_again_tells_what_it_said_before() {
+        let mut checks = Checks::new(Suite::Unit);
+        let attempts = [("deaf", Status::Failed), ("hung", Status::Failed), ("ended", Status::Passed)];
+        let attempts = attempts.map(|(message, status)| {
+            let mut attempt = checks.attempt();
+            attempt.add("unit/a/start", Finding::passed("started"));
+            attempt.add("unit/a/stop", Finding::new(status, message));
+            assert_eq!(attempt.any_failed(), status == Status::Failed);
+            attempt
+        });
+        checks.absorb(attempts.into());
+        let report = checks.finish();
+        assert_eq!(report.status(), Status::Passed);
+        assert!(report.checks[0].earlier.is_empty());
+        assert_eq!(
+            (report.checks[1].message.as_str(), &*report.checks[1].earlier),
+            ("ended", &["deaf".to_owned(), "hung".to_owned()][..])
+        );
     }
 
     #[test]

@@ -6,7 +6,7 @@ mod fixture;
 use fixture::{Bench, Layer};
 use sandbox::Limits;
 use serde_json::json;
-use verify::{Containers, runtime, structure};
+use verify::{Containers, runtime, structure, unit};
 
 #[tokio::test]
 async fn every_suite_of_the_catalog_can_be_read() {
@@ -16,13 +16,14 @@ async fn every_suite_of_the_catalog_can_be_read() {
     let mut read = 0;
     for folder in std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../../catalog/images")).unwrap() {
         let folder = folder.unwrap().path().join("tests");
-        for name in ["structure.yaml", "runtime.yaml"] {
+        for name in ["structure.yaml", "unit.yaml", "runtime.yaml"] {
             let path = folder.join(name);
             let Ok(text) = std::fs::read_to_string(&path) else { continue };
             let file = path.display().to_string();
             let report = match name {
-                "runtime.yaml" => runtime(&image, &text, &file, &containers, &limits, &bench.scratch()).await,
-                _ => structure(&image, &text, &file, &containers, &limits, &bench.scratch()).await,
+                "unit.yaml" => unit(&image, &text, &file, &bench.facilities(&containers, &limits)).await,
+                "runtime.yaml" => runtime(&image, &text, &file, &bench.facilities(&containers, &limits)).await,
+                _ => structure(&image, &text, &file, &bench.facilities(&containers, &limits)).await,
             };
             assert!(!report.unwrap().checks.is_empty(), "{file}");
             read += 1;

@@ -24,7 +24,7 @@ async fn run(script: &str, text: &str) -> Option<Result<SuiteReport, Error>> {
     let config = json!({"User": "65532", "Entrypoint": ["/bin/sh"], "Cmd": ["/server"], "Env": ["PATH=/bin"]});
     let image = bench.image(&[layer], config);
     let limits = Limits { wall_time: Duration::from_secs(60), ..Limits::default() };
-    Some(runtime(&image, text, "runtime.yaml", &containers, &limits, &bench.scratch()).await)
+    Some(runtime(&image, text, "runtime.yaml", &bench.facilities(&containers, &limits)).await)
 }
 
 #[tokio::test]
@@ -42,7 +42,10 @@ stop: {within: 10s, exit-code: [0, 143]}
     let report = report.unwrap();
     assert_eq!(report.status(), Status::Passed, "{report:?}");
     let ids: Vec<_> = report.checks.iter().map(|check| check.id.as_str()).collect();
-    assert_eq!(ids, ["runtime/start", "runtime/ready", "runtime/answer/answers PING", "runtime/stop"]);
+    assert_eq!(
+        ids,
+        ["runtime/start", "runtime/ready", "runtime/capabilities", "runtime/answer/answers PING", "runtime/stop"]
+    );
 }
 
 #[tokio::test]
@@ -105,11 +108,9 @@ async fn without_containers_nothing_is_run() {
     let image = bench.image(&[Layer::default()], json!({}));
     let reason = "`runc` is not installed; install the Debian package `runc`";
     let text = "ready: {port: 80}\nchecks: [{name: a, port: 80, expect: x}]\n";
-    let report =
-        runtime(&image, text, "r", &Containers::Unavailable(reason.into()), &Limits::default(), &bench.scratch())
-            .await
-            .unwrap();
-    assert_eq!((report.status(), report.checks.len()), (Status::NotRun, 4));
+    let containers = Containers::Unavailable(reason.into());
+    let report = runtime(&image, text, "r", &bench.facilities(&containers, &Limits::default())).await.unwrap();
+    assert_eq!((report.status(), report.checks.len()), (Status::NotRun, 5));
     assert!(report.checks.iter().all(|check| check.status == Status::NotRun && check.message == reason));
 }
 
@@ -120,11 +121,11 @@ async fn a_wrong_file_names_the_place() {
     for (text, place, what) in [
         ("ready: {port: 70000}\n", "r:1:", "`70000` is no port"),
         ("ready:\n  port: 80\n  within: soon\n", "r:3:11: ", "`soon` is no duration"),
-        ("checks: [{name: a, port: 80, expect: x}]\n", "r:1:1: ", "`checks` need `ready`"),
+        ("checks: [{name: a, port: 80, expect: x}]\n", "r:1:1: ", "need `ready`"),
         ("stop:\n  signal: KILL\n", "r:2:11: ", "KILL"),
     ] {
         let containers = Containers::Unavailable("not asked".into());
-        let message = runtime(&image, text, "r", &containers, &Limits::default(), &bench.scratch())
+        let message = runtime(&image, text, "r", &bench.facilities(&containers, &Limits::default()))
             .await
             .unwrap_err()
             .to_string();
