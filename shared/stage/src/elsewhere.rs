@@ -84,7 +84,7 @@ pub(crate) enum Found {
     /// It has not ended; a sentence for a person.
     Waiting(String),
     /// It has ended, and here is its answer.
-    Answered(Answered),
+    Answered(Box<Answered>),
     /// It has ended without an answer too often, and why.
     GivenUp(String),
 }
@@ -168,7 +168,7 @@ impl<'s> Step<'s> {
         match self.jobs.look(&record.name, record.attempt, run, &output, ANSWER_BYTES).await? {
             JobRun::Answered => {
                 let (archive, work) = (record.archive, record.work);
-                Ok(Found::Answered(Answered { file: output, archive, work, record, revision }))
+                Ok(Found::Answered(Box::new(Answered { file: output, archive, work, record, revision })))
             }
             JobRun::Running if self.context.clock.now() < record.deadline => {
                 let waiting = format!("its job is on its way as {run}");

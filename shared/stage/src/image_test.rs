@@ -217,7 +217,7 @@ async fn suites(
         return Ok(Tested::Reports(platforms));
     };
     let answered = match step.look().await? {
-        Found::Answered(answered) => answered,
+        Found::Answered(answered) => *answered,
         Found::Waiting(text) => return Ok(Tested::Waiting(text)),
         Found::GivenUp(reason) => return Ok(Tested::GivenUp(reason)),
         Found::None => {

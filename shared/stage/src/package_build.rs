@@ -317,7 +317,7 @@ impl PackageBuild {
         step: &Step<'_>,
     ) -> Result<(BuildProduct, Inputs), Halt> {
         let answered = match step.look().await? {
-            Found::Answered(answered) => answered,
+            Found::Answered(answered) => *answered,
             Found::None => {
                 let (job, inputs) = self.job(context, package).await?;
                 let time = job.plan.timeout_seconds.map_or(Limits::default().wall_time, Duration::from_secs);

@@ -209,7 +209,7 @@ pub(crate) async fn run_tests(
         return Ok(Tested::Reports(run_here(context, prepared).await?));
     };
     let answered = match step.look().await? {
-        Found::Answered(answered) => answered,
+        Found::Answered(answered) => *answered,
         Found::Waiting(text) => return Ok(Tested::Waiting(text)),
         Found::GivenUp(reason) => return Ok(Tested::GivenUp(reason)),
         Found::None => {

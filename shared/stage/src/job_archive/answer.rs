@@ -444,7 +444,8 @@ mod tests {
         let built = answer("job", r#"{"environment":"no disk"}"#);
         let log = answer("job", r#"{"tested":[{"failed":{"reason":"r","log":{"name":"../x","sha256":"JOB"}}}]}"#);
         let log = log.replace("JOB", &Digest::of(b"x").to_string());
-        let cases: &[(&[(&str, tar::EntryType, &str)], &str)] = &[
+        type Entries<'a> = &'a [(&'a str, tar::EntryType, &'a str)];
+        let cases: &[(Entries<'_>, &str)] = &[
             (&[("../x", Regular, "1")], "the answer: entry `../x` leads out of it"),
             (&[("/x", Regular, "1")], "the answer: entry `/x` leads out of it"),
             (&[("log", Regular, "1"), ("log", Regular, "2")], "the answer: entry `log` comes twice"),
