@@ -6,7 +6,7 @@
 //! - [`integrity`]: the image agrees with itself: its package database, programs, documents, SBOMs.
 //! - [`compliance`]: the image keeps to the rules of a [`Policy`].
 //! - [`structure`]: a container-structure-test 2.0.0 file.
-//! - [`unit`]: packages, owners, environment, ports, and starts of the image alone; Minimill's own format.
+//! - [`unit()`]: packages, owners, environment, ports, and starts of the image alone; Minimill's own format.
 //! - [`runtime`]: the image is started and asked over its ports; Minimill's own small format.
 //!
 //! A check that could not be run is [`Status::NotRun`] with the reason, and never counts as
