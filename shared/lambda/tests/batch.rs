@@ -6,6 +6,7 @@
 #[allow(unused)]
 #[path = "../../../tests/contract/cases.rs"]
 mod cases;
+mod settings;
 #[allow(unused)]
 #[path = "../../aws/tests/support/mod.rs"]
 mod support;
@@ -17,7 +18,7 @@ use std::time::Duration;
 
 use aws::Queues;
 use aws_sdk_sqs::types::QueueAttributeName;
-use lambda::{Factory, NoBuilder, Parts, Settings, Stages};
+use lambda::{Factory, NoBuilder, Parts, Stages};
 use ports::{Envelope, Queue, State, Transaction};
 use serde_json::{Value, json};
 use stage::{Outcome, Schedule, Stage, StageError, Work};
@@ -81,22 +82,7 @@ impl World {
             queues.dead.insert(stage.to_owned(), urls["dead"].clone());
         }
         queues.stages.insert("ordered".to_owned(), urls["ordered.fifo"].clone());
-        let settings = Settings {
-            function: "package-build".to_owned(),
-            table: name.clone(),
-            bucket: name.clone(),
-            repository_bucket: name.clone(),
-            registry: "registry.example".to_owned(),
-            registry_prefix: "minimill".to_owned(),
-            catalog,
-            architectures: vec![apk::Architecture::X86_64],
-            queues,
-            package_key: None,
-            image_key: None,
-            build_project: None,
-            work: folder.path().join("tmp"),
-            local_jobs: false,
-        };
+        let settings = settings::settings(&name, folder.path(), queues);
         let parts = Parts {
             registry: Arc::new(registry::Layouts::new(folder.path().join("registry"))),
             jobs: None,

@@ -6,6 +6,7 @@
 #[allow(unused)]
 #[path = "../../../tests/contract/cases.rs"]
 mod cases;
+mod settings;
 #[allow(unused)]
 #[path = "../../aws/tests/support/mod.rs"]
 mod support;
@@ -104,20 +105,8 @@ impl World {
             queues.dead.insert(stage.to_owned(), urls[1].clone());
         }
         let settings = Settings {
-            function: "package-build".to_owned(),
-            table: name.clone(),
-            bucket: name.clone(),
-            repository_bucket: name.clone(),
-            registry: "registry.example".to_owned(),
-            registry_prefix: "minimill".to_owned(),
-            catalog,
-            architectures: vec![apk::Architecture::X86_64],
-            queues,
-            package_key: None,
-            image_key: None,
             build_project: Some("minimill-job".to_owned()),
-            local_jobs: false,
-            work: folder.path().join("tmp"),
+            ..settings::settings(&name, folder.path(), queues)
         };
         let parts = Parts {
             registry: Arc::new(registry::Layouts::new(folder.path().join("registry"))),

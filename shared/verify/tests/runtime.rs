@@ -16,13 +16,7 @@ const SERVER: &str = "trap 'exit 0' TERM\n\
 
 async fn run(script: &str, text: &str) -> Option<Result<SuiteReport, Error>> {
     let bench = Bench::new();
-    let layer = Layer::busybox()?.file("server", 0o755, script);
-    let containers = bench.containers().await;
-    if matches!(containers, Containers::Unavailable(_)) {
-        return None;
-    }
-    let config = json!({"User": "65532", "Entrypoint": ["/bin/sh"], "Cmd": ["/server"], "Env": ["PATH=/bin"]});
-    let image = bench.image(&[layer], config);
+    let (image, containers) = bench.server(script).await?;
     let limits = Limits { wall_time: Duration::from_secs(60), ..Limits::default() };
     Some(runtime(&image, text, "runtime.yaml", &bench.facilities(&containers, &limits)).await)
 }

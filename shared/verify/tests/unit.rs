@@ -116,13 +116,7 @@ async fn without_containers_runs_are_not_run() {
 
 async fn run(script: &str, text: &str) -> Option<SuiteReport> {
     let bench = Bench::new();
-    let layer = Layer::busybox()?.file("server", 0o755, script);
-    let containers = bench.containers().await;
-    if matches!(containers, Containers::Unavailable(_)) {
-        return None;
-    }
-    let config = json!({"User": "65532", "Entrypoint": ["/bin/sh"], "Cmd": ["/server"], "Env": ["PATH=/bin"]});
-    let image = bench.image(&[layer], config);
+    let (image, containers) = bench.server(script).await?;
     let limits = Limits { wall_time: Duration::from_secs(90), ..Limits::default() };
     Some(unit(&image, text, "unit.yaml", &bench.facilities(&containers, &limits)).await.unwrap())
 }
